@@ -1,0 +1,1 @@
+"""Job-worker runtime for rochallor-engine."""
