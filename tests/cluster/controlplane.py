@@ -1,0 +1,165 @@
+"""A Kubernetes control plane without nodes: etcd, kube-apiserver and kube-controller-manager, as an ordinary user.
+
+Deployments become ReplicaSets and Pod objects, garbage collection works; no pod runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
+
+from cluster import certs, programs
+from cluster.errors import ClusterError
+from cluster.processes import Process
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+START_S = 60.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the parts of one control plane listen and where they keep their things."""
+
+    folder: Path  # holds what certs.make wrote
+    etcd_data: Path
+    api_port: int
+    etcd_port: int
+    etcd_peer_port: int
+    bind: str  # the API server's address to listen on
+    advertise: tuple[str, ...]  # flags: how pods find the API server
+
+
+def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[str]]:
+    """The command lines of etcd, kube-apiserver and kube-controller-manager."""
+    etcd_url, peer_url = f"http://127.0.0.1:{at.etcd_port}", f"http://127.0.0.1:{at.etcd_peer_port}"
+    etcd = [
+        str(programs.path("etcd")),
+        f"--data-dir={at.etcd_data}",
+        f"--listen-client-urls={etcd_url}",
+        f"--advertise-client-urls={etcd_url}",
+        f"--listen-peer-urls={peer_url}",
+        f"--initial-advertise-peer-urls={peer_url}",
+        f"--initial-cluster=default={peer_url}",
+        "--unsafe-no-fsync",  # a test cluster's data need not outlive the machine
+    ]
+    apiserver = [
+        str(programs.path("kube-apiserver")),
+        f"--etcd-servers={etcd_url}",
+        f"--bind-address={at.bind}",
+        f"--secure-port={at.api_port}",
+        *at.advertise,
+        f"--tls-cert-file={at.folder}/api.crt",
+        f"--tls-private-key-file={at.folder}/api.key",
+        f"--token-auth-file={at.folder}/tokens.csv",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={at.folder}/sa.key",
+        f"--service-account-signing-key-file={at.folder}/sa.key",
+        "--authorization-mode=RBAC",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--kubelet-preferred-address-types=InternalIP",
+    ]
+    controller_manager = [
+        str(programs.path("kube-controller-manager")),
+        f"--kubeconfig={kubeconfig}",
+        f"--service-account-private-key-file={at.folder}/sa.key",
+        f"--root-ca-file={at.folder}/ca.crt",
+        "--leader-elect=false",
+        "--secure-port=0",
+    ]
+    return etcd, apiserver, controller_manager
+
+
+class ControlPlane:
+    """A running control plane on free ports of 127.0.0.1; use it in a `with` block.
+
+    Raises ClusterError when a program is missing and can't be built, or doesn't come up.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(mkdtemp(prefix="control-plane-"))
+        self.kubeconfig = self.folder / "kubeconfig"
+        """Path of the admin's kubeconfig."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            programs.ensure(*programs.CONTROL_PLANE)
+            certs.make(self.folder, ("127.0.0.1",))
+            api_port, etcd_port, etcd_peer_port = _free_ports(3)
+            self.url = f"https://127.0.0.1:{api_port}"
+            certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
+            # Nothing runs that could look the API server up, and a loopback address can't be an endpoint.
+            advertise = ("--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
+            at = Address(self.folder, self.folder / "etcd", api_port, etcd_port, etcd_peer_port, "127.0.0.1", advertise)
+            argvs = commands(at, self.kubeconfig)
+            self._etcd, self._apiserver, self._controllers = (
+                Process(argv, self.folder / f"{Path(argv[0]).name}.log") for argv in argvs
+            )
+            for process in (self._etcd, self._apiserver, self._controllers):
+                stack.callback(process.stop)
+            self._etcd.start()
+            self.start_apiserver()
+            self._controllers.start()
+            # The controllers work once they have given the default namespace its service account.
+            self._wait_for("/api/v1/namespaces/default/serviceaccounts/default", self._controllers)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def start_apiserver(self) -> None:
+        """Start the API server (after `stop_apiserver`: with the same address and data) and wait until it is ready."""
+        self._apiserver.start()
+        self._wait_for("/readyz", self._etcd, self._apiserver)
+
+    def stop_apiserver(self) -> None:
+        """Stop the API server alone: clients see refused connections until `start_apiserver`."""
+        self._apiserver.stop()
+
+    def _wait_for(self, path: str, *needed: Process) -> None:
+        wait_for(self.url + path, self.folder, needed)
+
+
+def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:
+    """Wait until the API server answers a GET of `url` with 200; `folder` holds ca.crt and the admin's token.
+
+    Raises ClusterError when one of the `needed` processes ends, or after 60 s.
+    """
+    context = ssl.create_default_context(cafile=folder / "ca.crt")
+    headers = {"Authorization": f"Bearer {(folder / 'token').read_text()}"}
+    deadline = time.monotonic() + START_S
+    why = ""
+    while time.monotonic() < deadline:
+        for process in needed:
+            process.check()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context, timeout=5):  # noqa: S310 (https only)
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            why = str(error)
+        time.sleep(POLL_S)
+    raise ClusterError(f"{url} did not answer within {START_S:.0f} s: {why}")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -1,0 +1,39 @@
+"""One program of a cluster as a child process, with its own log file."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from cluster.errors import ClusterError
+
+LOG_LINES = 8
+
+
+class Process:
+    """A program that is started and stopped; it dies with the thread that started it, however that ends."""
+
+    def __init__(self, argv: list[str], log: Path) -> None:
+        self.name = Path(argv[0]).name
+        self._argv = argv
+        self._log = log
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the program; its output goes to the end of its log."""
+        with self._log.open("ab") as log:
+            # setpriv (util-linux): a killed test run leaves no server behind
+            self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self._argv], stdout=log, stderr=log)
+
+    def check(self) -> None:
+        """Raise ClusterError with the end of the log when the program has ended by itself."""
+        if self._child is not None and self._child.poll() is not None:
+            end = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            raise ClusterError(f"{self.name} ended with status {self._child.returncode}:\n" + "\n".join(end))
+
+    def stop(self) -> None:
+        """End the program at once: a graceful stop takes a minute, and nothing that it holds is needed any more."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
