@@ -1,0 +1,5 @@
+"""`python -m rochallor_worker`."""
+
+from rochallor_worker.cli import main
+
+main()

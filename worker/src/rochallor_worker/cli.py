@@ -1,0 +1,101 @@
+"""The command line: run, check, dev-engine, demo."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from rochallor_worker.errors import StartError
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Kubernetes shows what a container writes here as the reason of its end."""
+START_ERROR = 2
+"""Exit status for a start error."""
+
+app = typer.Typer(
+    help="Worker runtime of rochallor-engine. Settings are environment variables named ROCHALLOR_*.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Handlers = Annotated[str, typer.Argument(envvar="ROCHALLOR_HANDLERS", help="package.module:registry")]
+
+
+@app.command()
+def run(handlers: Handlers = "") -> None:
+    """Claim jobs and run their handlers until SIGTERM."""
+    from rochallor_worker import logs, process, settings  # noqa: PLC0415 — `--help` need not load the runtime
+
+    log = structlog.get_logger("rochallor_worker")
+    logs.configure("INFO", "json")
+    try:
+        loaded = settings.load(**({"handlers": handlers} if handlers else {}))
+        logs.configure(loaded.log_level, loaded.log_format)
+        cut_off = process.run(loaded)
+    except StartError as error:
+        log.error(str(error))
+        with contextlib.suppress(OSError):
+            if TERMINATION_LOG.exists():
+                TERMINATION_LOG.write_text(f"{error}\n", encoding="utf-8")
+        raise typer.Exit(START_ERROR) from None
+    if cut_off:  # their threads cannot be stopped, and an ordinary exit would wait for them
+        sys.stderr.flush()
+        os._exit(0)
+
+
+@app.command()
+def check(handlers: Handlers = "") -> None:
+    """Load the handlers and list them, without connecting."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from rochallor_worker.loading import load_registry  # noqa: PLC0415
+
+    try:
+        registry = load_registry(handlers)
+    except StartError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(START_ERROR) from None
+    table = Table("job type", "handler", "kind", "timeout")
+    for handler in registry:
+        name = getattr(handler.function, "__qualname__", repr(handler.function))
+        kind = "async" if handler.is_async else "sync"
+        table.add_row(handler.job_type, name, kind, f"{handler.timeout:g} s" if handler.timeout else "-")
+    Console().print(table)
+
+
+@app.command()
+def dev_engine(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="REST port.")] = 8080,
+) -> None:
+    """Run an in-memory engine for development and tests. Nothing is kept when it ends."""
+    from rochallor_worker import logs  # noqa: PLC0415
+    from rochallor_worker.devengine import server  # noqa: PLC0415
+
+    logs.configure("INFO", "json")
+    raise typer.Exit(server.run(host, port))
+
+
+@app.command()
+def demo(
+    engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
+    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
+) -> None:
+    """Start instances of the hello definition, show their progress and the result."""
+    from rochallor_worker.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(asyncio.run(run_demo(engine_url, instances)))
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app()

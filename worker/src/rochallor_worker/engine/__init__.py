@@ -1,0 +1,1 @@
+"""Clients of the engine: one protocol, one implementation per transport."""

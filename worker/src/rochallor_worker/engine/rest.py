@@ -1,0 +1,234 @@
+"""The engine over REST (engine.md: HTTP/1.1, JSON bodies, one error shape with several spellings)."""
+
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from rochallor_worker.engine.base import (
+    ClaimedJob,
+    Connection,
+    DefinitionVersion,
+    Instance,
+    InstanceStatus,
+    Page,
+    StepExecution,
+)
+from rochallor_worker.errors import (
+    AnswerLost,
+    Conflict,
+    DispatchMismatch,
+    EngineError,
+    InternalError,
+    NotFound,
+    Rejected,
+    Unreachable,
+)
+
+IDLE_SECONDS = 60.0
+"""An idle connection is dropped after this time: the engine drops it at 120 s, gateways often at 90 s."""
+
+T = TypeVar("T")
+
+
+class _Jobs(msgspec.Struct):
+    jobs: list[ClaimedJob] | None  # null when there is none
+
+
+class _Items(msgspec.Struct):
+    items: list[StepExecution] | None
+
+
+class RestClient:
+    """`EngineClient` over REST. Use it as an async context manager, or call `aclose()`.
+
+    `timeout` bounds the wait for one answer, in seconds. A connection whose answer was lost is closed, so that a
+    late answer can never be taken for that of the next request.
+    """
+
+    def __init__(
+        self, url: str, connection: Connection | None = None, *, timeout: float = 10.0, max_connections: int = 64
+    ) -> None:
+        self._connection = connection or Connection()
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=IDLE_SECONDS,
+            ),
+            headers=[*self._connection.headers, ("content-type", "application/json")],
+            verify=_tls(self._connection),
+        )
+
+    async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
+        return await self._get(DefinitionVersion, "POST", "/v1/definitions", definition)
+
+    async def get_definition(self, definition_id: str, version: int | None = None) -> dict[str, Any]:
+        suffix = "" if version is None else f"/versions/{version}"
+        return await self._get(dict[str, Any], "GET", f"/v1/definitions/{_part(definition_id)}{suffix}")
+
+    async def list_definitions(
+        self, *, keyword: str = "", page: int = 0, page_size: int = 20
+    ) -> Page[DefinitionVersion]:
+        query = _query(keyword=keyword, page=page, pageSize=page_size)
+        return await self._get(Page[DefinitionVersion], "GET", f"/v1/definitions{query}")
+
+    async def start_instance(
+        self,
+        definition_id: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        version: int | None = None,
+        business_key: str = "",
+    ) -> Instance:
+        body: dict[str, Any] = {"definitionId": definition_id, "variables": variables or {}}
+        if version is not None:
+            body["definitionVersion"] = version
+        if business_key:
+            body["businessKey"] = business_key
+        return await self._get(Instance, "POST", "/v1/instances", body)
+
+    async def get_instance(self, instance_id: str) -> Instance:
+        return await self._get(Instance, "GET", f"/v1/instances/{_part(instance_id)}")
+
+    async def list_instances(
+        self,
+        *,
+        definition_id: str = "",
+        status: InstanceStatus | None = None,
+        business_key: str = "",
+        page: int = 0,
+        page_size: int = 20,
+    ) -> Page[Instance]:
+        query = _query(
+            definitionId=definition_id, status=status or "", businessKey=business_key, page=page, pageSize=page_size
+        )
+        return await self._get(Page[Instance], "GET", f"/v1/instances{query}")
+
+    async def get_instance_history(self, instance_id: str) -> list[StepExecution]:
+        return (await self._get(_Items, "GET", f"/v1/instances/{_part(instance_id)}/history")).items or []
+
+    async def cancel_instance(self, instance_id: str, *, reason: str = "") -> Instance:
+        return await self._get(Instance, "POST", f"/v1/instances/{_part(instance_id)}/cancel", {"reason": reason})
+
+    async def poll_jobs(self, worker_id: str, job_types: Sequence[str], max_jobs: int) -> list[ClaimedJob]:
+        body = {"workerId": worker_id, "jobTypes": list(job_types), "maxJobs": max_jobs}
+        return (await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or []
+
+    async def complete_job(self, job_id: str, worker_id: str, variables: Mapping[str, Any]) -> None:
+        await self._send(
+            "POST", f"/v1/jobs/{_part(job_id)}/complete", {"workerId": worker_id, "variables": dict(variables)}
+        )
+
+    async def fail_job(self, job_id: str, worker_id: str, message: str, *, retryable: bool) -> None:
+        await self._send(
+            "POST",
+            f"/v1/jobs/{_part(job_id)}/fail",
+            {"workerId": worker_id, "errorMessage": message, "retryable": retryable},
+        )
+
+    async def complete_user_task(
+        self, instance_id: str, step_id: str, *, completed_by: str = "", variables: Mapping[str, Any] | None = None
+    ) -> None:
+        await self._send(
+            "POST",
+            f"/v1/instances/{_part(instance_id)}/user-tasks/{_part(step_id)}/complete",
+            {"completedBy": completed_by, "variables": variables or {}},
+        )
+
+    async def signal_wait(self, instance_id: str, step_id: str, variables: Mapping[str, Any] | None = None) -> None:
+        await self._send("POST", f"/v1/instances/{_part(instance_id)}/signals/{_part(step_id)}", variables or {})
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _get(self, kind: type[T], method: str, path: str, body: Mapping[str, Any] | None = None) -> T:
+        content = await self._send(method, path, body)
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise AnswerLost(f"{method} {path}: the answer cannot be read: {error}") from error
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """Send one request and return the body of a 2xx answer; everything else becomes an `EngineError`."""
+        content = None if body is None else _encode(f"{method} {path}", body)
+        try:
+            answer = await self._http.request(method, path, content=content, headers=self._authorization())
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+            raise Unreachable(f"{method} {path}: cannot connect to {self._http.base_url}: {_text(error)}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise AnswerLost(f"{method} {path}: {_text(error)}") from error
+        if not answer.is_success:
+            raise _refusal(f"{method} {path}", answer)
+        return answer.content
+
+    def _authorization(self) -> dict[str, str]:
+        token = self._connection.token
+        if self._connection.token_file:  # read at each request: a projected token rotates
+            try:
+                token = Path(self._connection.token_file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise Unreachable(
+                    f"cannot read the engine token from {self._connection.token_file}: {error}"
+                ) from error
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _tls(connection: Connection) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=connection.ca_file or None)
+    if connection.cert_file:
+        context.load_cert_chain(connection.cert_file, connection.key_file or None)
+    return context
+
+
+def _encode(call: str, body: Mapping[str, Any]) -> bytes:
+    try:
+        # the standard encoder, since it alone refuses what is not JSON (NaN, sets) instead of changing it
+        return json.dumps(body, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"{call}: the request is not JSON: {error}") from error
+
+
+def _refusal(call: str, answer: httpx.Response) -> EngineError:
+    """Translate an answer other than 2xx (engine.md: `reason` or `message`, or plain text)."""
+    try:
+        fields = msgspec.json.decode(answer.content, type=dict[str, Any])
+        reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
+    except (msgspec.DecodeError, RecursionError):
+        reason = answer.text
+    status = answer.status_code
+    text = f"{call}: {status} {' '.join(reason.split())[:500]}".rstrip()
+    if status >= 500:
+        return NotFound(text) if "not found" in reason else InternalError(text)
+    if status in {401, 403, 407, 429}:  # the engine has no authentication and no quota: a gateway said this
+        return Unreachable(text)
+    kinds: dict[int, type[EngineError]] = {404: NotFound, 408: AnswerLost, 409: Conflict, 410: DispatchMismatch}
+    return kinds.get(status, Rejected)(text)
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _query(**values: str | int) -> str:
+    return f"?{httpx.QueryParams({name: value for name, value in values.items() if value != ''})}"

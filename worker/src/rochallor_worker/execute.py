@@ -1,0 +1,123 @@
+"""(handler, job) → outcome. Whatever a handler does, an outcome comes back; only the worker's own stop interrupts."""
+
+import asyncio
+import contextvars
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import structlog
+
+from rochallor_worker.errors import NonRetryableError
+from rochallor_worker.job import Job, cancel
+from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.registry import Handler
+
+MAX_RESULT_BYTES = 4 * 1024 * 1024
+"""Largest result as JSON: a gRPC server refuses larger messages by default."""
+MAX_MESSAGE_CHARS = 2000
+"""Longest failure text sent to the engine; the log has the whole of it."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def execute(
+    handler: Handler, job: Job, threads: Executor, on_timeout: Callable[[], None], timeout: float | None
+) -> Outcome:
+    """Run the handler and decide the outcome.
+
+    `timeout` is in seconds. An async handler is cancelled at it; a sync handler cannot be: `job.cancelled` turns true,
+    and what it does in the end counts (a late success is still a success). Raises `asyncio.CancelledError` only when
+    the calling task is cancelled.
+    """
+    try:
+        run = _run_async if handler.is_async else _run_in_thread
+        return _outcome_of(await run(handler, job, threads, on_timeout, timeout))
+    except _HandlerTimeout:
+        return Failed(f"handler timed out after {timeout:.3g} s", retryable=True)
+    except NonRetryableError as error:
+        return Failed(_describe(error), retryable=False)
+    except BaseException as error:  # a handler may raise SystemExit too, which must not stop the worker
+        if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+            raise
+        job.log.warning("the handler raised", exc_info=error)
+        return Failed(_describe(error), retryable=True)
+
+
+class _HandlerTimeout(Exception):  # noqa: N818
+    """Ours, as a handler may raise TimeoutError itself."""
+
+
+async def _run_async(
+    handler: Handler, job: Job, _threads: Executor, on_timeout: Callable[[], None], timeout: float | None
+) -> Any:
+    scope = asyncio.timeout(timeout)
+    try:
+        async with scope:
+            return await handler.function(job)
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        on_timeout()
+        raise _HandlerTimeout from error
+
+
+async def _run_in_thread(
+    handler: Handler, job: Job, threads: Executor, on_timeout: Callable[[], None], timeout: float | None
+) -> Any:
+    call = contextvars.copy_context().run
+    running = asyncio.get_running_loop().run_in_executor(threads, call, _guarded, handler.function, job)
+    done, _ = await asyncio.wait({running}, timeout=timeout)
+    if not done:
+        cancel(job)
+        on_timeout()
+        started = time.monotonic()
+        log.warning("a sync handler is past its timeout and keeps its slot", job_id=job.id, job_type=job.job_type)
+        await asyncio.wait({running})
+        job.log.warning("the late sync handler ended", late_seconds=round(time.monotonic() - started, 1))
+    result = running.result()
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _guarded(function: Callable[[Job], Any], job: Job) -> Any:
+    """Return what the handler raised: a StopIteration cannot be raised into a future, a SystemExit must not."""
+    try:
+        return function(job)
+    except BaseException as error:  # noqa: BLE001 — raised again in the loop
+        return error
+
+
+def _outcome_of(result: Any) -> Outcome:
+    if result is None:
+        return Completed({})
+    if not isinstance(result, Mapping):
+        return Failed(f"the handler returned {type(result).__name__}; allowed is a mapping or None", retryable=False)
+    try:
+        variables = dict(result)
+        # the standard encoder, since it alone refuses what is not JSON (NaN, sets) instead of changing it
+        size = len(json.dumps(variables, allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        return Failed(f"the handler's result is not JSON: {_describe(error)}", retryable=False)
+    if size > MAX_RESULT_BYTES:
+        return Failed(
+            f"the handler's result is {size:,} bytes of JSON; allowed are {MAX_RESULT_BYTES:,}", retryable=False
+        )
+    return Completed(variables)
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 — an exception whose own __str__ raises
+        text = "(its text cannot be read)"
+    name = type(error).__name__
+    return (f"{name}: {text}" if text else name)[:MAX_MESSAGE_CHARS]
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,58 @@
+"""The worker's HTTP server: probes and metrics."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.metrics import Metrics
+from rochallor_worker.runner import Runner
+
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def not_alive(runner: Runner) -> str:
+    """Return why a restart would help, or nothing. Trouble with the engine is no reason: a restart mends none of it."""
+    return "" if runner.conserved else "slots have leaked: more are taken than jobs run"
+
+
+def not_ready(runner: Runner) -> str:
+    """Return why no jobs are worked on at the moment, or nothing."""
+    return "draining" if runner.draining else runner.source.trouble
+
+
+@asynccontextmanager
+async def serve(runner: Runner, metrics: Metrics, port: int) -> AsyncIterator[int]:
+    """Serve /livez, /readyz and /metrics on all addresses; gives the port. Raises `StartError` when it is taken."""
+    app = web.Application()
+    app.router.add_get("/livez", _probe(lambda: not_alive(runner)))
+    app.router.add_get("/readyz", _probe(lambda: not_ready(runner)))
+    app.router.add_get("/metrics", _metrics(metrics))
+    server = web.AppRunner(app, access_log=None)
+    await server.setup()
+    try:
+        site = web.TCPSite(server, None, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise StartError(f"ROCHALLOR_METRICS_PORT: cannot listen on port {port}: {error.strerror}") from error
+        yield server.addresses[0][1]
+    finally:
+        await server.cleanup()
+
+
+def _probe(trouble: Callable[[], str]) -> _Handler:
+    async def answer(_: web.Request) -> web.Response:
+        why = trouble()
+        return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
+
+    return answer
+
+
+def _metrics(metrics: Metrics) -> _Handler:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return answer

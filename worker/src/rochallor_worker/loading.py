@@ -1,0 +1,48 @@
+"""From the setting `package.module:registry` to a Registry, with one sentence for each way it can be wrong."""
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.registry import Registry
+
+
+def load_registry(reference: str) -> Registry:
+    """Import the module and return its registry. Raises `StartError`.
+
+    The working directory is importable, as with `python -m`.
+    """
+    if not reference:
+        raise StartError("ROCHALLOR_HANDLERS is not set; allowed is package.module:registry")
+    module_name, colon, attribute = reference.partition(":")
+    if not (module_name and colon and attribute):
+        raise StartError(f"handlers {reference!r}: allowed is package.module:registry")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # user code: a SyntaxError and sys.exit() included
+        raise StartError(f"handlers {reference!r} cannot be imported: {_where(error)}") from error
+    registry = getattr(module, attribute, None)
+    if registry is None:
+        raise StartError(f"handlers {reference!r}: module {module_name!r} has no {attribute!r}")
+    if not isinstance(registry, Registry):
+        raise StartError(f"handlers {reference!r}: {attribute!r} is a {type(registry).__name__}, not a Registry")
+    return registry
+
+
+def _where(error: BaseException) -> str:
+    """Name the error and the last line of user code it came from."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_import_machinery(frame.filename)]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError):  # its text names the place itself
+        place = ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def _is_import_machinery(filename: str) -> bool:
+    return filename.startswith("<frozen") or filename in {__file__, importlib.__file__}

@@ -1,0 +1,23 @@
+"""What a run of a handler came to: a value, decided before anything is sent to the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The job is done; `variables` are merged into the instance."""
+
+    variables: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job failed; `retryable` asks the engine to spend a retry instead of failing the instance."""
+
+    message: str
+    retryable: bool
+
+
+Outcome = Completed | Failed

@@ -1,0 +1,89 @@
+"""One worker process: its parts put together, its signals, its HTTP server."""
+
+import asyncio
+import os
+import signal
+import time
+
+import structlog
+import uvloop
+
+from rochallor_worker import health
+from rochallor_worker.engine.base import EngineClient
+from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.errors import StartError
+from rochallor_worker.loading import load_registry
+from rochallor_worker.metrics import Metrics
+from rochallor_worker.pulse import Pulse
+from rochallor_worker.runner import Runner
+from rochallor_worker.settings import Settings, unknown_variables
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> list[str]:
+    """Run a worker until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Returns the ids of jobs cut off at the drain timeout. Raises `StartError`.
+    """
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(settings))
+
+
+async def _run(settings: Settings) -> list[str]:
+    registry = load_registry(settings.handlers)
+    for name in unknown_variables(os.environ):
+        log.warning("unknown setting, ignored", variable=name)
+    async with connect(settings) as engine:
+        runner = Runner(
+            engine,
+            registry,
+            worker_id=settings.worker_id,
+            job_types=settings.job_types,
+            parallelism=settings.parallelism,
+            poll_interval=settings.poll_interval,
+            handler_timeout=settings.handler_timeout,
+            lease=settings.lease,
+            drain_timeout=settings.drain_timeout,
+        )
+        pulse = Pulse(runner.slots, time.monotonic)
+        metrics = Metrics(runner, pulse, transport=settings.transport, worker_id=settings.worker_id)
+        runner.observers.append(metrics.observe)
+        _stop_on_signals(runner)
+        async with health.serve(runner, metrics, settings.metrics_port) as port:
+            beating = asyncio.create_task(pulse.run(), name="pulse")
+            log.info(
+                "started",
+                job_types=runner.job_types,
+                parallelism=settings.parallelism,
+                transport=settings.transport,
+                engine=settings.engine_url,
+                metrics_port=port,
+            )
+            try:
+                cut_off = await runner.run()
+            finally:
+                beating.cancel()
+        log.info("stopped", cut_off=len(cut_off))
+        return cut_off
+
+
+def connect(settings: Settings) -> EngineClient:
+    """Make the client of the transport. Raises `StartError` when its address or files are missing."""
+    if not settings.engine_url:
+        raise StartError("ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080")
+    try:
+        return RestClient(settings.engine_url, settings.connection)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the engine's TLS files cannot be used: {error}") from error
+
+
+def _stop_on_signals(runner: Runner) -> None:
+    def stop(name: str) -> None:
+        if runner.draining:
+            log.warning("second signal: exiting now", signal=name)
+            os._exit(1)
+        log.info("stopping", signal=name)
+        runner.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number.name)

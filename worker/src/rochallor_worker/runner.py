@@ -1,0 +1,244 @@
+"""The whole path of a job: claim → execute → report → settle, and the orderly stop.
+
+async with RestClient(url) as engine:
+    await Runner(engine, registry, worker_id="me").run()
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import structlog
+
+from rochallor_worker.engine.base import MAX_JOBS_PER_POLL, EngineClient
+from rochallor_worker.errors import StartError
+from rochallor_worker.events import (
+    ClaimExpired,
+    Duplicate,
+    Event,
+    Executed,
+    Observer,
+    OutcomeRetried,
+    Reported,
+    RunOutcome,
+    Started,
+    TimedOut,
+)
+from rochallor_worker.execute import execute
+from rochallor_worker.job import Job
+from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.registry import Handler, Registry
+from rochallor_worker.report import Reporter
+from rochallor_worker.slots import Slots
+from rochallor_worker.source.base import Delivery, Source
+from rochallor_worker.source.polling import PollingSource
+
+ATTEMPTS_REMEMBERED = 10_000
+"""Failed jobs whose runs are counted for `Job.attempt`; the oldest are forgotten."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Runner:
+    """Runs the registry's handlers on the engine's jobs until `stop`. Times in seconds.
+
+    `job_types` defaults to all of the registry. Raises `StartError` for one without a handler. `handler_timeout` bounds
+    handlers that have none of their own; the lease bounds them all.
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        registry: Registry,
+        *,
+        worker_id: str,
+        job_types: Sequence[str] = (),
+        parallelism: int = 64,
+        poll_interval: float = 0.5,
+        handler_timeout: float | None = None,
+        lease: float = 30.0,
+        drain_timeout: float = 25.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.job_types = _checked_job_types(registry, job_types)
+        self.slots = Slots(parallelism, clock)
+        self.observers: list[Observer] = []
+        self._engine = engine
+        self._registry = registry
+        self._handler_timeout = handler_timeout
+        self._drain_timeout = drain_timeout
+        self._clock = clock
+        random = Random()  # noqa: S311 — jitter, not a secret
+        self.source: Source = PollingSource(
+            engine,
+            worker_id,
+            self.job_types,
+            poll_interval=poll_interval,
+            lease=lease,
+            observer=self._tell,
+            clock=clock,
+            random=random,
+        )
+        self._reporter = Reporter(engine, worker_id, clock, random)
+        self._threads = ThreadPoolExecutor(max_workers=parallelism, thread_name_prefix="handler")
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._attempts: OrderedDict[str, int] = OrderedDict()
+        self._stopping = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Whether `stop` was called: no more jobs are claimed."""
+        return self._stopping.is_set()
+
+    @property
+    def conserved(self) -> bool:
+        """Whether no slot has leaked: each busy one runs a job."""
+        return self.slots.busy == len(self._running) and self.slots.free >= 0
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns when what runs is done, or at the drain timeout."""
+        self._stopping.set()
+        self.source.close()
+        self.slots.close()
+
+    async def run(self) -> list[str]:
+        """Claim and run jobs until `stop`, then drain. Returns the ids of jobs cut off at the drain timeout.
+
+        The threads of sync handlers among those live on until their handlers return.
+        """
+        claiming = asyncio.create_task(self._claim(), name="claim")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
+            return await self._drain(claiming)
+        finally:
+            stopping.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _claim(self) -> None:
+        """Reserve slots, then ask for exactly that many jobs: none ever waits here while its lease runs."""
+        while not self.draining:
+            await self.source.ready()
+            reserved = await self.slots.reserve(MAX_JOBS_PER_POLL)
+            if reserved == 0:
+                return
+            deliveries = await self.source.take(reserved)
+            for delivery in deliveries:
+                self._start(delivery)
+            self.slots.give_back(reserved - len(deliveries))
+
+    def _start(self, delivery: Delivery) -> None:
+        job = delivery.job
+        handler = self._registry.get(job.job_type)
+        if handler is None:
+            log.error("the engine sent a job of a type not asked for", job_id=job.id, job_type=job.job_type)
+            self.slots.give_back(1)
+        elif delivery.deadline is not None and self._clock() >= delivery.deadline:
+            log.warning("a claim came too late to be started", job_id=job.id, job_type=job.job_type)
+            self._tell(ClaimExpired(job.job_type))
+            self.slots.give_back(1)
+        elif job.id in self._running:
+            log.warning("a job came again while it runs here", job_id=job.id, job_type=job.job_type)
+            self._tell(Duplicate(job.job_type))
+            self.slots.give_back(1)
+        else:
+            self.slots.occupy()
+            task = asyncio.create_task(self._process(delivery, handler), name=f"job {job.id}")
+            self._running[job.id] = task
+
+    async def _process(self, delivery: Delivery, handler: Handler) -> None:
+        """One job, from the claim to the engine's word on its outcome."""
+        job_type = delivery.job.job_type
+        try:
+            started_at = self._clock()
+            self._tell(Started(job_type, started_at - delivery.claimed_at))
+            outcome = await execute(
+                handler,
+                self._job(delivery),
+                self._threads,
+                lambda: self._tell(TimedOut(job_type)),
+                self._timeout(handler, delivery, started_at),
+            )
+            decided_at = self._clock()
+            kind, message = _kind(outcome)
+            self._tell(Executed(job_type, kind, decided_at - started_at, message))
+            verdict = await self._reporter.deliver(
+                delivery.job.id, outcome, delivery.deadline, lambda: self._tell(OutcomeRetried(job_type))
+            )
+            self._tell(Reported(job_type, kind, verdict, self._clock() - decided_at))
+            self._remember(delivery.job.id, again=kind == "failed_retryable")
+            delivery.settle(verdict)
+        finally:
+            del self._running[delivery.job.id]
+            self.slots.release()
+
+    async def _drain(self, claiming: asyncio.Task[None]) -> list[str]:
+        """Take in the poll in flight, let what runs end, deliver its outcomes; then cancel without failing any job."""
+        ends_at = self._clock() + self._drain_timeout
+        pending: set[asyncio.Task[None]] = {claiming, *self._running.values()}
+        log.info("draining", running=len(self._running), drain_timeout=self._drain_timeout)
+        while pending and (left := ends_at - self._clock()) > 0:
+            await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            pending = {task for task in (claiming, *self._running.values()) if not task.done()}
+        cut_off = sorted(self._running)
+        if cut_off:
+            log.warning("the drain timeout ended; these jobs come again after their lease", jobs=cut_off)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if not claiming.cancelled() and (crash := claiming.exception()) is not None:
+            raise crash
+        return cut_off
+
+    def _job(self, delivery: Delivery) -> Job:
+        claimed = delivery.job
+        return Job(
+            id=claimed.id,
+            instance_id=claimed.instance_id,
+            step_execution_id=claimed.step_execution_id,
+            job_type=claimed.job_type,
+            variables=claimed.variables or {},
+            retries_remaining=claimed.retries_remaining,
+            attempt=self._attempts.get(claimed.id, 0) + 1,
+            deadline=delivery.deadline if delivery.deadline is not None else float("inf"),
+            _fetch_instance=self._engine.get_instance,
+        )
+
+    def _timeout(self, handler: Handler, delivery: Delivery, now: float) -> float | None:
+        limits = [handler.timeout or self._handler_timeout, delivery.deadline and delivery.deadline - now]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _remember(self, job_id: str, *, again: bool) -> None:
+        if again:
+            self._attempts[job_id] = self._attempts.get(job_id, 0) + 1
+            if len(self._attempts) > ATTEMPTS_REMEMBERED:
+                self._attempts.popitem(last=False)
+        else:
+            self._attempts.pop(job_id, None)
+
+    def _tell(self, event: Event) -> None:
+        for observer in self.observers:
+            observer(event)
+
+
+def _checked_job_types(registry: Registry, job_types: Sequence[str]) -> list[str]:
+    if not len(registry):
+        raise StartError("the registry has no handler; register at least one with @registry.handler(job_type)")
+    missing = [job_type for job_type in job_types if job_type not in registry.job_types]
+    if missing:
+        raise StartError(
+            f"no handler for job type {', '.join(map(repr, missing))}; registered: {', '.join(registry.job_types)}"
+        )
+    return list(job_types) or registry.job_types
+
+
+def _kind(outcome: Outcome) -> tuple[RunOutcome, str]:
+    match outcome:
+        case Completed():
+            return "completed", ""
+        case Failed(message, retryable):
+            return ("failed_retryable" if retryable else "failed_final"), message

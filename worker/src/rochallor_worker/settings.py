@@ -1,0 +1,122 @@
+"""Settings of a worker process: environment variables with the prefix ROCHALLOR_, nothing else."""
+
+import re
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rochallor_worker.engine.base import Connection
+from rochallor_worker.errors import StartError
+
+PREFIX = "ROCHALLOR_"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+def parse_duration(text: object) -> object:
+    """Return the seconds of a duration such as "500ms", "30s", "1m30s". Raises `ValueError` for anything else."""
+    if not isinstance(text, str):
+        return text
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("not a duration")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _split(text: object) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _headers(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
+    if not all(name.strip() and colon for name, colon, _ in pairs):
+        raise ValueError("not headers")
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+_DURATION_TEXT = "a duration such as 500ms, 30s or 10m"
+
+
+class Settings(BaseSettings):
+    """Each field is the variable ROCHALLOR_<NAME>; its description says what is allowed. Durations: seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    handlers: Annotated[str, Field(pattern=r"^[\w.]+:\w+$", description="package.module:registry")] = ""
+    transport: Annotated[Literal["rest"], Field(description="rest")] = "rest"
+    engine_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")] = ""
+    engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
+    engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
+    engine_headers: Annotated[
+        tuple[tuple[str, str], ...],
+        NoDecode,
+        BeforeValidator(_headers),
+        Field(description="lines of the form Name: value", repr=False),
+    ] = ()
+    engine_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
+    engine_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
+    engine_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
+    job_types: Annotated[
+        list[str], NoDecode, BeforeValidator(_split), Field(description="job types separated by commas")
+    ] = []
+    parallelism: Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1000")] = 64
+    poll_interval: Annotated[Duration, Field(ge=0.01, le=300, description=f"{_DURATION_TEXT}, from 10ms to 5m")] = 0.5
+    handler_timeout: Annotated[Duration | None, Field(gt=0, description=f"{_DURATION_TEXT}, above zero")] = None
+    lease: Annotated[Duration, Field(ge=5, description=f"{_DURATION_TEXT}, at least 5s: the engine's lease")] = 30.0
+    drain_timeout: Annotated[Duration, Field(ge=0, description=_DURATION_TEXT)] = 25.0
+    worker_id: Annotated[
+        str, Field(default_factory=socket.gethostname, description="a name for this worker; default: the host's")
+    ]
+    metrics_port: Annotated[int, Field(ge=0, le=65535, description="a port from 0 (any free one) to 65535")] = 9090
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(lambda text: text.upper() if isinstance(text, str) else text),
+        Field(description="debug, info, warning or error"),
+    ] = "INFO"
+    log_format: Annotated[Literal["json", "text"], Field(description="json or text")] = "json"
+
+    @model_validator(mode="after")
+    def _certificate_pair(self) -> Self:
+        if bool(self.engine_cert_file) != bool(self.engine_key_file):
+            raise StartError(f"{PREFIX}ENGINE_CERT_FILE and {PREFIX}ENGINE_KEY_FILE are given together or not at all")
+        return self
+
+    @property
+    def connection(self) -> Connection:
+        """How to reach the engine."""
+        return Connection(
+            token=self.engine_token,
+            token_file=self.engine_token_file,
+            headers=self.engine_headers,
+            ca_file=self.engine_ca_file,
+            cert_file=self.engine_cert_file,
+            key_file=self.engine_key_file,
+        )
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment; arguments win over it. Raises `StartError` with one sentence for a bad value."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise StartError(_sentence(error)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the ROCHALLOR_ variables that no setting has: probably misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    secret = not Settings.model_fields[name].repr
+    value = "its value" if secret else repr(first["input"])
+    return f"{PREFIX}{name.upper()}: {value} is not allowed; allowed is {Settings.model_fields[name].description}"
