@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import time
-import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -141,20 +140,28 @@ def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:
 
     Raises ClusterError when one of the `needed` processes ends, or after 60 s.
     """
-    context = ssl.create_default_context(cafile=folder / "ca.crt")
-    headers = {"Authorization": f"Bearer {(folder / 'token').read_text()}"}
     deadline = time.monotonic() + START_S
     why = ""
     while time.monotonic() < deadline:
         for process in needed:
             process.check()
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context, timeout=5):  # noqa: S310 (https only)
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            get(url, folder)
+        except OSError as error:
             why = str(error)
-        time.sleep(POLL_S)
+            time.sleep(POLL_S)
+        else:
+            return
     raise ClusterError(f"{url} did not answer within {START_S:.0f} s: {why}")
+
+
+def get(url: str, folder: Path) -> bytes:
+    """What the API server answers to a GET of `url` by the admin; raises OSError when that isn't a 200."""
+    context = ssl.create_default_context(cafile=folder / "ca.crt")
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {(folder / 'token').read_text()}"})  # noqa: S310 (always https)
+    with urllib.request.urlopen(request, context=context, timeout=5) as answer:  # noqa: S310 (always https)
+        body: bytes = answer.read()
+        return body
 
 
 def _free_ports(count: int) -> list[int]:

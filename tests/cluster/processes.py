@@ -25,6 +25,11 @@ class Process:
             # setpriv (util-linux): a killed test run leaves no server behind
             self._child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self._argv], stdout=log, stderr=log)
 
+    @property
+    def pid(self) -> int | None:
+        """The running program's process id, None when it was not started."""
+        return None if self._child is None else self._child.pid
+
     def check(self) -> None:
         """Raise ClusterError with the end of the log when the program has ended by itself."""
         if self._child is not None and self._child.poll() is not None:

@@ -77,6 +77,14 @@ def ensure(*names: str) -> None:
             _build(module, [name for name in missing if PACKAGES[name][0] == module])
 
 
+def tool(name: str) -> str:
+    """The command `name`: the user's own where there is one, else ours, built when it is missing."""
+    if found := shutil.which(name):
+        return found
+    ensure(name)
+    return str(path(name))
+
+
 def _build(module: str, names: list[str]) -> None:
     target = path(names[0]).parent
     target.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,49 @@
+"""`python -m cluster up | down | load IMAGE | env`: the test cluster from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cluster import images, kind, node, programs
+from cluster.errors import ClusterError
+from cluster.progress import console, phase
+
+KUBECONFIG = programs.CACHE / "kubeconfig"
+
+
+def main() -> int:
+    """Do what the command line says; 0 when it worked, 1 with one sentence when it didn't."""
+    parser = argparse.ArgumentParser(prog="python -m cluster", description="A real Kubernetes for tests and the demo.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
+    commands.add_parser("down", help="stop the cluster and remove what it left")
+    commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
+    commands.add_parser("env", help="print the shell line that points kubectl at the cluster")
+    args = parser.parse_args()
+    cluster = kind if kind.works() else node
+    try:
+        match args.command:
+            case "up":
+                cluster.up(KUBECONFIG)
+                console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
+            case "down":
+                cluster.down()
+                KUBECONFIG.unlink(missing_ok=True)
+            case "load":
+                with phase(f"load {args.image}"), TemporaryDirectory() as folder:
+                    archive = Path(folder) / "image.tar"
+                    images.save(args.image, archive)
+                    cluster.load(archive)
+            case "env":
+                print(f"export KUBECONFIG={KUBECONFIG}")
+    except ClusterError as error:
+        console.print(f"error: {error}", markup=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
