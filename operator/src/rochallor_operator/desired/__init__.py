@@ -1,0 +1,1 @@
+"""What should exist for a worker: pure functions from values to Kubernetes objects."""

@@ -1,0 +1,126 @@
+"""The only place that talks to Kubernetes for reading and writing. (Watching is kopf's part, in handlers.py.)"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic import DynamicClient
+
+from rochallor_operator.errors import KubernetesError, StartError
+from rochallor_operator.metrics import API_WRITES
+from rochallor_operator.names import API_VERSION, GROUP, KIND, MANAGER, PLURAL, VERSION, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COLLECTIONS: Final = {
+    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "Service": "api/v1/namespaces/{}/services",
+    "ConfigMap": "api/v1/namespaces/{}/configmaps",
+    "Pod": "api/v1/namespaces/{}/pods",
+    KIND: f"apis/{GROUP}/{VERSION}/namespaces/{{}}/{PLURAL}",
+}
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
+
+
+async def load_configuration() -> Configuration:
+    """How to reach the cluster: $KUBECONFIG, else the pod's service account, else ~/.kube/config.
+
+    Raises StartError when there is none of them, or when it can't be read.
+    """
+    configuration = Configuration()
+    try:
+        if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await kube_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (kube_config.ConfigException, OSError) as error:
+        raise StartError(
+            f"can't find out how to reach a cluster: {error}; set KUBECONFIG or run in a pod with a service account"
+        ) from error
+    return configuration
+
+
+class Kube:
+    """Reads and server-side applies. Every method raises KubernetesError when the API server refuses or is away."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._api = ApiClient(configuration)
+        self._client = DynamicClient(self._api)  # type: ignore[no-untyped-call]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def serves_resource(self) -> bool:
+        """Whether the CRD is installed."""
+        listing = await self._read(f"apis/{API_VERSION}")
+        return listing is not None and any(item["name"] == PLURAL for item in listing["resources"])
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """The live object, or None when there is none."""
+        return await self._read(f"{_COLLECTIONS[kind].format(namespace)}/{name}")
+
+    async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Manifest]:
+        """The pods with these labels, read from the API server's cache."""
+        listing = await self._request(
+            "get",
+            _COLLECTIONS["Pod"].format(namespace),
+            label_selector=",".join(f"{key}={value}" for key, value in selector.items()),
+            resource_version="0",
+        )
+        return list(listing["items"])
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of our fields; returns the live object. A field of ours that someone else changed is taken
+        back; what others added stays."""
+        return await self._apply(manifest, subresource="")
+
+    async def apply_status(self, manifest: Manifest) -> None:
+        """Server-side apply of the status subresource."""
+        await self._apply(manifest, subresource="/status")
+
+    async def _apply(self, manifest: Manifest, subresource: str) -> Manifest:
+        metadata = manifest["metadata"]
+        kind = manifest["kind"]
+        API_WRITES.labels(kind=kind).inc()
+        return await self._request(
+            "patch",
+            f"{_COLLECTIONS[kind].format(metadata['namespace'])}/{metadata['name']}{subresource}",
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+            field_manager=MANAGER,
+            force_conflicts="true",
+        )
+
+    async def _read(self, path: str) -> Manifest | None:
+        try:
+            return await self._request("get", path)
+        except KubernetesError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _request(self, method: str, path: str, **options: Any) -> Manifest:
+        try:
+            response = await self._client.request(method, path, serialize=False, _request_timeout=_TIMEOUT, **options)
+            answer: Manifest = await response.json()
+        except ApiException as error:
+            raise KubernetesError(error.status, _message(error)) from error
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            why = str(error) or type(error).__name__
+            raise KubernetesError(None, f"the API server can't be reached: {why}") from error
+        return answer
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"the API server answered {error.status} {error.reason}"

@@ -1,0 +1,28 @@
+"""Reasons of the status conditions. They are API: programs compare them, so a word never changes its meaning."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """One word why a condition has its status. Reasons of stuck pods that Kubernetes names itself keep its word."""
+
+    # Ready and Progressing
+    AVAILABLE = "Available"  # all pods of this generation are available
+    SUSPENDED = "Suspended"  # no pods: spec.suspend
+    SCALED_TO_ZERO = "ScaledToZero"  # no pods: spec.replicas is 0
+    ROLLING_OUT = "RollingOut"  # pods are being replaced or started
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"  # no progress for the Deployment's deadline
+    CRASH_LOOP = "CrashLoopBackOff"  # a container ends again and again
+    IMAGE_PULL = "ImagePullBackOff"  # the image can't be fetched
+    UNSCHEDULABLE = "Unschedulable"  # no node takes the pod
+
+    # Degraded
+    HEALTHY = "Healthy"  # nothing to put right
+    INVALID_SPEC = "InvalidSpec"  # the resource, or what the API server made of it, is wrong
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"  # the handlers' ConfigMap, or the module's key in it, is missing
+    NAME_CONFLICT = "NameConflict"  # a Deployment or Service of that name belongs to someone else
+    QUOTA_EXCEEDED = "QuotaExceeded"  # a ResourceQuota refuses objects or pods
+    FORBIDDEN = "Forbidden"  # the operator, or a pod by an admission rule, is not allowed
+    POD_CREATION_FAILED = "PodCreationFailed"  # the ReplicaSet can't make pods for another reason

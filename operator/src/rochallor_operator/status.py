@@ -1,0 +1,132 @@
+"""What was observed → the resource's status (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rochallor_operator.names import Manifest, selector
+from rochallor_operator.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rochallor_operator.errors import DegradedError
+    from rochallor_operator.observe import Rollout, Trouble
+    from rochallor_operator.spec import Worker
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything a status is made of. worker is None when the spec is invalid, rollout when there is no Deployment."""
+
+    worker: Worker | None
+    rollout: Rollout | None
+    trouble: Trouble | None
+    degraded: DegradedError | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is expected to happen by itself."""
+        if self.worker is None:
+            return True
+        return self.degraded is None and self.rollout is not None and self.rollout.complete
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    status: bool
+    reason: str
+    message: str
+
+
+def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest:
+    """The whole status of a resource. now is RFC 3339; it is used only for conditions whose status changes."""
+    metadata = resource["metadata"]
+    generation = metadata["generation"]
+    previous = {old["type"]: old for old in resource.get("status", {}).get("conditions", [])}
+    degraded = _degraded(seen)
+    progressing = _progressing(seen, degraded)
+    verdicts = {"Ready": _ready(seen, degraded, progressing), "Progressing": progressing, "Degraded": degraded}
+    conditions = []
+    for kind, verdict in verdicts.items():
+        value = str(verdict.status)
+        old = previous.get(kind, {})
+        conditions.append(
+            {
+                "type": kind,
+                "status": value,
+                "reason": str(verdict.reason),
+                "message": verdict.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == value else now,
+            }
+        )
+    result: Manifest = {
+        "observedGeneration": generation,
+        "selector": ",".join(f"{key}={value}" for key, value in selector(metadata["name"]).items()),
+        "conditions": conditions,
+    }
+    if seen.worker is not None:
+        result["transport"] = seen.worker.spec.transport
+    rollout = seen.rollout
+    result["replicas"] = rollout.total if rollout else 0
+    result["readyReplicas"] = rollout.ready if rollout else 0
+    result["updatedReplicas"] = rollout.updated if rollout else 0
+    result["availableReplicas"] = rollout.available if rollout else 0
+    return result
+
+
+def _degraded(seen: Observation) -> _Verdict:
+    if seen.degraded is not None:
+        return _Verdict(True, seen.degraded.reason, str(seen.degraded))
+    failure = seen.rollout.creation_failure if seen.rollout else None
+    if failure is None:
+        return _Verdict(False, Reason.HEALTHY, "nothing to put right")
+    reason = Reason.POD_CREATION_FAILED
+    if "exceeded quota" in failure:
+        reason = Reason.QUOTA_EXCEEDED
+    elif "forbidden" in failure:
+        reason = Reason.FORBIDDEN
+    return _Verdict(True, reason, failure)
+
+
+def _progressing(seen: Observation, degraded: _Verdict) -> _Verdict:
+    rollout = seen.rollout
+    if degraded.status:
+        return _Verdict(False, degraded.reason, degraded.message)
+    if seen.worker is None or rollout is None:
+        return _Verdict(True, Reason.ROLLING_OUT, "the Deployment is being created")
+    if rollout.complete:
+        return _at_rest(seen.worker, rollout)
+    if seen.trouble is not None:
+        return _Verdict(False, seen.trouble.reason, seen.trouble.message)
+    if rollout.deadline_exceeded is not None:
+        return _Verdict(False, Reason.PROGRESS_DEADLINE_EXCEEDED, rollout.deadline_exceeded)
+    return _Verdict(True, Reason.ROLLING_OUT, _progress(rollout))
+
+
+def _ready(seen: Observation, degraded: _Verdict, progressing: _Verdict) -> _Verdict:
+    if not degraded.status and seen.worker is not None and seen.rollout is not None:
+        # Zero pods on purpose is as wanted from the moment the Deployment says so; the last ones may still drain.
+        at_rest = seen.rollout.observed and seen.worker.replicas == 0 == seen.rollout.wanted
+        if at_rest or seen.rollout.complete:
+            verdict = _at_rest(seen.worker, seen.rollout)
+            return _Verdict(True, verdict.reason, verdict.message)
+    return _Verdict(False, progressing.reason, progressing.message)
+
+
+def _at_rest(worker: Worker, rollout: Rollout) -> _Verdict:
+    if worker.spec.suspend:
+        return _Verdict(False, Reason.SUSPENDED, "no pods, because spec.suspend is true")
+    if rollout.wanted == 0:
+        return _Verdict(False, Reason.SCALED_TO_ZERO, "no pods, because spec.replicas is 0")
+    return _Verdict(False, Reason.AVAILABLE, f"{rollout.available} of {rollout.wanted} pods available")
+
+
+def _progress(rollout: Rollout) -> str:
+    if not rollout.observed:
+        return "the Deployment has been changed"
+    if rollout.total > rollout.wanted and rollout.updated == rollout.wanted == rollout.available:
+        return "old pods are finishing their jobs"
+    return f"{min(rollout.updated, rollout.available)} of {rollout.wanted} pods updated and available"
