@@ -40,8 +40,9 @@ def main() -> None:
         sys.exit(2)
     except asyncio.CancelledError:
         pass  # told to stop before watching began
-    except Exception:
-        log.exception("stopped by an unexpected error")
+    except ExceptionGroup as group:
+        # For example the CRD was removed. A new start waits until it is back, and lists everything.
+        log.error("stopped, because watching failed: %s", group.exceptions[0])
         sys.exit(1)
     log.info("stopped")
 

@@ -1,0 +1,41 @@
+{{- define "rochallor-operator.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "rochallor-operator.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "rochallor-operator.labels" -}}
+{{ include "rochallor-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "rochallor-operator.rules" -}}
+- apiGroups: [rochallor.io]
+  resources: [rochallorworkers]
+  verbs: [get, list, watch]
+- apiGroups: [rochallor.io]
+  resources: [rochallorworkers/status]
+  verbs: [patch]
+# Where the API server enforces it, a blocking owner reference needs the right to update the owner's finalizers.
+- apiGroups: [rochallor.io]
+  resources: [rochallorworkers/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+{{- end }}
