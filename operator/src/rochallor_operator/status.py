@@ -127,6 +127,7 @@ def _at_rest(worker: Worker, rollout: Rollout) -> _Verdict:
 def _progress(rollout: Rollout) -> str:
     if not rollout.observed:
         return "the Deployment has been changed"
-    if rollout.total > rollout.wanted and rollout.updated == rollout.wanted == rollout.available:
-        return "old pods are finishing their jobs"
-    return f"{min(rollout.updated, rollout.available)} of {rollout.wanted} pods updated and available"
+    done = min(rollout.updated, rollout.available)
+    if done >= rollout.wanted:
+        return f"{rollout.total} pods, {rollout.wanted} wanted"
+    return f"{done} of {rollout.wanted} pods updated and available"

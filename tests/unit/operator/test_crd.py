@@ -1,0 +1,71 @@
+"""The CRD is written by hand; these tests hold it together with its copy and with the code that reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest
+from rochallor_operator.spec import RESERVED_ENV, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "crds" / "rochallorworkers.rochallor.io.yaml"
+CRD: Manifest = yaml.safe_load(FILE.read_text())
+VERSION: Manifest = CRD["spec"]["versions"][0]
+SPEC: Manifest = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
+
+
+def _properties(schema: Manifest, path: str = "spec") -> Iterator[tuple[str, Manifest]]:
+    for name, child in schema.get("properties", {}).items():
+        yield f"{path}.{name}", child
+        yield from _properties(child, f"{path}.{name}")
+    if "items" in schema:
+        yield from _properties(schema["items"], f"{path}[]")
+
+
+def test_the_charts_copy_is_equal() -> None:
+    copy = ROOT / "charts" / "rochallor-operator" / "files" / FILE.name
+    assert copy.read_text() == FILE.read_text(), f"copy {FILE.name} from crds/ to the chart's files/"
+
+
+def test_the_names_are_those_of_the_code() -> None:
+    assert f"{CRD['spec']['group']}/{VERSION['name']}" == API_VERSION
+    assert (CRD["spec"]["names"]["kind"], CRD["spec"]["names"]["plural"]) == (KIND, PLURAL)
+
+
+def test_the_fields_are_those_of_the_code() -> None:
+    assert set(SPEC["properties"]) == {field.alias for field in Spec.model_fields.values()}
+
+
+def test_the_defaults_are_those_of_the_code() -> None:
+    defaults = {name: schema["default"] for name, schema in SPEC["properties"].items() if "default" in schema}
+    assert defaults == {field.alias: field.default for field in Spec.model_fields.values() if field.alias in defaults}
+
+
+def test_the_reserved_variables_are_those_of_the_code() -> None:
+    rule = SPEC["properties"]["env"]["items"]["properties"]["name"]["x-kubernetes-validations"][0]["rule"]
+    assert set(re.findall(r"ROCHALLOR_\w+", rule)) == RESERVED_ENV
+
+
+def test_the_longest_name_leaves_room_for_the_service() -> None:
+    rule = VERSION["schema"]["openAPIV3Schema"]["x-kubernetes-validations"][0]["rule"]
+    longest = re.search(r"<= (\d+)", rule)
+    assert longest is not None
+    assert int(longest[1]) + len(SERVICE_SUFFIX) == 63
+
+
+def test_every_field_is_documented() -> None:
+    schema = VERSION["schema"]["openAPIV3Schema"]["properties"]
+    undocumented = [
+        path
+        for part in ("spec", "status")
+        for path, field in _properties(schema[part], part)
+        if len(field.get("description", "")) < 8
+    ]
+    assert undocumented == []

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+from rochallor_operator import logs, settings
+from rochallor_operator.errors import StartError
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROCHALLOR_OPERATOR_NAMESPACES", raising=False)
+    values = settings.load()
+    assert values.worker_image == "rochallor/rochallor-worker:0.1.0"
+    assert (values.http_port, values.namespaces, values.log_level) == (8080, (), "INFO")
+
+
+def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROCHALLOR_OPERATOR_WORKER_IMAGE", "shop/worker:2")
+    monkeypatch.setenv("ROCHALLOR_OPERATOR_NAMESPACES", "a,b")
+    values = settings.load()
+    assert (values.worker_image, values.namespaces) == ("shop/worker:2", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("HTTP_PORT", "http", "integer"),
+        ("HTTP_PORT", "70000", "less than or equal to 65535"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("WORKER_IMAGE", "", "at least 1 character"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"ROCHALLOR_OPERATOR_{variable}", value)
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    assert str(caught.value).startswith(f"ROCHALLOR_OPERATOR_{variable}={value!r} is wrong: ")
+    assert allowed in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def _record(**extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": "rochallor_operator.x", "levelname": "INFO", "msg": "created", **extra})
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    line = json.loads(logs.JsonFormatter().format(_record(child="Service a/b", created=0.0)))
+    assert line == {
+        "time": "1970-01-01T00:00:00.000+00:00",
+        "level": "info",
+        "event": "created",
+        "logger": "rochallor_operator.x",
+        "child": "Service a/b",
+    }
+
+
+def test_a_traceback_stays_on_the_line() -> None:
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError:
+        line = logs.JsonFormatter().format(_record(exc_info=sys.exc_info()))
+    assert "\n" not in line
+    assert "RuntimeError: boom" in json.loads(line)["traceback"]

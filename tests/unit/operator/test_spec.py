@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rochallor_operator.errors import InvalidSpecError
+from rochallor_operator.spec import parse, seconds
+from unit.operator.samples import resource, worker
+
+if TYPE_CHECKING:
+    from rochallor_operator.names import Manifest
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("500ms", 0.5), ("1ms", 0.001), ("30s", 30.0), ("10m", 600.0), ("25s", 25.0)]
+)
+def test_durations(text: str, expected: float) -> None:
+    assert seconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "5 s", "1.5s", "5h", "1m30s", "5S", "5s\n"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        seconds(text)
+
+
+def test_defaults() -> None:
+    spec = worker().spec
+    assert (spec.transport, spec.parallelism, spec.poll_interval, spec.drain_timeout) == ("rest", 64, "500ms", "25s")
+    assert (spec.replicas, spec.suspend, spec.handler_timeout, spec.image) == (1, False, None, None)
+
+
+def test_no_pods_are_wanted_while_suspended() -> None:
+    assert worker(replicas=3).replicas == 3
+    assert worker(replicas=3, suspend=True).replicas == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"jobTypes": []}, "spec.jobTypes: "),
+        ({"engine": {}}, "spec.engine.url: Field required"),
+        ({"transport": "pigeon"}, "spec.transport: Input should be 'rest'"),
+        ({"drainTimeout": "soon"}, "spec.drainTimeout: 'soon' is not a duration"),
+        ({"handlers": {}}, "spec.handlers: write exactly one of module and configMap"),
+        (
+            {"handlers": {"module": "a:b", "configMap": {"name": "x", "module": "a:b"}}},
+            "spec.handlers: write exactly one of module and configMap",
+        ),
+        ({"env": [{"name": "ROCHALLOR_PARALLELISM", "value": "1"}]}, "spec.env: ROCHALLOR_PARALLELISM is set by"),
+    ],
+)
+def test_an_invalid_spec_is_one_sentence_that_names_the_field(changes: Manifest, sentence: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse(resource(**changes))
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_spec_is_an_invalid_spec() -> None:
+    broken = resource()
+    del broken["spec"]
+    with pytest.raises(InvalidSpecError, match=r"spec\.engine: Field required"):
+        parse(broken)
+
+
+def test_the_key_of_handlers_in_a_config_map() -> None:
+    handlers = worker(handlers={"configMap": {"name": "code", "module": "charge:registry"}}).spec.handlers
+    assert handlers.config_map is not None
+    assert handlers.config_map.key == "charge.py"
