@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from cluster import images, kind, node, programs
+from cluster import kind, node, programs
 from cluster.errors import ClusterError
-from cluster.progress import console, phase
+from cluster.progress import console
 
 KUBECONFIG = programs.CACHE / "kubeconfig"
 
@@ -33,10 +31,7 @@ def main() -> int:
                 cluster.down()
                 KUBECONFIG.unlink(missing_ok=True)
             case "load":
-                with phase(f"load {args.image}"), TemporaryDirectory() as folder:
-                    archive = Path(folder) / "image.tar"
-                    images.save(args.image, archive)
-                    cluster.load(archive)
+                cluster.load(args.image)
             case "env":
                 print(f"export KUBECONFIG={KUBECONFIG}")
     except ClusterError as error:

@@ -1,56 +1,87 @@
-"""Container images: built with Docker where it answers, else with buildah; and the one that holds a single program."""
+"""Container images: built with Docker where it answers, else with buildah on a Debian base that debootstrap makes."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import platform
+import os
 import subprocess
-import tarfile
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from cluster import kind
+from cluster import kind, packages
 from cluster.errors import ClusterError
+from cluster.progress import phase
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ROOT = Path(__file__).parents[2]
+BASE = "localhost/rochallor-base:bookworm"
+# What no image needs: Debian's own documents, translations and package lists.
+USELESS = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
 
 
-def save(name: str, archive: Path) -> None:
-    """Write the image `name` (NAME:TAG) that was built here into `archive`, as `docker save` would.
+def build(target: str, name: str) -> None:
+    """Build the Dockerfile's stage `target` as the image `name` (NAME:TAG); seconds when only our code has changed.
 
-    Raises ClusterError when there is no such image.
+    Raises ClusterError when a tool is missing and can't be installed, or the build fails.
     """
-    command = ["docker", "save", f"--output={archive}", name]
+    command = ["docker", "build"]
     if not kind.works():
-        command = ["buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ClusterError(f"the image {name} can't be saved: {done.stderr.strip()}")
+        packages.ensure(packages.IMAGES)
+        _ensure_base()
+        command = ["buildah", "build", "--layers", "--network=host", f"--build-arg=BASE_IMAGE={BASE}"]
+    with phase(f"build the image {name}") as note:
+        _run([*command, *_secrets(), f"--target={target}", f"--tag={name}", str(ROOT)], note)
 
 
-def write_program_archive(archive: Path, program: Path, name: str) -> None:
-    """Write the image `name` (NAME:TAG), which holds and runs one static program, as `docker save` would."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.add(program, f"/{program.name}")
-    digest = hashlib.sha256(layer.getvalue()).hexdigest()
-    config = {
-        "architecture": ARCHITECTURES[platform.machine()],
-        "os": "linux",
-        "config": {"Entrypoint": [f"/{program.name}"], "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+def identity(name: str) -> str:
+    """The id of the image `name` that was built here: it changes with the image's content."""
+    return _run(["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name]).strip()
+
+
+@contextmanager
+def archive(name: str) -> Iterator[Path]:
+    """A file, gone afterwards, with the image `name` that was built here, as `docker save` would write it."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "image.tar"
+        _run(["buildah", "push", "--quiet", name, f"docker-archive:{file}:{name}"])
+        yield file
+
+
+def _secrets() -> list[str]:
+    """Build secrets: what this machine reaches its package registry by is needed while building, and in no layer."""
+    files = {
+        "ca": Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")),
+        "pip": Path(os.environ.get("PIP_CONFIG_FILE", "/etc/pip.conf")),
     }
-    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
-    with tarfile.open(archive, "w") as tar:
-        for member, content in (
-            ("layer.tar", layer.getvalue()),
-            ("config.json", json.dumps(config).encode()),
-            ("manifest.json", json.dumps(manifest).encode()),
-        ):
-            info = tarfile.TarInfo(member)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    return [f"--secret=id={name},src={file}" for name, file in files.items() if file.is_file()]
+
+
+def _ensure_base() -> None:
+    if _run(["buildah", "images", "--quiet", "--filter", f"reference={BASE}"]):
+        return
+    with phase("make the base image (Debian 12 with Python)") as note, TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        include = "--include=python3,python3-venv,ca-certificates"
+        _run(["debootstrap", "--variant=minbase", include, "bookworm", str(root)], note)
+        _run(["rm", "-rf", *(str(root / path) for path in USELESS)])
+        container = _run(["buildah", "from", "scratch"]).strip()
+        _run(["buildah", "add", "--quiet", container, str(root), "/"])
+        _run(["buildah", "commit", "--quiet", "--rm", container, BASE])
+
+
+def _run(command: list[str], note: Callable[[str], None] = lambda _: None) -> str:
+    """Run `command`, telling its lines to `note` as they come; gives what it printed.
+
+    Raises ClusterError with its last lines when it fails.
+    """
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            note(line.strip()[:80])
+    if process.returncode != 0:
+        raise ClusterError(f"{' '.join(command[:2])} failed:\n{''.join(lines[-15:])}")
+    return "".join(lines)

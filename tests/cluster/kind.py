@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cluster import programs
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 NAME = "rochallor"
 
 
+@cache
 def works() -> bool:
     """Whether a Docker engine answers."""
     if shutil.which("docker") is None:
@@ -37,13 +39,16 @@ def down() -> None:
     _kind("delete", "cluster", f"--name={NAME}")
 
 
-def load(archive: Path) -> None:
-    """Give the cluster the image in `archive` (as `docker save` writes it)."""
-    _kind("load", "image-archive", str(archive), f"--name={NAME}")
+def load(name: str) -> bool:
+    """Give the cluster the image `name` that was built here; False when it had it already."""
+    with phase(f"load {name}"):
+        return "already present" not in _kind("load", "docker-image", name, f"--name={NAME}")
 
 
 def _kind(*args: str) -> str:
-    done = subprocess.run([programs.tool("kind"), *args], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [programs.tool("kind"), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode != 0:
-        raise ClusterError(f"kind {' '.join(args)} failed: {done.stderr.strip()}")
+        raise ClusterError(f"kind {' '.join(args)} failed: {done.stdout.strip()}")
     return done.stdout

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster import certs, images, packages, programs
+from cluster import archive, certs, images, packages, programs
 from cluster.controlplane import get
 from cluster.errors import ClusterError
 from cluster.machine import API_PORT, CGROUP, NODE_ADDRESS, NODE_NAME, PAUSE_IMAGE, SERVICE_ADDRESS
@@ -60,7 +60,7 @@ def up(kubeconfig: Path) -> None:
         certs.make(FOLDER, ("127.0.0.1", SERVICE_ADDRESS, NODE_ADDRESS, UPLINK_ADDRESS))
         certs.write_kubeconfig(FOLDER / "kubeconfig", FOLDER, f"https://127.0.0.1:{API_PORT}")
         certs.write_kubeconfig(kubeconfig, FOLDER, URL)
-        images.write_program_archive(FOLDER / "pause.tar", programs.path("pause"), PAUSE_IMAGE)
+        archive.write(FOLDER / "pause.tar", programs.path("pause"), PAUSE_IMAGE)
         with LOG.open("wb") as log:
             unshare = [
                 "unshare",
@@ -94,16 +94,21 @@ def down() -> None:
         shutil.rmtree(FOLDER)
 
 
-def load(archive: Path) -> None:
-    """Give the node the image in `archive` (as `docker save` writes it)."""
+def load(name: str) -> bool:
+    """Give the node the image `name` that was built here; False when it had it already."""
     pid = _running()
     if pid is None:
         raise ClusterError("the cluster is not running: start it first (make cluster-up)")
-    enter = ["nsenter", f"--target={pid}", "--mount", "--pid", "--net"]
-    ctr = [str(programs.path("ctr")), "--namespace=k8s.io", "images", "import", str(archive)]
-    done = subprocess.run([*enter, *ctr], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ClusterError(f"the node refused the image {archive}: {done.stderr.strip()}")
+    identity = images.identity(name)
+    record = FOLDER / "images" / name.replace("/", "_")
+    if record.exists() and record.read_text() == identity:
+        return False
+    with phase(f"load {name}"), images.archive(name) as file:
+        enter = ("nsenter", f"--target={pid}", "--mount", "--pid", "--net")
+        _run(*enter, str(programs.path("ctr")), "--namespace=k8s.io", "images", "import", str(file))
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(identity)
+    return True
 
 
 def _running() -> int | None:
