@@ -5,14 +5,16 @@ SHELL := bash
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen --no-sync
+CLUSTER := PYTHONPATH=tests $(RUN) python -m cluster
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.ready: pyproject.toml worker/pyproject.toml operator/pyproject.toml uv.lock
+	@echo "… set up the locked Python environment"
 	@command -v uv >/dev/null || [ -x .tools/bin/uv ] || { python3 -m venv .tools && .tools/bin/pip install --quiet uv==0.13.9; }
-	$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet
 	@touch $@
 
 .PHONY: setup
@@ -31,8 +33,38 @@ format: setup ## format and fix what can be fixed
 
 .PHONY: types
 types: setup ## mypy --strict
-	$(RUN) mypy
+	$(RUN) mypy worker/src operator/src tests
 
 .PHONY: unit
 unit: setup ## unit and property tests, no server needed
 	$(RUN) pytest tests/unit
+
+.PHONY: control-plane
+control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)
+	@$(CLUSTER) build
+
+.PHONY: integration
+integration: control-plane ## the operator against a real API server, the worker against the dev engine
+	$(RUN) pytest tests/integration
+
+.PHONY: cluster-up
+cluster-up: setup ## start a Kubernetes whose pods really run (kind with Docker, else our own node as root)
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: setup ## stop it and remove what it left
+	@$(CLUSTER) down
+
+.PHONY: e2e
+e2e: cluster-up ## everything together on real pods; the cluster stays up for the next run
+	$(RUN) pytest tests/e2e
+
+.PHONY: test
+test: lint types unit integration e2e ## all of it
+
+.PHONY: demo
+demo: setup ## from nothing to 300 finished workflow instances on a real cluster
+	@$(CLUSTER).demo
+
+.PHONY: demo-down
+demo-down: cluster-down ## remove the demo and its cluster

@@ -1,4 +1,4 @@
-"""`python -m cluster up | down | load IMAGE | env`: the test cluster from the command line."""
+"""`python -m cluster build | up | down | load IMAGE | env`: the test cluster from the command line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def main() -> int:
     """Do what the command line says; 0 when it worked, 1 with one sentence when it didn't."""
     parser = argparse.ArgumentParser(prog="python -m cluster", description="A real Kubernetes for tests and the demo.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build the programs of a control plane (minutes, once)")
     commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
     commands.add_parser("down", help="stop the cluster and remove what it left")
     commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
@@ -24,6 +25,8 @@ def main() -> int:
     cluster = kind if kind.works() else node
     try:
         match args.command:
+            case "build":
+                programs.ensure(*programs.CONTROL_PLANE)
             case "up":
                 cluster.up(KUBECONFIG)
                 console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")

@@ -1,0 +1,67 @@
+"""kubectl and helm against one cluster, as a person would use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cluster import programs
+from cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
+
+
+class Kubectl:
+    """Commands against the cluster of `kubeconfig`, in one namespace."""
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
+        self.namespace = namespace
+        self._kubeconfig = kubeconfig
+        self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+
+    def within(self, namespace: str) -> Kubectl:
+        """The same cluster, another namespace."""
+        return Kubectl(self._kubeconfig, namespace)
+
+    def __call__(self, *args: str, stdin: str | None = None) -> str:
+        """Run kubectl; gives what it printed. Raises ClusterError with its complaint."""
+        return self._run("kubectl", *args, stdin=stdin)
+
+    def helm(self, *args: str) -> str:
+        """Run helm; gives what it printed. Raises ClusterError with its complaint."""
+        return self._run("helm", *args)
+
+    def json(self, *args: str) -> Any:
+        """What `kubectl ARGS --output=json` prints, decoded."""
+        return json.loads(self(*args, "--output=json"))
+
+    @contextmanager
+    def port_forward(self, target: str, port: int) -> Iterator[str]:
+        """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
+        command = [programs.tool("kubectl"), f"--namespace={self.namespace}", "port-forward", target, f":{port}"]
+        with subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as forward:
+            try:
+                found = FORWARDING.match(forward.stdout.readline() if forward.stdout else "")
+                if found is None:
+                    complaint = forward.stderr.read() if forward.stderr else ""
+                    raise ClusterError(f"no port-forward to {target}: {complaint.strip()}")
+                yield f"http://127.0.0.1:{found[1]}"
+            finally:
+                forward.kill()
+
+    def _run(self, tool: str, *args: str, stdin: str | None = None) -> str:
+        command = [programs.tool(tool), f"--namespace={self.namespace}", *args]
+        done = subprocess.run(command, env=self._environment, input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"{tool} {' '.join(args)} failed: {done.stderr.strip()}")
+        return done.stdout
