@@ -38,7 +38,8 @@ async def serve(runner: Runner, metrics: Metrics, port: int) -> AsyncIterator[in
             await site.start()
         except OSError as error:
             raise StartError(f"ROCHALLOR_METRICS_PORT: cannot listen on port {port}: {error.strerror}") from error
-        yield server.addresses[0][1]
+        # a free port is another one for IPv6; the caller gets that of IPv4, whose addresses are the shorter tuples
+        yield min(server.addresses, key=len)[1]
     finally:
         await server.cleanup()
 

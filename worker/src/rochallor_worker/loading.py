@@ -9,7 +9,7 @@ from rochallor_worker.errors import StartError
 from rochallor_worker.registry import Registry
 
 
-def load_registry(reference: str) -> Registry:
+def load_registry(reference: str | None) -> Registry:
     """Import the module and return its registry. Raises `StartError`.
 
     The working directory is importable, as with `python -m`.

@@ -26,7 +26,8 @@ def run(settings: Settings) -> list[str]:
 
     Returns the ids of jobs cut off at the drain timeout. Raises `StartError`.
     """
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        return loop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> list[str]:

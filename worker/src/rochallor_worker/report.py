@@ -30,7 +30,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Reporter:
-    """Delivers outcomes to the engine. `clock` gives seconds and is the one that deadlines are on."""
+    """Delivers outcomes to the engine. `clock` gives seconds and is the one that leases are measured on."""
 
     def __init__(self, engine: EngineClient, worker_id: str, clock: Callable[[], float], random: Random) -> None:
         self._engine = engine
@@ -39,18 +39,18 @@ class Reporter:
         self._random = random
 
     async def deliver(
-        self, job_id: str, outcome: Outcome, deadline: float | None, on_retry: Callable[[], None]
+        self, job_id: str, outcome: Outcome, lease_end: float | None, on_retry: Callable[[], None]
     ) -> Verdict:
         """Deliver an outcome and return the last word on it; never raises for trouble with the engine.
 
-        `deadline` is when the lease ends (None: there is no lease). A Complete is retried until the calling task is
-        cancelled.
+        `lease_end` is on the clock given to the constructor (None: there is no lease). A Complete is retried until the
+        calling task is cancelled.
         """
         match outcome:
             case Completed(variables):
                 return await self._complete(job_id, variables, on_retry)
             case Failed():
-                return await self._fail(job_id, outcome, deadline, on_retry)
+                return await self._fail(job_id, outcome, lease_end, on_retry)
 
     async def _complete(self, job_id: str, variables: Mapping[str, Any], on_retry: Callable[[], None]) -> Verdict:
         backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
@@ -72,10 +72,10 @@ class Reporter:
             await asyncio.sleep(wait)
 
     async def _fail(
-        self, job_id: str, outcome: Failed, deadline: float | None, on_retry: Callable[[], None]
+        self, job_id: str, outcome: Failed, lease_end: float | None, on_retry: Callable[[], None]
     ) -> Verdict:
         backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
-        while deadline is None or self._clock() < deadline:
+        while lease_end is None or self._clock() < lease_end:
             try:
                 await self._engine.fail_job(job_id, self._worker_id, outcome.message, retryable=outcome.retryable)
             except Unreachable as error:

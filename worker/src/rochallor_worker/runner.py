@@ -167,7 +167,7 @@ class Runner:
             kind, message = _kind(outcome)
             self._tell(Executed(job_type, kind, decided_at - started_at, message))
             verdict = await self._reporter.deliver(
-                delivery.job.id, outcome, delivery.deadline, lambda: self._tell(OutcomeRetried(job_type))
+                delivery.job.id, outcome, delivery.lease_end, lambda: self._tell(OutcomeRetried(job_type))
             )
             self._tell(Reported(job_type, kind, verdict, self._clock() - decided_at))
             self._remember(delivery.job.id, again=kind == "failed_retryable")

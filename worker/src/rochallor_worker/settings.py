@@ -48,9 +48,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
-    handlers: Annotated[str, Field(pattern=r"^[\w.]+:\w+$", description="package.module:registry")] = ""
+    handlers: Annotated[str | None, Field(pattern=r"^[\w.]+:\w+$", description="package.module:registry")] = None
     transport: Annotated[Literal["rest"], Field(description="rest")] = "rest"
-    engine_url: Annotated[str, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")] = ""
+    engine_url: Annotated[
+        str | None, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")
+    ] = None
     engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
     engine_headers: Annotated[

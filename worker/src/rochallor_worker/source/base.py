@@ -17,8 +17,10 @@ class Delivery:
     job: ClaimedJob
     claimed_at: float
     """When its claim was asked for, on the clock of `time.monotonic()`, in seconds."""
-    deadline: float | None
+    lease_end: float | None
     """Until when it is ours, on the same clock. None: for as long as it takes."""
+    deadline: float | None
+    """When its handler must be done, so that the outcome still travels inside the lease."""
     settle: Callable[[Verdict], None]
     """Called once, with the last word on the job's outcome."""
 

@@ -97,9 +97,8 @@ class PollingSource:
             self._failed(error)
             return []
         self._answered(asked_for, len(jobs))
-        # the lease began after the request left, so this deadline is never too late
-        deadline = asked_at + self._lease - LEASE_MARGIN
-        return [Delivery(job, asked_at, deadline, self._settle) for job in jobs]
+        lease_end = asked_at + self._lease  # it began after the request left, so this is never too late
+        return [Delivery(job, asked_at, lease_end, lease_end - LEASE_MARGIN, self._settle) for job in jobs]
 
     def close(self) -> None:
         """Poll no more."""

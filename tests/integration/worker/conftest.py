@@ -1,0 +1,116 @@
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rochallor_worker.devengine import DevEngine
+
+HANDLERS = """
+import asyncio, os, time
+from rochallor_worker import Job, NonRetryableError, Registry
+
+registry = Registry()
+
+@registry.handler("quick")
+async def quick(job: Job) -> dict:
+    return {"seen": job.variables.get("n")}
+
+@registry.handler("slow")
+async def slow(job: Job) -> None:
+    await asyncio.sleep(2)
+
+@registry.handler("blocking")
+def blocking(job: Job) -> None:
+    time.sleep(60)
+
+@registry.handler("picky")
+def picky(job: Job) -> None:
+    raise NonRetryableError("never")
+"""
+
+
+class Worker:
+    """A worker process and the log it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+        self.url = ""
+        self._more = asyncio.Condition()
+        assert process.stderr is not None
+        self._reader = asyncio.create_task(self._read(process.stderr))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            async with self._more:
+                self.log += line.decode()
+                self._more.notify_all()
+
+    async def logged(self, text: str) -> None:
+        """Wait for a text in the log."""
+        try:
+            async with asyncio.timeout(30), self._more:
+                await self._more.wait_for(lambda: text in self.log)
+        except TimeoutError:
+            raise AssertionError(f"{text!r} was not logged within 30 s; the log:\n{self.log}") from None
+
+    async def started(self) -> "Worker":
+        await self.logged('"metrics_port"')
+        found = re.search(r'"metrics_port": (\d+)', self.log)
+        assert found is not None
+        self.url = f"http://127.0.0.1:{found[1]}"
+        return self
+
+    async def get(self, path: str) -> httpx.Response:
+        async with httpx.AsyncClient() as http:
+            return await http.get(self.url + path)
+
+    async def answers(self, path: str, status: int) -> None:
+        """Wait until a path answers with a status."""
+        async with asyncio.timeout(30):
+            while (await self.get(path)).status_code != status:  # noqa: ASYNC110 — another process
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        """Wait for the end of the process; returns its exit status."""
+        async with asyncio.timeout(30):
+            status = await self.process.wait()
+            await self._reader
+        return status
+
+
+@asynccontextmanager
+async def worker_process(folder: Path, engine: str, /, **settings: str) -> AsyncIterator[Worker]:
+    """Run `rochallor-worker run` with a free metrics port; killed at the end if it still runs."""
+    (folder / "my_handlers.py").write_text(HANDLERS)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")},
+        "PYTHONPATH": str(folder),
+        "ROCHALLOR_HANDLERS": "my_handlers:registry",
+        "ROCHALLOR_ENGINE_URL": engine,
+        "ROCHALLOR_METRICS_PORT": "0",
+        **{f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()},
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rochallor_worker", "run", env=environment, stderr=asyncio.subprocess.PIPE, cwd=folder
+    )
+    worker = Worker(process)
+    try:
+        yield worker
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await worker.ended()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[DevEngine]:
+    async with DevEngine() as running:
+        yield running

@@ -1,0 +1,143 @@
+"""A real worker process against the dev engine over a real socket."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from integration.worker.conftest import worker_process
+from rochallor_worker import RestClient
+from rochallor_worker.devengine import DevEngine
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def start(engine: DevEngine, *job_types: str, count: int = 1, retries: int = 0) -> None:
+    steps: list[dict[str, object]] = [
+        {
+            "id": f"s{number}",
+            "name": job_type,
+            "type": "SERVICE_TASK",
+            "jobType": job_type,
+            "retryCount": retries,
+            "nextStep": f"s{number + 1}",
+        }
+        for number, job_type in enumerate(job_types)
+    ]
+    end = {"id": f"s{len(job_types)}", "name": "end", "type": "END"}
+    async with RestClient(engine.url) as client:
+        await client.upload_definition({"id": "d", "name": "d", "steps": [*steps, end]})
+        for number in range(count):
+            await client.start_instance("d", {"n": number})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 — the engine's plain data is all there is to watch
+            await asyncio.sleep(0.02)
+
+
+def count(engine: DevEngine, status: str) -> int:
+    return sum(instance.status == status for instance in engine.state.instances.values())
+
+
+def runs(engine: DevEngine) -> int:
+    return sum(event.kind == "claim" for event in engine.state.log)
+
+
+async def test_jobs_get_done_and_are_counted(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "quick", "quick", count=50)
+    async with worker_process(tmp_path, engine.url) as worker:
+        await worker.started()
+        await worker.answers("/readyz", 200)
+        await until(lambda: count(engine, "COMPLETED") == 50)
+        assert (await worker.get("/livez")).status_code == 200
+        exposition = (await worker.get("/metrics")).text
+        assert 'rochallor_worker_jobs_total{job_type="quick",outcome="completed"} 100.0' in exposition
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert runs(engine) == 100
+    assert all(json.loads(line) for line in worker.log.splitlines())
+
+
+async def test_a_bad_job_fails_and_the_worker_lives_on(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "picky", count=3, retries=5)
+    async with worker_process(tmp_path, engine.url) as worker:
+        await worker.started()
+        await until(lambda: count(engine, "FAILED") == 3)
+        assert (await worker.get("/livez")).status_code == 200
+    assert runs(engine) == 3
+
+
+async def test_sigterm_finishes_what_runs(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "slow", count=10)
+    async with worker_process(tmp_path, engine.url) as worker:
+        await worker.started()
+        await until(lambda: runs(engine) == 10)
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.answers("/readyz", 503)
+        assert await worker.ended() == 0
+    assert count(engine, "COMPLETED") == 10
+
+
+async def test_a_second_signal_ends_the_process_at_once(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "blocking")
+    async with worker_process(tmp_path, engine.url) as worker:
+        await worker.started()
+        await until(lambda: runs(engine) == 1)
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.logged("draining")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 1
+
+
+async def test_a_thread_that_does_not_end_cannot_hold_the_process_past_the_drain(
+    engine: DevEngine, tmp_path: Path
+) -> None:
+    await start(engine, "blocking", retries=1)
+    async with worker_process(tmp_path, engine.url, drain_timeout="100ms") as worker:
+        await worker.started()
+        await until(lambda: runs(engine) == 1)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert [job.retries_remaining for job in engine.state.jobs.values()] == [1]
+
+
+async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_comes(
+    engine: DevEngine, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async with worker_process(tmp_path, f"http://127.0.0.1:{unused_tcp_port}") as worker:
+        await worker.started()
+        await worker.answers("/readyz", 503)
+        assert (await worker.get("/livez")).status_code == 200
+        assert "cannot connect" in (await worker.get("/readyz")).text
+        async with DevEngine(port=unused_tcp_port) as late:
+            await start(late, "quick")
+            await until(lambda: count(late, "COMPLETED") == 1)
+            await worker.answers("/readyz", 200)
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"handlers": "nowhere:registry"}, "handlers 'nowhere:registry' cannot be imported: ModuleNotFoundError"),
+        ({"job_types": "quick,unheard-of"}, "no handler for job type 'unheard-of'; registered: quick, slow"),
+        ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM: 'lots' is not allowed; allowed is a whole number from 1"),
+        ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080"),
+        ({"engine_ca_file": "/nowhere.pem"}, "the engine's TLS files cannot be used"),
+    ],
+    ids=["import", "job type", "setting", "unset", "tls"],
+)
+async def test_a_start_error_is_the_last_log_line_and_exit_status_two(
+    engine: DevEngine, tmp_path: Path, settings: dict[str, str], sentence: str
+) -> None:
+    async with worker_process(tmp_path, engine.url, **settings) as worker:
+        assert await worker.ended() == 2
+    last = json.loads(worker.log.splitlines()[-1])
+    assert last["event"].startswith(sentence)
+    assert "Traceback" not in worker.log

@@ -1,0 +1,78 @@
+import pytest
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.settings import load, parse_duration, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROCHALLOR_ENGINE_URL", "http://engine:8080")
+    monkeypatch.setenv("ROCHALLOR_HANDLERS", "shop.handlers:registry")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("10m", 600), ("1m30s", 90), ("1.5s", 1.5), ("1h", 3600)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "5s5", "1d", "5S"])
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    settings = load()
+    assert (settings.parallelism, settings.poll_interval, settings.lease, settings.drain_timeout) == (64, 0.5, 30, 25)
+    assert (settings.transport, settings.metrics_port, settings.log_level, settings.log_format) == (
+        "rest",
+        9090,
+        "INFO",
+        "json",
+    )
+    assert settings.worker_id
+
+
+def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROCHALLOR_JOB_TYPES", "a, b,,c")
+    monkeypatch.setenv("ROCHALLOR_ENGINE_HEADERS", "X-Team: blue\nX-Env: a:b\n")
+    settings = load()
+    assert settings.job_types == ["a", "b", "c"]
+    assert settings.connection.headers == (("X-Team", "blue"), ("X-Env", "a:b"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("PARALLELISM", "0", "ROCHALLOR_PARALLELISM: '0' is not allowed; allowed is a whole number from 1 to 1000"),
+        ("PARALLELISM", "many", "ROCHALLOR_PARALLELISM: 'many' is not allowed; allowed is a whole number"),
+        ("POLL_INTERVAL", "5", "ROCHALLOR_POLL_INTERVAL: '5' is not allowed; allowed is a duration such as 500ms, 30s "
+         "or 10m, from 10ms to 5m"),
+        ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT: 'carrier-pigeon' is not allowed; allowed is"),
+        ("ENGINE_URL", "engine:8080", "ROCHALLOR_ENGINE_URL: 'engine:8080' is not allowed; allowed is a URL such as"),
+        ("HANDLERS", "handlers", "ROCHALLOR_HANDLERS: 'handlers' is not allowed; allowed is package.module:registry"),
+        ("METRICS_PORT", "70000", "ROCHALLOR_METRICS_PORT: '70000' is not allowed; allowed is a port from 0"),
+        ("LOG_LEVEL", "loud", "ROCHALLOR_LOG_LEVEL: 'LOUD' is not allowed; allowed is debug, info, warning"),
+        ("ENGINE_HEADERS", "secret", "ROCHALLOR_ENGINE_HEADERS: its value is not allowed; allowed is lines of"),
+        ("ENGINE_CERT_FILE", "c.pem", "ROCHALLOR_ENGINE_CERT_FILE and ROCHALLOR_ENGINE_KEY_FILE are given together"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_one_sentence_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(f"ROCHALLOR_{variable}", value)
+    with pytest.raises(StartError) as raised:
+        load()
+    assert str(raised.value).startswith(sentence)
+    assert "\n" not in str(raised.value)
+
+
+def test_misspelt_variables_are_found() -> None:
+    environment = {"ROCHALLOR_PARALELISM": "3", "ROCHALLOR_PARALLELISM": "3", "HOME": "/"}
+    assert unknown_variables(environment) == ["ROCHALLOR_PARALELISM"]
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    assert "hunter2" not in repr(load(engine_token="hunter2"))

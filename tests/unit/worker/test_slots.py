@@ -1,0 +1,73 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rochallor_worker.slots import Slots
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_reserve_takes_all_free_slots_up_to_the_limit() -> None:
+    slots = Slots(5, Clock())
+    assert await slots.reserve(3) == 3
+    assert await slots.reserve(100) == 2
+    assert slots.free == 0
+
+
+async def test_reserve_waits_for_a_free_slot() -> None:
+    slots = Slots(1, Clock())
+    await slots.reserve(1)
+    slots.occupy()
+    waiting = asyncio.create_task(slots.reserve(1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slots.release()
+    assert await waiting == 1
+
+
+async def test_close_ends_a_waiting_reserve_without_a_slot() -> None:
+    slots = Slots(1, Clock())
+    await slots.reserve(1)
+    waiting = asyncio.create_task(slots.reserve(1))
+    await asyncio.sleep(0)
+    slots.close()
+    assert await waiting == 0
+    slots.give_back(1)
+    assert await slots.reserve(1) == 0
+
+
+async def test_busy_seconds_is_the_integral_of_busy_slots() -> None:
+    clock = Clock()
+    slots = Slots(4, clock)
+    await slots.reserve(3)
+    slots.occupy()
+    clock.now = 2
+    slots.occupy()
+    clock.now = 5
+    slots.release()
+    clock.now = 6
+    assert slots.busy_seconds == pytest.approx(1 * 2 + 2 * 3 + 1 * 1)
+
+
+@given(st.lists(st.sampled_from(["reserve", "occupy", "give_back", "release"]), max_size=60), st.integers(1, 8))
+async def test_slots_are_conserved_whatever_happens(steps: list[str], total: int) -> None:
+    slots = Slots(total, Clock())
+    for step in steps:
+        if step == "reserve" and slots.free:
+            await slots.reserve(2)
+        elif step == "occupy" and slots.reserved:
+            slots.occupy()
+        elif step == "give_back" and slots.reserved:
+            slots.give_back(1)
+        elif step == "release" and slots.busy:
+            slots.release()
+        assert slots.free + slots.reserved + slots.busy == total
+        assert min(slots.free, slots.reserved, slots.busy) >= 0

@@ -1,0 +1,208 @@
+"""The engine without a network: `EngineClient` straight over the dev engine's state, for tests of workers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from rochallor_worker.devengine import records
+from rochallor_worker.devengine.definition import Definition
+from rochallor_worker.devengine.errors import BadRequestError, CallError, ConflictError, NotFoundError
+from rochallor_worker.devengine.model import EngineState
+from rochallor_worker.engine.base import (
+    ClaimedJob,
+    DefinitionVersion,
+    Instance,
+    InstanceStatus,
+    Page,
+    StepExecution,
+)
+from rochallor_worker.errors import Conflict, EngineError, InternalError, NotFound, Rejected
+
+T = TypeVar("T")
+
+
+class FakeEngine:
+    """`EngineClient` over an `EngineState` in this process.
+
+    Override `call` to lose answers, delay them or refuse: it carries out each call.
+    """
+
+    def __init__(self, state: EngineState | None = None) -> None:
+        self.state = state or EngineState()
+
+    async def call(self, name: str, action: Callable[[], T]) -> T:
+        """Carry out one call; `name` is the method's. Raises `EngineError`."""
+        try:
+            return action()
+        except CallError as error:
+            raise _translated(name, error) from error
+
+    async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
+        def action() -> DefinitionVersion:
+            try:
+                parsed = msgspec.convert(definition, Definition)
+            except msgspec.ValidationError as error:
+                raise BadRequestError(str(error)) from error
+            return _version(*self.state.upload(parsed))
+
+        return await self.call("upload_definition", action)
+
+    async def get_definition(self, definition_id: str, version: int | None = None) -> dict[str, Any]:
+        def action() -> dict[str, Any]:
+            found: dict[str, Any] = msgspec.to_builtins(self.state.definition(definition_id, version or 0))
+            return found
+
+        return await self.call("get_definition", action)
+
+    async def list_definitions(
+        self, *, keyword: str = "", page: int = 0, page_size: int = 20
+    ) -> Page[DefinitionVersion]:
+        def action() -> Page[DefinitionVersion]:
+            found, total = self.state.list_definitions(keyword=keyword, page=page, page_size=page_size)
+            return Page([_version(*entry) for entry in found], total)
+
+        return await self.call("list_definitions", action)
+
+    async def start_instance(
+        self,
+        definition_id: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        version: int | None = None,
+        business_key: str = "",
+    ) -> Instance:
+        return await self.call(
+            "start_instance",
+            lambda: _instance(self.state.start(definition_id, version or 0, variables, business_key)),
+        )
+
+    async def get_instance(self, instance_id: str) -> Instance:
+        return await self.call("get_instance", lambda: _instance(self.state.instance(instance_id)))
+
+    async def list_instances(
+        self,
+        *,
+        definition_id: str = "",
+        status: InstanceStatus | None = None,
+        business_key: str = "",
+        page: int = 0,
+        page_size: int = 20,
+    ) -> Page[Instance]:
+        def action() -> Page[Instance]:
+            found, total = self.state.list_instances(
+                definition_id=definition_id,
+                status=status.value if status else "",
+                business_key=business_key,
+                page=page,
+                page_size=page_size,
+            )
+            return Page([_instance(record) for record in found], total)
+
+        return await self.call("list_instances", action)
+
+    async def get_instance_history(self, instance_id: str) -> list[StepExecution]:
+        return await self.call(
+            "get_instance_history",
+            lambda: [_execution(record) for record in self.state.instance(instance_id).history],
+        )
+
+    async def cancel_instance(self, instance_id: str, *, reason: str = "") -> Instance:
+        return await self.call("cancel_instance", lambda: _instance(self.state.cancel(instance_id, reason)))
+
+    async def poll_jobs(self, worker_id: str, job_types: Sequence[str], max_jobs: int) -> list[ClaimedJob]:
+        return await self.call(
+            "poll_jobs", lambda: [_job(record) for record in self.state.poll(worker_id, job_types, max_jobs)]
+        )
+
+    async def complete_job(self, job_id: str, worker_id: str, variables: Mapping[str, Any]) -> None:
+        await self.call("complete_job", lambda: self.state.complete(job_id, worker_id, variables))
+
+    async def fail_job(self, job_id: str, worker_id: str, message: str, *, retryable: bool) -> None:
+        await self.call("fail_job", lambda: self.state.fail(job_id, worker_id, message, retryable=retryable))
+
+    async def complete_user_task(
+        self, instance_id: str, step_id: str, *, completed_by: str = "", variables: Mapping[str, Any] | None = None
+    ) -> None:
+        await self.call("complete_user_task", lambda: self.state.complete_user_task(instance_id, step_id))
+
+    async def signal_wait(self, instance_id: str, step_id: str, variables: Mapping[str, Any] | None = None) -> None:
+        await self.call("signal_wait", lambda: self.state.signal_wait(instance_id, step_id))
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _translated(name: str, error: CallError) -> EngineError:
+    text = f"{name}: {error}"
+    match error:
+        case NotFoundError():
+            return NotFound(text)
+        case BadRequestError():
+            return Rejected(text)
+        case ConflictError():
+            return Conflict(text)
+        case _:  # as over REST, where an unknown job is told from other trouble by its text alone
+            return NotFound(text) if "not found" in str(error) else InternalError(text)
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+def _version(definition: Definition, uploaded_at: float) -> DefinitionVersion:
+    return DefinitionVersion(
+        id=definition.id, version=definition.version, name=definition.name, uploaded_at=_time(uploaded_at)
+    )
+
+
+def _instance(record: records.Instance) -> Instance:
+    return Instance(
+        id=record.id,
+        definition_id=record.definition.id,
+        definition_version=record.definition.version,
+        status=InstanceStatus(record.status),
+        current_step_ids=list(record.current_step_ids),
+        variables=dict(record.variables),
+        started_at=_time(record.started_at),
+        completed_at=_time(record.completed_at),
+        failure_reason=record.failure_reason or "",
+        business_key=record.business_key or "",
+    )
+
+
+def _execution(record: records.StepExecution) -> StepExecution:
+    return StepExecution(
+        id=record.id,
+        instance_id=record.instance_id,
+        step_id=record.step_id,
+        step_type=record.step_type,
+        attempt_number=record.attempt,
+        status=record.status,
+        started_at=_time(record.started_at),
+        ended_at=_time(record.ended_at),
+        failure_reason=record.failure_reason,
+    )
+
+
+def _job(record: records.Job) -> ClaimedJob:
+    return ClaimedJob(
+        id=record.id,
+        instance_id=record.instance.id,
+        job_type=record.job_type,
+        step_execution_id=record.execution.id,
+        retries_remaining=record.retries_remaining,
+        variables=dict(record.variables),
+        lock_expires_at=_time(record.lock_expires_at),
+        created_at=_time(record.created_at),
+    )
