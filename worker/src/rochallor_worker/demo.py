@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rochallor_worker.engine.base import EngineClient, Instance, InstanceStatus
@@ -65,15 +65,9 @@ async def run_demo(engine_url: str, instances: int) -> int:
 async def _run(engine: EngineClient, instances: int, console: Console) -> int:
     began = time.monotonic()
     version = (await engine.upload_definition(HELLO)).version
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("started", total=instances, note="")
+        bar = progress.add_task("started", total=instances)
 
         async def start(number: int) -> tuple[str, InstanceStatus]:
             started = await engine.start_instance("hello", _order(number), version=version)
@@ -81,10 +75,8 @@ async def _run(engine: EngineClient, instances: int, console: Console) -> int:
             return started.id, _right_end(number)
 
         right_ends = dict(await _each(start, range(instances)))
-        bar = progress.add_task("ended  ", total=instances, note="")
-        await _wait_for_ends(
-            engine, set(right_ends), lambda ended, note: progress.update(bar, completed=ended, note=note)
-        )
+        bar = progress.add_task("ended  ", total=instances)
+        await _wait_for_ends(engine, set(right_ends), progress, bar)
 
     seconds = time.monotonic() - began
     ends = await _each(engine.get_instance, right_ends)
@@ -103,21 +95,27 @@ def _right_end(number: int) -> InstanceStatus:
     return InstanceStatus.FAILED if number % 10 == 9 else InstanceStatus.COMPLETED
 
 
-async def _wait_for_ends(engine: EngineClient, ids: set[str], show: Callable[[int, str], None]) -> None:
+async def _wait_for_ends(engine: EngineClient, ids: set[str], progress: Progress, bar: TaskID) -> None:
     """Wait until none of the instances runs, or none has ended for `STALL_SECONDS`."""
-    ended, moved = 0, time.monotonic()
+    ended, moved, told = 0, time.monotonic(), ""
     while True:
         note = ""
         try:
             now_ended = len(ids) - len(await _running(engine, ids))
         except (Unreachable, AnswerLost, InternalError) as error:
-            now_ended, note = ended, f"engine away: {error}"
+            now_ended, note = ended, f"the engine is away: {error}"
         if now_ended > ended:
             ended, moved = now_ended, time.monotonic()
         still = time.monotonic() - moved
         if not note and still > HINT_SECONDS:
-            note = "nothing ends: is a worker for hello-fetch, hello-price and hello-ship running?"
-        show(ended, note)
+            note = (
+                f"no instance has ended for {HINT_SECONDS:.0f} s: is a worker for hello-fetch, hello-price and hello-ship "
+                "running? (The jobs of a worker that vanished come again after 30–45 s.)"
+            )
+        if note not in {"", told}:
+            progress.console.print(note, markup=False, highlight=False, soft_wrap=True)
+            told = note
+        progress.update(bar, completed=ended)
         if ended == len(ids) or still > STALL_SECONDS:
             return
         await asyncio.sleep(LOOK_SECONDS)
@@ -126,8 +124,7 @@ async def _wait_for_ends(engine: EngineClient, ids: set[str], show: Callable[[in
 async def _running(engine: EngineClient, ids: set[str]) -> set[str]:
     """Return which of the instances run.
 
-    A listing that shrinks while it is paged through can skip some, so its silence is taken for an end only once it
-    knows none of them and each has been looked up.
+    A listing that shrinks while it is paged through can skip some: once it names none, each instance is looked up.
     """
     found: set[str] = set()
     page = 0
@@ -157,7 +154,9 @@ def _report(
     table.add_row("in the right state", str(len(ends)), str(len(ends) - len(wrong)))
     console.print(table)
     attempts = [end.variables["attempts"] for end in ends if end.variables and "attempts" in end.variables]
-    console.print(f"{jobs_per_second:.0f} jobs/s, {sum(attempts) - len(attempts)} retries reported by hello-ship")
+    console.print(
+        f"{jobs_per_second:.0f} jobs/s, {sum(attempts) - len(attempts)} retries reported by hello-ship", highlight=False
+    )
     for end in wrong[:5]:
         console.print(
             f"{end.id}: {end.status} at {', '.join(end.current_step_ids or ()) or 'its end'}, "
@@ -167,7 +166,8 @@ def _report(
         )
     console.print(
         "Look next at: [bold]kubectl get rw[/], the worker's status page and metrics at / and /metrics on port 9090 "
-        "([bold]kubectl port-forward deploy/hello 9090[/])."
+        "([bold]kubectl port-forward deploy/hello 9090[/]).",
+        highlight=False,
     )
 
 
