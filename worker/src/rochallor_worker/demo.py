@@ -109,8 +109,8 @@ async def _wait_for_ends(engine: EngineClient, ids: set[str], progress: Progress
         still = time.monotonic() - moved
         if not note and still > HINT_SECONDS:
             note = (
-                f"no instance has ended for {HINT_SECONDS:.0f} s: is a worker for hello-fetch, hello-price and hello-ship "
-                "running? (The jobs of a worker that vanished come again after 30–45 s.)"
+                f"no instance has ended for {HINT_SECONDS:.0f} s: is a worker for hello-fetch, hello-price and "
+                "hello-ship running? (The jobs of a worker that vanished come again after 30–45 s.)"
             )
         if note not in {"", told}:
             progress.console.print(note, markup=False, highlight=False, soft_wrap=True)
