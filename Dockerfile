@@ -30,7 +30,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
 
 FROM ${BASE_IMAGE} AS worker
 COPY --from=worker-build /app /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+# Libraries ask for the user's name and home; a numeric user has neither.
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 USER=rochallor HOME=/tmp
 USER 65532:65532
 EXPOSE 9090
 ENTRYPOINT ["rochallor-worker"]
@@ -51,6 +52,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
 
 FROM ${BASE_IMAGE} AS operator
 COPY --from=operator-build /app /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
+# Libraries ask for the user's name and home; a numeric user has neither.
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 USER=rochallor HOME=/tmp
 USER 65532:65532
 ENTRYPOINT ["rochallor-operator"]

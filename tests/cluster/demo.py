@@ -37,7 +37,8 @@ def main() -> int:
             kubectl("rollout", "status", "deployment/dev-engine", "--timeout=3m")
         with phase("start the worker (kubectl apply -f examples/hello/worker.yaml)"):
             kubectl("apply", f"--filename={product.HELLO / 'worker.yaml'}")
-            kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=3m")
+            with product.explained(kubectl, "deployment/hello"):
+                kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=2m")
         with kubectl.port_forward("service/dev-engine", 8080) as url:
             worker = str(Path(sys.executable).with_name("rochallor-worker"))
             done = subprocess.run([worker, "demo", f"--engine-url={url}", f"--instances={INSTANCES}"], check=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cluster import images, kind, node
+from cluster.errors import ClusterError
 from cluster.progress import phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cluster.kubectl import Kubectl
 
 RELEASE = "rochallor-operator"
@@ -31,7 +35,21 @@ def install_operator(kubectl: Kubectl) -> None:
     """Install the chart, or upgrade it, and wait until the operator is ready."""
     with phase("install the operator (helm)"):
         where = ("--namespace", NAMESPACE, "--create-namespace")
-        kubectl.helm("upgrade", "--install", RELEASE, str(CHART), *where, "--wait", "--timeout=3m")
+        with explained(kubectl.within(NAMESPACE), f"deployment/{RELEASE}"):
+            kubectl.helm("upgrade", "--install", RELEASE, str(CHART), *where, "--wait", "--timeout=2m")
+
+
+@contextmanager
+def explained(kubectl: Kubectl, workload: str) -> Iterator[None]:
+    """Add the last log lines of `workload` to a ClusterError that is raised in the block."""
+    try:
+        yield
+    except ClusterError as error:
+        try:
+            logs = kubectl("logs", workload, "--tail=5")
+        except ClusterError as no_logs:
+            logs = str(no_logs)
+        raise ClusterError(f"{error}\n{workload} says:\n{logs}") from error
 
 
 def _restart(kubectl: Kubectl, image: str) -> None:
