@@ -37,6 +37,9 @@ DOCUMENTED = {
     "rochallor_worker_handler_timeouts": ("counter", {"job_type"}),
     "rochallor_worker_outcome_retries": ("counter", set()),
     "rochallor_worker_duplicates": ("counter", set()),
+    "rochallor_worker_journal_entries": ("gauge", set()),
+    "rochallor_worker_journal_errors": ("counter", set()),
+    "rochallor_worker_journal_recalled": ("counter", set()),
 }  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,51 +9,11 @@ import pytest
 from rochallor_worker import InstanceStatus, Job, Registry, Runner, StartError
 from rochallor_worker.engine.base import ClaimedJob
 from rochallor_worker.errors import AnswerLost, Unreachable
-from rochallor_worker.events import ClaimExpired, Duplicate, Event, Reported, TimedOut
-from unit.worker.engines import FaultyEngine, definition, loop_time, no_fault
+from rochallor_worker.events import ClaimExpired, Duplicate, Reported, TimedOut
+from unit.worker.engines import FaultyEngine, loop_time, no_fault
+from unit.worker.running import finished, nothing, registry_of, running, start, until
 
 looptime = pytest.mark.looptime
-
-
-def registry_of(**handlers: Callable[[Job], Any]) -> Registry:
-    registry = Registry()
-    for job_type, function in handlers.items():
-        registry.handler(job_type)(function)
-    return registry
-
-
-async def nothing(_: Job) -> None:
-    return None
-
-
-@asynccontextmanager
-async def running(
-    engine: FaultyEngine, registry: Registry, **options: Any
-) -> AsyncIterator[tuple[Runner, list[Event]]]:
-    runner = Runner(engine, registry, worker_id="w", clock=loop_time, **options)
-    events: list[Event] = []
-    runner.observers.append(events.append)
-    task = asyncio.create_task(runner.run())
-    try:
-        yield runner, events
-    finally:
-        runner.stop()
-        await task
-
-
-async def until(condition: Callable[[], bool], within: float = 600) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 — virtual time, and conditions on the engine's plain data
-            await asyncio.sleep(0.01)
-
-
-async def start(engine: FaultyEngine, *job_types: str, count: int = 1, retries: int = 0) -> list[str]:
-    await engine.upload_definition(definition(*job_types, retries=retries))
-    return [(await engine.start_instance("d", {"n": n})).id for n in range(count)]
-
-
-def finished(engine: FaultyEngine, status: InstanceStatus) -> int:
-    return sum(instance.status == status for instance in engine.state.instances.values())
 
 
 @looptime
@@ -310,3 +268,21 @@ def test_a_job_type_without_handler_is_a_start_error_that_names_it() -> None:
 def test_an_empty_registry_is_a_start_error() -> None:
     with pytest.raises(StartError, match="the registry has no handler"):
         Runner(FaultyEngine(), Registry(), worker_id="w", clock=lambda: 0)
+
+
+@looptime
+async def test_a_job_that_our_own_fail_gave_back_is_run_again_at_once() -> None:
+    """The engine unlocks the job when it takes the Fail, and a poll may claim it before that Fail's answer is read."""
+    engine = FaultyEngine(after=lambda name, _: 1.0 if name == "fail_job" else None)
+    await start(engine, "a", retries=1)
+    runs: list[float] = []
+
+    async def fails_once(job: Job) -> None:
+        runs.append(loop_time())
+        if job.retries_remaining:
+            raise ValueError("not yet")
+
+    async with running(engine, registry_of(a=fails_once)) as (_, events):
+        await until(lambda: finished(engine, InstanceStatus.COMPLETED) == 1)
+    assert runs[1] - runs[0] == pytest.approx(1, abs=0.1)
+    assert Duplicate("a") not in events

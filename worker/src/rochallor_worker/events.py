@@ -40,6 +40,12 @@ class TimedOut(NamedTuple):
     job_type: str
 
 
+class Recalled(NamedTuple):
+    """A claimed job is not run: its outcome is known from before a crash, or it killed its worker too often."""
+
+    job_type: str
+
+
 class Executed(NamedTuple):
     """A handler ended; `message` says why, where it failed."""
 
@@ -64,5 +70,5 @@ class Reported(NamedTuple):
     seconds: float
 
 
-Event = Polled | ClaimExpired | Duplicate | Started | TimedOut | Executed | OutcomeRetried | Reported
+Event = Polled | ClaimExpired | Duplicate | Started | TimedOut | Recalled | Executed | OutcomeRetried | Reported
 Observer = Callable[[Event], None]

@@ -24,6 +24,7 @@ from rochallor_worker.events import (
     Executed,
     OutcomeRetried,
     Polled,
+    Recalled,
     Reported,
     Started,
     TimedOut,
@@ -96,6 +97,12 @@ class Metrics:
             "rochallor_worker_duplicates", "Jobs that came again while they were running here.", registry=registry
         )
 
+        self._recalled = Counter(
+            "rochallor_worker_journal_recalled",
+            "Claimed jobs that were not run because the journal knows their outcome.",
+            registry=registry,
+        )
+
     def observe(self, event: Event) -> None:
         """Count one event."""
         match event:
@@ -112,6 +119,8 @@ class Metrics:
                 self._outcome_retries.inc()
             case TimedOut(job_type):
                 self._handler_timeouts.labels(job_type).inc()
+            case Recalled():
+                self._recalled.inc()
             case ClaimExpired():
                 self._claims_expired.inc()
             case Duplicate():
@@ -149,6 +158,16 @@ class _State(Collector):
             "rochallor_worker_engine_up",
             "1 while the engine answers.",
             value=float(self._runner.source.healthy),
+        )
+        yield GaugeMetricFamily(
+            "rochallor_worker_journal_entries",
+            "Jobs in the journal that are not settled.",
+            value=len(self._runner.journal),
+        )
+        yield CounterMetricFamily(
+            "rochallor_worker_journal_errors",
+            "Lines that could not be written to the journal.",
+            value=self._runner.journal.errors,
         )
         yield GaugeMetricFamily(
             "rochallor_worker_loop_lag_seconds",

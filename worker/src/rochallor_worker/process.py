@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -12,11 +13,13 @@ from rochallor_worker import health
 from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.errors import StartError
+from rochallor_worker.journal import Journal
 from rochallor_worker.loading import load_registry
 from rochallor_worker.metrics import Metrics
 from rochallor_worker.pulse import Pulse
 from rochallor_worker.runner import Runner
 from rochallor_worker.settings import Settings, unknown_variables
+from rochallor_worker.watchdog import Watchdog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -45,6 +48,8 @@ async def _run(settings: Settings) -> list[str]:
             handler_timeout=settings.handler_timeout,
             lease=settings.lease,
             drain_timeout=settings.drain_timeout,
+            retry_pause=settings.retry_pause,
+            journal=Journal(Path(settings.journal_dir)) if settings.journal_dir else None,
         )
         pulse = Pulse(runner.slots, time.monotonic)
         metrics = Metrics(runner, pulse, transport=settings.transport, worker_id=settings.worker_id)
@@ -52,6 +57,8 @@ async def _run(settings: Settings) -> list[str]:
         _stop_on_signals(runner)
         async with health.serve(runner, metrics, settings.metrics_port) as port:
             beating = asyncio.create_task(pulse.run(), name="pulse")
+            watchdog = Watchdog(asyncio.get_running_loop(), registry)
+            watchdog.start()
             log.info(
                 "started",
                 job_types=runner.job_types,
@@ -64,6 +71,7 @@ async def _run(settings: Settings) -> list[str]:
                 cut_off = await runner.run()
             finally:
                 beating.cancel()
+                watchdog.stop()
         log.info("stopped", cut_off=len(cut_off))
         return cut_off
 
@@ -82,6 +90,7 @@ def _stop_on_signals(runner: Runner) -> None:
     def stop(name: str) -> None:
         if runner.draining:
             log.warning("second signal: exiting now", signal=name)
+            runner.abort()
             os._exit(1)
         log.info("stopping", signal=name)
         runner.stop()

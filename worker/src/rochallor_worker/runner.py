@@ -5,11 +5,13 @@ async with RestClient(url) as engine:
 """
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import Any
 
 import structlog
 
@@ -22,6 +24,7 @@ from rochallor_worker.events import (
     Executed,
     Observer,
     OutcomeRetried,
+    Recalled,
     Reported,
     RunOutcome,
     Started,
@@ -29,11 +32,12 @@ from rochallor_worker.events import (
 )
 from rochallor_worker.execute import execute
 from rochallor_worker.job import Job
+from rochallor_worker.journal import Journal
 from rochallor_worker.outcome import Completed, Failed, Outcome
 from rochallor_worker.registry import Handler, Registry
 from rochallor_worker.report import Reporter
 from rochallor_worker.slots import Slots
-from rochallor_worker.source.base import Delivery, Source
+from rochallor_worker.source.base import Delivery, Source, Verdict
 from rochallor_worker.source.polling import PollingSource
 
 ATTEMPTS_REMEMBERED = 10_000
@@ -46,7 +50,8 @@ class Runner:
     """Runs the registry's handlers on the engine's jobs until `stop`. Times in seconds.
 
     `job_types` defaults to all of the registry. Raises `StartError` for one without a handler. `handler_timeout` bounds
-    handlers that have none of their own; the lease bounds them all.
+    handlers that have none of their own; the lease bounds them all. `retry_pause` holds a retryable failure back, twice
+    as long each time the job fails again, as far as its lease goes: the engine would give it out again at once.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class Runner:
         handler_timeout: float | None = None,
         lease: float = 30.0,
         drain_timeout: float = 25.0,
+        retry_pause: float | None = None,
+        journal: Journal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job_types = _checked_job_types(registry, job_types)
@@ -70,6 +77,8 @@ class Runner:
         self._registry = registry
         self._handler_timeout = handler_timeout
         self._drain_timeout = drain_timeout
+        self._retry_pause = retry_pause
+        self.journal = Journal() if journal is None else journal
         self._clock = clock
         random = Random()  # noqa: S311 — jitter, not a secret
         self.source: Source = PollingSource(
@@ -84,7 +93,9 @@ class Runner:
         )
         self._reporter = Reporter(engine, worker_id, clock, random)
         self._threads = ThreadPoolExecutor(max_workers=parallelism, thread_name_prefix="handler")
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        self._failing: set[str] = set()
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self._stopping = asyncio.Event()
 
@@ -97,6 +108,10 @@ class Runner:
     def conserved(self) -> bool:
         """Whether no slot has leaked: each busy one runs a job."""
         return self.slots.busy == len(self._running) and self.slots.free >= 0
+
+    def abort(self) -> None:
+        """The process is about to end by its own will: jobs that run are not to count as having killed it."""
+        self.journal.close()
 
     def stop(self) -> None:
         """Claim no more; `run` returns when what runs is done, or at the drain timeout."""
@@ -117,10 +132,14 @@ class Runner:
             return await self._drain(claiming)
         finally:
             stopping.cancel()
+            self.journal.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _claim(self) -> None:
         """Reserve slots, then ask for exactly that many jobs: none ever waits here while its lease runs."""
+        for job_id, outcome in self.journal.unsent_completes:
+            if await self.slots.reserve(1):
+                self._track(job_id, self._redeliver(job_id, outcome))
         while not self.draining:
             await self.source.ready()
             reserved = await self.slots.reserve(MAX_JOBS_PER_POLL)
@@ -134,57 +153,113 @@ class Runner:
     def _start(self, delivery: Delivery) -> None:
         job = delivery.job
         handler = self._registry.get(job.job_type)
+        earlier = self._latest.get(job.id)
         if handler is None:
             log.error("the engine sent a job of a type not asked for", job_id=job.id, job_type=job.job_type)
             self.slots.give_back(1)
-        elif delivery.deadline is not None and self._clock() >= delivery.deadline:
-            log.warning("a claim came too late to be started", job_id=job.id, job_type=job.job_type)
-            self._tell(ClaimExpired(job.job_type))
-            self.slots.give_back(1)
-        elif job.id in self._running:
+        elif earlier is not None and job.id not in self._failing:
             log.warning("a job came again while it runs here", job_id=job.id, job_type=job.job_type)
             self._tell(Duplicate(job.job_type))
             self.slots.give_back(1)
         else:
-            self.slots.occupy()
-            task = asyncio.create_task(self._process(delivery, handler), name=f"job {job.id}")
-            self._running[job.id] = task
+            self._track(job.id, self._process(delivery, handler, earlier))
 
-    async def _process(self, delivery: Delivery, handler: Handler) -> None:
+    def _track(self, job_id: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` on a reserved slot, which is freed when it ends."""
+
+        async def on_a_slot() -> None:
+            try:
+                await work
+            finally:
+                self._running.discard(task)
+                if self._latest.get(job_id) is task:
+                    del self._latest[job_id]
+                self.slots.release()
+
+        self.slots.occupy()
+        task = asyncio.create_task(on_a_slot(), name=f"job {job_id}")
+        self._running.add(task)
+        self._latest[job_id] = task
+
+    async def _process(self, delivery: Delivery, handler: Handler, earlier: asyncio.Task[None] | None) -> None:
         """One job, from the claim to the engine's word on its outcome."""
-        job_type = delivery.job.job_type
+        if earlier is not None:  # our own Fail gave the job back before its answer reached us
+            await asyncio.wait({earlier})
+        if delivery.deadline is not None and self._clock() >= delivery.deadline:
+            log.warning("a claim came too late to be started", job_id=delivery.job.id, job_type=delivery.job.job_type)
+            self._tell(ClaimExpired(delivery.job.job_type))
+            return
+        job = self._job(delivery)
+        outcome = self.journal.recall(delivery.job)
+        if outcome is None:
+            self.journal.started(delivery.job)
+            outcome = await self._execute(delivery, handler, job)
+        else:
+            job.log.warning("not run: its outcome is known from before", outcome=_kind(outcome)[0])
+            self._tell(Recalled(job.job_type))
+        decided_at = self._clock()
+        self.journal.decided(delivery.job, outcome)
+        await self._pause(outcome, delivery, job)
+        verdict = await self._report(delivery, outcome)
+        if verdict != "abandoned":
+            self.journal.settled(job.id)
+        kind, _ = _kind(outcome)
+        self._tell(Reported(job.job_type, kind, verdict, self._clock() - decided_at))
+        self._remember(job.id, again=kind == "failed_retryable")
+        delivery.settle(verdict)
+
+    async def _report(self, delivery: Delivery, outcome: Outcome) -> Verdict:
+        job = delivery.job
+        if isinstance(outcome, Failed):
+            self._failing.add(job.id)  # from here on the engine may give the job out anew
         try:
-            started_at = self._clock()
-            self._tell(Started(job_type, started_at - delivery.claimed_at))
-            outcome = await execute(
-                handler,
-                self._job(delivery),
-                self._threads,
-                lambda: self._tell(TimedOut(job_type)),
-                self._timeout(handler, delivery, started_at),
+            return await self._reporter.deliver(
+                job.id, outcome, delivery.lease_end, lambda: self._tell(OutcomeRetried(job.job_type))
             )
-            decided_at = self._clock()
-            kind, message = _kind(outcome)
-            self._tell(Executed(job_type, kind, decided_at - started_at, message))
-            verdict = await self._reporter.deliver(
-                delivery.job.id, outcome, delivery.lease_end, lambda: self._tell(OutcomeRetried(job_type))
-            )
-            self._tell(Reported(job_type, kind, verdict, self._clock() - decided_at))
-            self._remember(delivery.job.id, again=kind == "failed_retryable")
-            delivery.settle(verdict)
         finally:
-            del self._running[delivery.job.id]
-            self.slots.release()
+            self._failing.discard(job.id)
+
+    async def _execute(self, delivery: Delivery, handler: Handler, job: Job) -> Outcome:
+        started_at = self._clock()
+        self._tell(Started(job.job_type, started_at - delivery.claimed_at))
+        outcome = await execute(
+            handler,
+            job,
+            self._threads,
+            lambda: self._tell(TimedOut(job.job_type)),
+            self._timeout(handler, delivery, started_at),
+        )
+        kind, message = _kind(outcome)
+        self._tell(Executed(job.job_type, kind, self._clock() - started_at, message))
+        return outcome
+
+    async def _pause(self, outcome: Outcome, delivery: Delivery, job: Job) -> None:
+        """Hold a retryable failure back, within the lease; a stop ends the wait."""
+        if self._retry_pause is None or _kind(outcome)[0] != "failed_retryable":
+            return
+        pause = self._retry_pause * 2 ** min(job.attempt - 1, 16)
+        if delivery.deadline is not None:
+            pause = min(pause, delivery.deadline - self._clock())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._stopping.wait()
+
+    async def _redeliver(self, job_id: str, outcome: Outcome) -> None:
+        """Send what was decided before a crash: a Complete, which may have arrived already."""
+        verdict = await self._reporter.deliver(job_id, outcome, None, lambda: None)
+        log.info("an outcome from before the restart was sent", job_id=job_id, verdict=verdict)
+        if verdict != "abandoned":
+            self.journal.settled(job_id)
 
     async def _drain(self, claiming: asyncio.Task[None]) -> list[str]:
         """Take in the poll in flight, let what runs end, deliver its outcomes; then cancel without failing any job."""
         ends_at = self._clock() + self._drain_timeout
-        pending: set[asyncio.Task[None]] = {claiming, *self._running.values()}
+        pending: set[asyncio.Task[None]] = {claiming, *self._running}
         log.info("draining", running=len(self._running), drain_timeout=self._drain_timeout)
         while pending and (left := ends_at - self._clock()) > 0:
             await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            pending = {task for task in (claiming, *self._running.values()) if not task.done()}
-        cut_off = sorted(self._running)
+            pending = {task for task in (claiming, *self._running) if not task.done()}
+        cut_off = sorted(self._latest)
         if cut_off:
             log.warning("the drain timeout ended; these jobs come again after their lease", jobs=cut_off)
         for task in pending:

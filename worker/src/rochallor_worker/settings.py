@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     handler_timeout: Annotated[Duration | None, Field(gt=0, description=f"{_DURATION_TEXT}, above zero")] = None
     lease: Annotated[Duration, Field(ge=5, description=f"{_DURATION_TEXT}, at least 5s: the engine's lease")] = 30.0
     drain_timeout: Annotated[Duration, Field(ge=0, description=_DURATION_TEXT)] = 25.0
+    retry_pause: Annotated[
+        Duration | None, Field(gt=0, description=f"{_DURATION_TEXT}, above zero: the first pause before a retry")
+    ] = None
+    journal_dir: Annotated[str, Field(description="the path of a folder that outlives the process")] = ""
     worker_id: Annotated[
         str, Field(default_factory=socket.gethostname, description="a name for this worker; default: the host's")
     ]

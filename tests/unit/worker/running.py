@@ -1,0 +1,51 @@
+"""A runner against a faulty engine, and the words the tests use for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from rochallor_worker import InstanceStatus, Job, Registry, Runner
+from rochallor_worker.events import Event
+from unit.worker.engines import FaultyEngine, definition, loop_time
+
+
+def registry_of(**handlers: Callable[[Job], Any]) -> Registry:
+    registry = Registry()
+    for job_type, function in handlers.items():
+        registry.handler(job_type)(function)
+    return registry
+
+
+async def nothing(_: Job) -> None:
+    return None
+
+
+@asynccontextmanager
+async def running(
+    engine: FaultyEngine, registry: Registry, **options: Any
+) -> AsyncIterator[tuple[Runner, list[Event]]]:
+    runner = Runner(engine, registry, worker_id="w", clock=loop_time, **options)
+    events: list[Event] = []
+    runner.observers.append(events.append)
+    task = asyncio.create_task(runner.run())
+    try:
+        yield runner, events
+    finally:
+        runner.stop()
+        await task
+
+
+async def until(condition: Callable[[], bool], within: float = 600) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 — virtual time, and conditions on the engine's plain data
+            await asyncio.sleep(0.01)
+
+
+async def start(engine: FaultyEngine, *job_types: str, count: int = 1, retries: int = 0) -> list[str]:
+    await engine.upload_definition(definition(*job_types, retries=retries))
+    return [(await engine.start_instance("d", {"n": n})).id for n in range(count)]
+
+
+def finished(engine: FaultyEngine, status: InstanceStatus) -> int:
+    return sum(instance.status == status for instance in engine.state.instances.values())

@@ -1,0 +1,203 @@
+"""What a restarted worker knows."""
+
+import os
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rochallor_worker import InstanceStatus, Job, StartError
+from rochallor_worker.engine.base import ClaimedJob
+from rochallor_worker.errors import AnswerLost
+from rochallor_worker.journal import KEEP_SECONDS, MAX_CRASHES, Journal
+from rochallor_worker.outcome import Completed, Failed, Outcome
+from unit.worker.engines import FaultyEngine
+from unit.worker.running import finished, registry_of, running, start, until
+
+Reopen = Callable[[], Journal]
+
+
+def claimed(job_id: str = "j", retries: int = 2) -> ClaimedJob:
+    return ClaimedJob(id=job_id, instance_id="i", job_type="a", retries_remaining=retries)
+
+
+@pytest.fixture
+def crash(tmp_path: Path) -> Reopen:
+    """Opens the journal as the process after a crash would: the old one is never closed."""
+    incarnations: list[Journal] = []
+
+    def reopen() -> Journal:
+        if incarnations:
+            incarnations[-1].abandon_for_test()  # type: ignore[attr-defined]
+        incarnations.append(_Mortal(tmp_path))
+        return incarnations[-1]
+
+    return reopen
+
+
+class _Mortal(Journal):
+    def abandon_for_test(self) -> None:
+        """What the kernel does for a killed process: its descriptors go, nothing is written."""
+        if self._path is not None:
+            os.close(self._file)
+            os.close(self._lock)
+
+
+def test_nothing_is_known_of_a_settled_job(crash: Reopen) -> None:
+    journal = crash()
+    journal.started(claimed())
+    journal.decided(claimed(), Completed({}))
+    journal.settled("j")
+    assert len(crash()) == 0
+
+
+def test_a_decided_complete_is_sent_again(crash: Reopen) -> None:
+    journal = crash()
+    journal.started(claimed())
+    journal.decided(claimed(), Completed({"a": [1, None]}))
+    again = crash()
+    assert again.unsent_completes == [("j", Completed({"a": [1, None]}))]
+    assert again.recall(claimed()) == Completed({"a": [1, None]})
+
+
+@pytest.mark.parametrize("outcome", [Failed("boom", retryable=True), Failed("never", retryable=False)], ids=repr)
+def test_a_decided_fail_is_recalled_only_while_its_retry_is_unspent(crash: Reopen, outcome: Outcome) -> None:
+    journal = crash()
+    journal.started(claimed(retries=2))
+    journal.decided(claimed(retries=2), outcome)
+    again = crash()
+    assert again.unsent_completes == []
+    assert again.recall(claimed(retries=2)) == outcome
+    assert again.recall(claimed(retries=1)) is None
+
+
+def test_a_job_that_killed_its_worker_too_often_is_failed(crash: Reopen) -> None:
+    for _ in range(MAX_CRASHES):
+        journal = crash()
+        assert journal.recall(claimed()) is None
+        journal.started(claimed())
+    assert crash().recall(claimed()) == Failed("killed its worker 3 times", retryable=False)
+
+
+def test_an_orderly_end_counts_as_no_crash(tmp_path: Path) -> None:
+    for _ in range(MAX_CRASHES + 1):
+        journal = Journal(tmp_path)
+        assert journal.recall(claimed()) is None
+        journal.started(claimed())
+        journal.close()
+    assert len(Journal(tmp_path)) == 0
+
+
+def test_an_old_entry_is_forgotten(tmp_path: Path) -> None:
+    now = 1e9
+    journal = Journal(tmp_path, lambda: now)
+    journal.decided(claimed(), Completed({}))
+    journal.close()
+    now += KEEP_SECONDS + 1
+    assert len(Journal(tmp_path, lambda: now)) == 0
+
+
+@given(st.binary(max_size=200))
+def test_a_damaged_file_is_read_as_far_as_it_goes(tmp_path_factory: pytest.TempPathFactory, damage: bytes) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    journal = Journal(folder)
+    journal.decided(claimed(), Completed({"x": 1}))
+    journal.close()
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(b"\n" + damage.replace(b'"job":"j"', b""))
+    again = Journal(folder)
+    assert ("j", Completed({"x": 1})) in again.unsent_completes
+    again.close()
+
+
+def test_the_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rochallor_worker.journal.COMPACT_BYTES", 10_000)
+    journal = Journal(tmp_path)
+    for number in range(1000):
+        journal.started(claimed(f"j{number}"))
+        journal.decided(claimed(f"j{number}"), Completed({"x": "y" * 100}))
+        journal.settled(f"j{number}")
+    assert (tmp_path / "journal.jsonl").stat().st_size < 20_000
+    journal.close()
+
+
+def test_a_full_disk_costs_no_job(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    journal = Journal(tmp_path)
+    journal._file = os.open("/dev/full", os.O_WRONLY)
+    journal.started(claimed())
+    journal.decided(claimed(), Completed({}))
+    assert journal.errors == 2
+    assert [entry["event"] for entry in logged] == ["the journal cannot be written; after a crash, jobs may run again"]
+
+
+def test_a_folder_has_one_user(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="ROCHALLOR_JOURNAL_DIR: another worker uses"):
+        _ = Journal(tmp_path), Journal(tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_a_start_error() -> None:
+    with pytest.raises(StartError, match="ROCHALLOR_JOURNAL_DIR: cannot use '/proc/nowhere'"):
+        Journal(Path("/proc/nowhere"))
+
+
+def test_without_a_folder_nothing_is_kept() -> None:
+    journal = Journal()
+    journal.started(claimed())
+    journal.decided(claimed(), Completed({}))
+    assert len(journal) == 0
+
+
+@pytest.mark.looptime
+async def test_a_worker_delivers_what_it_decided_before_a_crash_without_running_it_again(crash: Reopen) -> None:
+    engine = FaultyEngine()
+    await start(engine, "a")
+    [job] = await engine.poll_jobs("w", ["a"], 1)
+    before = crash()
+    before.started(job)
+    before.decided(job, Completed({"a": 1}))
+
+    async def a(_: Job) -> None:
+        raise AssertionError("run again")
+
+    async with running(engine, registry_of(a=a), journal=crash()):
+        await until(lambda: finished(engine, InstanceStatus.COMPLETED) == 1)
+    assert len(crash()) == 0
+
+
+@pytest.mark.looptime
+async def test_a_fail_whose_answer_was_lost_is_sent_when_the_job_comes_back_unspent(crash: Reopen) -> None:
+    engine = FaultyEngine(before=lambda name, n: AnswerLost("timeout") if (name, n) == ("fail_job", 0) else None)
+    await start(engine, "a")
+    runs = 0
+
+    async def a(_: Job) -> None:
+        nonlocal runs
+        runs += 1
+        raise ValueError("boom")
+
+    async with running(engine, registry_of(a=a), journal=crash()):
+        await until(lambda: engine.count("fail_job") == 1)
+        await until(lambda: engine.state.sweep() == 1)
+        await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
+    assert runs == 1
+
+
+@pytest.mark.looptime
+async def test_a_poison_job_is_stopped_by_the_worker_it_kills(crash: Reopen) -> None:
+    engine = FaultyEngine()
+    await start(engine, "a")
+    for _ in range(MAX_CRASHES):
+        [job] = await engine.poll_jobs("w", ["a"], 1)
+        crash().started(job)
+        await until(lambda: engine.state.sweep() == 1)
+
+    async def a(_: Job) -> None:
+        raise AssertionError("run again")
+
+    async with running(engine, registry_of(a=a), journal=crash()):
+        await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
+    [instance] = engine.state.instances.values()
+    assert instance.failure_reason == "killed its worker 3 times"
