@@ -24,7 +24,7 @@ async def runner() -> Runner:
 async def http(runner: Runner) -> AsyncIterator[httpx.AsyncClient]:
     metrics = Metrics(runner, Pulse(runner.slots, loop_time), transport="rest", worker_id="w")
     async with (
-        serve(runner, metrics, 0) as port,
+        serve(runner, metrics, lambda: "the page", 0) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         yield client
@@ -62,5 +62,5 @@ async def test_a_taken_port_is_a_start_error(runner: Runner, http: httpx.AsyncCl
     port = http.base_url.port
     assert port is not None
     with pytest.raises(StartError, match=rf"ROCHALLOR_METRICS_PORT: cannot listen on port {port}"):
-        async with serve(runner, metrics, port):
+        async with serve(runner, metrics, lambda: "", port):
             pass

@@ -1,4 +1,4 @@
-"""The worker's HTTP server: probes and metrics."""
+"""The worker's HTTP server: probes, metrics and the status page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,12 +24,16 @@ def not_ready(runner: Runner) -> str:
 
 
 @asynccontextmanager
-async def serve(runner: Runner, metrics: Metrics, port: int) -> AsyncIterator[int]:
-    """Serve /livez, /readyz and /metrics on all addresses; gives the port. Raises `StartError` when it is taken."""
+async def serve(runner: Runner, metrics: Metrics, page: Callable[[], str], port: int) -> AsyncIterator[int]:
+    """Serve /livez, /readyz, /metrics and the status page on all addresses; gives the port.
+
+    Raises `StartError` when the port is taken.
+    """
     app = web.Application()
     app.router.add_get("/livez", _probe(lambda: not_alive(runner)))
     app.router.add_get("/readyz", _probe(lambda: not_ready(runner)))
-    app.router.add_get("/metrics", _metrics(metrics))
+    app.router.add_get("/metrics", _content(metrics.exposition, CONTENT_TYPE_LATEST))
+    app.router.add_get("/", _content(lambda: page().encode(), "text/html; charset=utf-8"))
     server = web.AppRunner(app, access_log=None)
     await server.setup()
     try:
@@ -52,8 +56,8 @@ def _probe(trouble: Callable[[], str]) -> _Handler:
     return answer
 
 
-def _metrics(metrics: Metrics) -> _Handler:
+def _content(body: Callable[[], bytes], content_type: str) -> _Handler:
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return web.Response(body=body(), headers={"content-type": content_type})
 
     return answer

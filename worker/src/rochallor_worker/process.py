@@ -4,18 +4,21 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvloop
 
 from rochallor_worker import health
+from rochallor_worker.activity import Activity
 from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.errors import StartError
 from rochallor_worker.journal import Journal
 from rochallor_worker.loading import load_registry
 from rochallor_worker.metrics import Metrics
+from rochallor_worker.page import render
 from rochallor_worker.pulse import Pulse
 from rochallor_worker.runner import Runner
 from rochallor_worker.settings import Settings, unknown_variables
@@ -53,9 +56,11 @@ async def _run(settings: Settings) -> list[str]:
         )
         pulse = Pulse(runner.slots, time.monotonic)
         metrics = Metrics(runner, pulse, transport=settings.transport, worker_id=settings.worker_id)
-        runner.observers.append(metrics.observe)
+        activity = Activity(runner.job_types, time.monotonic)
+        runner.observers += [metrics.observe, activity.observe]
+        page = partial(render, runner, activity, pulse, transport=settings.transport, worker_id=settings.worker_id)
         _stop_on_signals(runner)
-        async with health.serve(runner, metrics, settings.metrics_port) as port:
+        async with health.serve(runner, metrics, page, settings.metrics_port) as port:
             beating = asyncio.create_task(pulse.run(), name="pulse")
             watchdog = Watchdog(asyncio.get_running_loop(), registry)
             watchdog.start()

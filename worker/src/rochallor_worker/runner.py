@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -31,6 +31,7 @@ from rochallor_worker.events import (
     TimedOut,
 )
 from rochallor_worker.execute import execute
+from rochallor_worker.inputs import variables_of
 from rochallor_worker.job import Job
 from rochallor_worker.journal import Journal
 from rochallor_worker.outcome import Completed, Failed, Outcome
@@ -80,7 +81,7 @@ class Runner:
         self._retry_pause = retry_pause
         self.journal = Journal() if journal is None else journal
         self._clock = clock
-        random = Random()  # noqa: S311 — jitter, not a secret
+        self._random = Random()  # noqa: S311 — jitter, not a secret
         self.source: Source = PollingSource(
             engine,
             worker_id,
@@ -89,9 +90,9 @@ class Runner:
             lease=lease,
             observer=self._tell,
             clock=clock,
-            random=random,
+            random=self._random,
         )
-        self._reporter = Reporter(engine, worker_id, clock, random)
+        self._reporter = Reporter(engine, worker_id, clock, self._random)
         self._threads = ThreadPoolExecutor(max_workers=parallelism, thread_name_prefix="handler")
         self._running: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
@@ -185,11 +186,12 @@ class Runner:
         """One job, from the claim to the engine's word on its outcome."""
         if earlier is not None:  # our own Fail gave the job back before its answer reached us
             await asyncio.wait({earlier})
-        if delivery.deadline is not None and self._clock() >= delivery.deadline:
-            log.warning("a claim came too late to be started", job_id=delivery.job.id, job_type=delivery.job.job_type)
+        variables = await variables_of(self._engine, delivery.job, delivery.deadline, self._clock, self._random)
+        if variables is None or (delivery.deadline is not None and self._clock() >= delivery.deadline):
+            log.warning("a claim could not be started in time", job_id=delivery.job.id, job_type=delivery.job.job_type)
             self._tell(ClaimExpired(delivery.job.job_type))
             return
-        job = self._job(delivery)
+        job = self._job(delivery, variables)
         outcome = self.journal.recall(delivery.job)
         if outcome is None:
             self.journal.started(delivery.job)
@@ -269,14 +271,14 @@ class Runner:
             raise crash
         return cut_off
 
-    def _job(self, delivery: Delivery) -> Job:
+    def _job(self, delivery: Delivery, variables: Mapping[str, Any]) -> Job:
         claimed = delivery.job
         return Job(
             id=claimed.id,
             instance_id=claimed.instance_id,
             step_execution_id=claimed.step_execution_id,
             job_type=claimed.job_type,
-            variables=claimed.variables or {},
+            variables=variables,
             retries_remaining=claimed.retries_remaining,
             attempt=self._attempts.get(claimed.id, 0) + 1,
             deadline=delivery.deadline if delivery.deadline is not None else float("inf"),

@@ -1,0 +1,60 @@
+"""The status page: facts, and nothing from outside unescaped."""
+
+import pytest
+
+from rochallor_worker import Registry, Runner
+from rochallor_worker.activity import Activity
+from rochallor_worker.events import Executed, Reported
+from rochallor_worker.page import render
+from rochallor_worker.pulse import Pulse
+from unit.worker.engines import FaultyEngine
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def runner(clock: Clock) -> Runner:
+    registry = Registry()
+    for job_type in ("pay", "<b>"):
+        registry.handler(job_type)(lambda _: None)
+    return Runner(FaultyEngine(), registry, worker_id="w", clock=clock)
+
+
+def page(runner: Runner, activity: Activity, clock: Clock) -> str:
+    return render(runner, activity, Pulse(runner.slots, clock), transport="rest", worker_id="<w>")
+
+
+async def test_it_names_state_rates_and_the_last_error(runner: Runner, clock: Clock) -> None:
+    activity = Activity(runner.job_types, clock)
+    clock.now += 30
+    for _ in range(90):
+        activity.observe(Reported("pay", "completed", "accepted", 0.1))
+    activity.observe(Executed("pay", "failed_final", 0.1, "ValueError: no such card"))
+    activity.observe(Reported("pay", "failed_final", "accepted", 0.1))
+    html = page(runner, activity, clock)
+    assert "the engine has not answered a poll yet" in html
+    assert '<td>pay</td><td class="n">3.0</td><td class="n">90</td><td class="n">1</td>' in html
+    assert "ValueError: no such card" in html
+    clock.now += 61
+    assert activity.rate("pay") == 0
+
+
+async def test_what_comes_from_outside_is_escaped(runner: Runner, clock: Clock) -> None:
+    activity = Activity(runner.job_types, clock)
+    activity.observe(Executed("<b>", "failed_final", 0.1, "<script>alert(1)</script>"))
+    html = page(runner, activity, clock)
+    assert "<script>" not in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<w>" not in html

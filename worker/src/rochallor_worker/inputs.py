@@ -1,0 +1,39 @@
+"""The variables of a claimed job, where the claim did not carry them (engine.md: gRPC's PollJobs leaves them empty)."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+import structlog
+
+from rochallor_worker.backoff import Backoff
+from rochallor_worker.engine.base import ClaimedJob, EngineClient
+from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
+
+RETRY_BASE = 0.1
+RETRY_CAP = 2.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def variables_of(
+    engine: EngineClient, job: ClaimedJob, deadline: float | None, clock: Callable[[], float], random: Random
+) -> Mapping[str, Any] | None:
+    """Return the job's variables, read from its instance if need be; None when they cannot be had by the deadline.
+
+    `deadline` is in seconds on `clock`; None means for as long as it takes.
+    """
+    if job.variables is not None:
+        return job.variables
+    backoff = Backoff(RETRY_BASE, RETRY_CAP, random)
+    while deadline is None or clock() < deadline:
+        try:
+            return (await engine.get_instance(job.instance_id)).variables or {}
+        except (Unreachable, AnswerLost, InternalError) as error:
+            log.debug("a job's variables could not be read; trying again", job_id=job.id, error=str(error))
+            await asyncio.sleep(backoff.next())
+        except EngineError as error:
+            log.error("a job's variables cannot be read; it is left to its lease", job_id=job.id, error=str(error))
+            return None
+    return None
