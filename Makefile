@@ -57,7 +57,7 @@ cluster-down: setup ## stop it and remove what it left
 
 .PHONY: e2e
 e2e: cluster-up ## everything together on real pods; the cluster stays up for the next run
-	$(RUN) pytest tests/e2e
+	$(RUN) pytest tests/e2e --timeout=600
 
 .PHONY: test
 test: lint types unit integration e2e ## all of it

@@ -1,0 +1,62 @@
+"""Workers that can't start, or not yet: each says why where a person looks first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from cluster import product
+from cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.kubectl import Kubectl
+
+PODS = ("pods", "--selector=rochallor.io/worker=hello")
+PROGRESSING_REASON = '{.status.conditions[?(@.type=="Progressing")].reason}'
+
+
+def test_a_wrong_field_is_refused_with_a_sentence(apply_hello: Callable[..., None]) -> None:
+    with pytest.raises(ClusterError, match=r"a job type has 1 to 200 letters, digits, '\.', '_' or '-'"):
+        apply_hello(jobTypes=["not a job type"])
+
+
+@pytest.mark.parametrize(
+    ("handlers", "spec", "reason"),
+    [
+        pytest.param("import no_such_library\n", {}, "no_such_library", id="handlers-that-cannot-be-imported"),
+        pytest.param(None, {"jobTypes": ["hello-fetch", "hello-pack"]}, "hello-pack", id="job-type-without-handler"),
+    ],
+)
+def test_a_start_error_is_in_the_log_and_in_the_condition(
+    kubectl: Kubectl, apply_hello: Callable[..., None], handlers: str | None, spec: dict[str, object], reason: str
+) -> None:
+    apply_hello(handlers, **spec)
+    kubectl("wait", "rw/hello", f"--for=jsonpath={PROGRESSING_REASON}=CrashLoopBackOff", "--timeout=90s")
+    conditions = {each["type"]: each for each in kubectl.json("get", "rw/hello")["status"]["conditions"]}
+    assert conditions["Ready"]["status"] == "False"
+    assert reason in conditions["Progressing"]["message"]
+    assert "Traceback" not in conditions["Progressing"]["message"]
+    last = kubectl("logs", "deployment/hello", "--tail=1")
+    assert reason in json.loads(last)["event"]
+
+
+def test_a_worker_waits_for_its_engine(kubectl: Kubectl, apply_hello: Callable[..., None]) -> None:
+    apply_hello()
+    kubectl("wait", *PODS, "--for=create", "--timeout=30s")
+    kubectl("wait", *PODS, "--for=jsonpath={.status.containerStatuses[0].started}=true", "--timeout=60s")
+    with kubectl.port_forward("deployment/hello", 9090) as url:
+        assert status(f"{url}/livez") == 200
+        assert status(f"{url}/readyz") == 503
+    kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
+    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=90s")
+    (pod,) = kubectl.json("get", *PODS)["items"]
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def status(url: str) -> int:
+    return httpx.get(url).status_code
