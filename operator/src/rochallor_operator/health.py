@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,9 +45,12 @@ async def serve(health: Health, port: int) -> AsyncIterator[int]:
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, port=port).start()
+            both = socket.has_dualstack_ipv6()  # one socket for IPv4 and IPv6, so that port 0 is one port
+            family = socket.AF_INET6 if both else socket.AF_INET
+            listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
         except OSError as error:
             raise StartError(f"can't listen on port {port}: {error.strerror}") from error
-        yield runner.addresses[0][1]
+        await web.SockSite(runner, listener).start()
+        yield listener.getsockname()[1]
     finally:
         await runner.cleanup()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -39,12 +40,19 @@ async def load_configuration() -> Configuration:
         if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
             kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
+            _check_kubeconfig(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
             await kube_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except (kube_config.ConfigException, OSError) as error:
         raise StartError(
             f"can't find out how to reach a cluster: {error}; set KUBECONFIG or run in a pod with a service account"
         ) from error
     return configuration
+
+
+def _check_kubeconfig(paths: str) -> None:
+    """The client's own error for a missing file speaks of its content."""
+    if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep)):
+        raise kube_config.ConfigException(f"{paths} does not exist")
 
 
 class Kube:

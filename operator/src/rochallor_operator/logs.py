@@ -37,6 +37,10 @@ def configure(level: str) -> None:
             "formatters": {"json": {"()": JsonFormatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
-            "loggers": {"rochallor_operator": {"level": level}},
+            "loggers": {
+                "rochallor_operator": {"level": level},
+                # kopf tells every retry of every watch; what it can't get over ends the operator with a sentence.
+                "kopf": {"level": "CRITICAL"},
+            },
         }
     )

@@ -61,6 +61,7 @@ class Reconciler:
                 log.warning("reconcile failed", extra={"worker": str(key), "error": str(error)})
                 outcome = Outcome.FAILED
         RECONCILES.labels(result=outcome.name.lower()).inc()
+        log.debug("reconciled", extra={"worker": str(key), "result": outcome.name.lower()})
         return outcome
 
     async def _reconcile(self, key: Key) -> Outcome:

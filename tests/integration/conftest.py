@@ -1,0 +1,34 @@
+"""What integration tests share: a real control plane, built and started once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster import programs
+from cluster.controlplane import ControlPlane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Build missing programs before the first test: that takes minutes, which are no test's own."""
+    if not session.config.option.collectonly and any(
+        "control_plane" in item.fixturenames for item in _functions(session)
+    ):
+        programs.ensure(*programs.CONTROL_PLANE)
+        programs.tool("helm")
+
+
+def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
+    return (item for item in session.items if isinstance(item, pytest.Function))
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """etcd, kube-apiserver and kube-controller-manager. Deployments become Pod objects; no pod runs."""
+    with ControlPlane() as running:
+        yield running

@@ -1,0 +1,151 @@
+"""A small synchronous Kubernetes client for tests; waiting is watching."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Self
+
+Object = dict[str, Any]
+
+COLLECTIONS = {
+    "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "Namespace": "api/v1/namespaces",
+    "ConfigMap": "api/v1/namespaces/{}/configmaps",
+    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "Pod": "api/v1/namespaces/{}/pods",
+    "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
+    "ResourceQuota": "api/v1/namespaces/{}/resourcequotas",
+    "RochallorWorker": "apis/rochallor.io/v1alpha1/namespaces/{}/rochallorworkers",
+    "Service": "api/v1/namespaces/{}/services",
+}
+
+
+class RefusedError(Exception):
+    """The API server refused a request; str() is its message."""
+
+
+class Api:
+    """The cluster of a kubeconfig that holds a token, in one namespace."""
+
+    def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        cluster = config["clusters"][0]["cluster"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self.kubeconfig = kubeconfig
+        self.namespace = namespace
+        self._http = httpx.Client(
+            base_url=cluster["server"],
+            headers={"Authorization": f"Bearer {config['users'][0]['user']['token']}"},
+            verify=ssl.create_default_context(cadata=authority),
+            timeout=10,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object, or None."""
+        response = self._http.get(self._path(kind, name))
+        return None if response.status_code == 404 else _answer(response)
+
+    def the(self, kind: str, name: str) -> Object:
+        """The object, which must exist."""
+        found = self.get(kind, name)
+        assert found is not None, f"{kind} {name} does not exist"
+        return found
+
+    def every(self, kind: str) -> list[Object]:
+        """All objects of the kind in the namespace."""
+        items: list[Object] = _answer(self._http.get(self._path(kind)))["items"]
+        return items
+
+    def create(self, manifest: Object, **query: str) -> Object:
+        """Create an object."""
+        return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))
+
+    def token(self, account: str) -> str:
+        """A token for a service account."""
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{account}/token"
+        return str(_answer(self._http.post(path, json=request))["status"]["token"])
+
+    def patch(self, kind: str, name: str, change: Object, subresource: str = "", *, strategic: bool = False) -> Object:
+        """Change an object: a JSON merge patch, or a strategic one."""
+        content_type = "application/strategic-merge-patch+json" if strategic else "application/merge-patch+json"
+        path = self._path(kind, name) + subresource
+        return _answer(self._http.patch(path, content=json.dumps(change), headers={"Content-Type": content_type}))
+
+    def delete(self, kind: str, name: str, propagation: str = "Background") -> None:
+        """Delete an object."""
+        _answer(self._http.delete(self._path(kind, name), params={"propagationPolicy": propagation}))
+
+    def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 20) -> Object | None:
+        """Watch an object until `wanted(object or None)` is true; return it as it is then."""
+        deadline = time.monotonic() + timeout
+        last: Object | None = None
+        for last in self._states(kind, name, deadline):
+            if wanted(last):
+                return last
+        raise AssertionError(f"{kind} {name} did not get there in {timeout} s:\n{yaml.safe_dump(last)}")
+
+    def until_the(self, kind: str, name: str, wanted: Callable[[Object], Any], timeout: float = 20) -> Object:
+        """The same for an object that must exist to be right."""
+        found = self.until(kind, name, lambda live: live is not None and wanted(live), timeout)
+        assert found is not None
+        return found
+
+    def _states(self, kind: str, name: str, deadline: float) -> Iterator[Object | None]:
+        query = {"fieldSelector": f"metadata.name={name}"}
+        listing = _answer(self._http.get(self._path(kind), params=query))
+        yield next(iter(listing["items"]), None)
+        query |= {"watch": "true", "resourceVersion": listing["metadata"]["resourceVersion"]}
+        query["timeoutSeconds"] = str(max(1, int(deadline - time.monotonic())))
+        with self._http.stream("GET", self._path(kind), params=query, timeout=60) as stream:
+            for line in stream.iter_lines():
+                event = json.loads(line)
+                yield None if event["type"] == "DELETED" else event["object"]
+
+    def _path(self, kind: str, name: str = "") -> str:
+        collection = "/" + COLLECTIONS[kind].format(self.namespace)
+        return f"{collection}/{name}" if name else collection
+
+
+def _answer(response: httpx.Response) -> Object:
+    body: Object = response.json()
+    if response.is_error:
+        raise RefusedError(body["message"])
+    return body
+
+
+def condition(resource: Object | None, kind: str) -> Object:
+    """The condition of a RochallorWorker, {} before there is one."""
+    conditions = (resource or {}).get("status", {}).get("conditions", [])
+    return next((item for item in conditions if item["type"] == kind), {})
+
+
+def has(kind: str, status: str, reason: str, *words: str) -> Callable[[Object], bool]:
+    """A test for `until`: the condition has this status and reason at the present generation, and says these words."""
+
+    def wanted(resource: Object) -> bool:
+        found = condition(resource, kind)
+        return (
+            (found.get("status"), found.get("reason")) == (status, reason)
+            and found["observedGeneration"] == resource["metadata"]["generation"]
+            and all(word in found["message"] for word in words)
+        )
+
+    return wanted

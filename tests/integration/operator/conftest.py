@@ -1,0 +1,79 @@
+"""An operator as the chart installs it, with the chart's rights, and a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from cluster import programs
+from integration.operator.api import Api, Object
+from integration.operator.process import Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.controlplane import ControlPlane
+
+CHART = Path(__file__).parents[3] / "charts" / "rochallor-operator"
+SYSTEM = "rochallor-system"
+ACCOUNT = "rochallor-operator"
+
+
+def helm(control_plane: ControlPlane, *arguments: str) -> None:
+    """Run helm; its errors fail the test."""
+    command = [programs.tool("helm"), *arguments, "--namespace", SYSTEM, "--kubeconfig", str(control_plane.kubeconfig)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Iterator[Api]:
+    """The cluster with the chart installed. Its operator pod never runs, because there is no node."""
+    helm(control_plane, "install", ACCOUNT, str(CHART), "--create-namespace")
+    with Api(control_plane.kubeconfig) as api:
+        api.until_the("CustomResourceDefinition", "rochallorworkers.rochallor.io", _established)
+        yield api
+
+
+def _established(crd: Object) -> bool:
+    conditions = crd.get("status", {}).get("conditions", [])
+    return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
+
+
+def account_kubeconfig(cluster: Api, account: str) -> Path:
+    """A kubeconfig with the rights of a release's service account and nothing more."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    with Api(cluster.kubeconfig, SYSTEM) as system:
+        config["users"][0]["user"] = {"token": system.token(account)}
+    path = cluster.kubeconfig.with_name(f"{account}.kubeconfig")
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Api) -> Path:
+    """The operator's kubeconfig."""
+    return account_kubeconfig(cluster, ACCOUNT)
+
+
+@pytest.fixture(scope="module")
+def operator(kubeconfig: Path) -> Iterator[Operator]:
+    """The operator that serves the tests of a module; tests that start one themselves don't use it."""
+    with Operator(kubeconfig, worker_image="worker:test") as running:
+        running.event("watching")
+        yield running
+
+
+@pytest.fixture
+def api(cluster: Api) -> Iterator[Api]:
+    """The cluster in a fresh namespace, as an administrator."""
+    name = f"test-{uuid4().hex[:8]}"
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    with Api(cluster.kubeconfig, name) as api:
+        yield api
+    cluster.delete("Namespace", name)

@@ -1,0 +1,81 @@
+"""The operator as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+
+class Operator:
+    """`python -m rochallor_operator` against a kubeconfig; use it in a `with` block."""
+
+    def __init__(self, kubeconfig: Path, **variables: str) -> None:
+        self._environment = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "ROCHALLOR_OPERATOR_HTTP_PORT": "0",
+            **{f"ROCHALLOR_OPERATOR_{name.upper()}": value for name, value in variables.items()},
+        }
+        self.lines: list[dict[str, Any]] = []
+        """What it logged so far."""
+        self._news = threading.Condition()
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rochallor_operator"], env=self._environment, stderr=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end; the exit code."""
+        code = self.process.wait(20)
+        self._reader.join()
+        return code
+
+    def event(self, start: str, count: int = 1) -> dict[str, Any]:
+        """Wait for the count-th line whose event starts like that."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self.lines if line["event"].startswith(start)]
+
+        with self._news:
+            enough = self._news.wait_for(lambda: len(found()) >= count, 30)
+            assert enough, f"not {count} lines {start!r}:\n" + "\n".join(map(str, self.lines))
+            return found()[count - 1]
+
+    def count(self, start: str) -> int:
+        """How many lines have an event that starts like that."""
+        return sum(line["event"].startswith(start) for line in self.lines)
+
+    def http(self, path: str) -> httpx.Response:
+        """Get one of its endpoints."""
+        return httpx.get(f"http://127.0.0.1:{self.event('started')['http_port']}{path}")
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = self.http("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                with self._news:
+                    self.lines.append(json.loads(line))
+                    self._news.notify_all()

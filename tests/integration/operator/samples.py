@@ -1,0 +1,73 @@
+"""Resources that tests create."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from integration.operator.api import has
+
+if TYPE_CHECKING:
+    from integration.operator.api import Api, Object
+
+NAME = "payments"
+
+
+def resource(name: str = NAME, **spec: Any) -> Object:
+    """A RochallorWorker with handlers in the image; spec replaces fields."""
+    return {
+        "apiVersion": "rochallor.io/v1alpha1",
+        "kind": "RochallorWorker",
+        "metadata": {"name": name},
+        "spec": {
+            "engine": {"url": "http://engine:8080"},
+            "jobTypes": ["charge-card"],
+            "handlers": {"module": "shop.handlers:registry"},
+        }
+        | spec,
+    }
+
+
+def with_config_map(name: str = NAME) -> Object:
+    """The same with handlers in the ConfigMap `code`."""
+    return resource(name, handlers={"configMap": {"name": "code", "module": "handlers:registry"}})
+
+
+def code(text: str = "registry = ...", key: str = "handlers.py") -> Object:
+    """The ConfigMap."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {key: text}}
+
+
+def pods(api: Api, name: str = NAME) -> list[Object]:
+    """The worker's pods that aren't being deleted, oldest first."""
+    ours = [pod for pod in api.every("Pod") if pod["metadata"].get("labels", {}).get("rochallor.io/worker") == name]
+    living = [pod for pod in ours if "deletionTimestamp" not in pod["metadata"]]
+    return sorted(living, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+
+def play_kubelet(api: Api, name: str = NAME) -> None:
+    """Say of every pod of the worker that it runs and is ready."""
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    status = {"phase": "Running", "conditions": [ready]}
+    for pod in pods(api, name):
+        if not any(item["type"] == "Ready" for item in pod["status"].get("conditions", [])):
+            api.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
+
+
+def replicas(wanted: int) -> Any:
+    """A test for `Api.until`: the Deployment's controller has made so many pods."""
+    return lambda live: live is not None and live.get("status", {}).get("replicas", 0) == wanted
+
+
+def until_available(api: Api, name: str = NAME) -> Object:
+    """Let all pods run, those that are still to come too; the resource once it is ready."""
+    ready = has("Ready", "True", "Available")
+    return api.until_the("RochallorWorker", name, lambda live: play_kubelet(api, name) or ready(live))
+
+
+def make_available(api: Api, wanted: int, name: str = NAME) -> Object:
+    """Let the worker's pods run; the resource once its counts say so."""
+    api.until_the("Deployment", name, replicas(wanted))
+    play_kubelet(api, name)
+    return api.until_the(
+        "RochallorWorker", name, lambda live: live.get("status", {}).get("availableReplicas") == wanted
+    )

@@ -1,0 +1,106 @@
+"""The chart as helm renders it. (That it installs, and that its rights are enough, every other test here shows.)"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cluster import programs
+from integration.operator.conftest import CHART, SYSTEM, helm
+
+if TYPE_CHECKING:
+    from cluster.controlplane import ControlPlane
+    from integration.operator.api import Api, Object
+
+
+def render(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # A helm that was built from source believes in a Kubernetes of long ago.
+    command = [programs.tool("helm"), "template", "release", str(CHART), "--kube-version", "1.37.0", "-n", SYSTEM]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+def objects(*arguments: str) -> list[Object]:
+    done = render(*arguments)
+    assert done.returncode == 0, done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def only(kind: str, *arguments: str) -> Object:
+    (found,) = [manifest for manifest in objects(*arguments) if manifest["kind"] == kind]
+    return found
+
+
+def test_lint() -> None:
+    command = [programs.tool("helm"), "lint", "--strict", str(CHART)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+def test_the_crd_is_the_file_and_is_kept() -> None:
+    source = yaml.safe_load((CHART / "files" / "rochallorworkers.rochallor.io.yaml").read_text())
+    rendered = only("CustomResourceDefinition")
+    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert rendered == source
+    kinds = {manifest["kind"] for manifest in objects("--set", "crds.install=false")}
+    assert kinds == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment"}
+
+
+def container(*arguments: str) -> Object:
+    found: Object = only("Deployment", *arguments)["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_images_default_to_the_release() -> None:
+    assert container()["image"] == "rochallor/rochallor-operator:0.1.0"
+    variable = {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "rochallor/rochallor-worker:0.1.0"}
+    assert variable in container()["env"]
+    mine = container("--set", "image.repository=mine/operator,image.tag=v2,workerImage=mine/worker:3")
+    assert mine["image"] == "mine/operator:v2"
+    assert {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "mine/worker:3"} in mine["env"]
+
+
+def test_named_namespaces_need_no_cluster_wide_rights() -> None:
+    rendered = objects("--set", "watchNamespaces={a,b}")
+    assert {manifest["kind"] for manifest in rendered if "Role" in manifest["kind"]} == {"Role", "RoleBinding"}
+    assert [manifest["metadata"]["namespace"] for manifest in rendered if manifest["kind"] == "Role"] == ["a", "b"]
+    variable = {"name": "ROCHALLOR_OPERATOR_NAMESPACES", "value": "a,b"}
+    assert variable in container("--set", "watchNamespaces={a,b}")["env"]
+
+
+def test_the_pod_may_do_little() -> None:
+    pod = only("Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    rules = only("ClusterRole")["rules"]
+    assert not [rule for rule in rules if "*" in rule["verbs"] + rule["resources"] + rule["apiGroups"]]
+    assert not [rule for rule in rules if "secrets" in rule["resources"] or "delete" in rule["verbs"]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("replicas=2", "additional properties 'replicas' not allowed"),
+        ("image.pullPolicy=Often", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ("watchNamespaces=a", "got string, want array"),
+        ("watchNamespaces={A_b}", "does not match pattern"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_sentence(setting: str, sentence: str) -> None:
+    done = render("--set", setting)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+def test_the_crd_outlives_an_uninstall(cluster: Api, control_plane: ControlPlane) -> None:
+    """Installed, removed and installed again: the CRD stays and is taken over."""
+    helm(control_plane, "uninstall", "rochallor-operator")
+    assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
+    helm(control_plane, "install", "rochallor-operator", str(CHART))

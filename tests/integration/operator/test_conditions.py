@@ -1,0 +1,133 @@
+"""Trouble reaches the resource's conditions as a reason and a sentence, and goes away with its cause."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from integration.operator.api import has
+from integration.operator.samples import NAME, code, make_available, pods, replicas, resource, with_config_map
+
+if TYPE_CHECKING:
+    from integration.operator.api import Api, Object
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def trouble(api: Api, **state: Any) -> str:
+    """Write a container's trouble into the status of the worker's only pod; the pod's name."""
+    api.until_the("Deployment", NAME, replicas(1))
+    (pod,) = pods(api)
+    name: str = pod["metadata"]["name"]
+    container = {"name": "worker", "image": "worker:test", "imageID": "", "ready": False, "restartCount": 1, **state}
+    api.patch("Pod", name, {"status": {"phase": "Running", "containerStatuses": [container]}}, "/status")
+    return name
+
+
+def ended(message: str) -> Object:
+    return {"terminated": {"exitCode": 2, "reason": "Error", "message": message}}
+
+
+def test_a_crashing_pod_is_named_with_its_last_words(api: Api) -> None:
+    api.create(resource())
+    words = "handlers 'shop.handlers:registry': No module named 'shop'"
+    pod = trouble(api, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended(words + "\n"))
+    # Nothing tells the operator of pods: it looks again while the Deployment isn't there yet.
+    api.until_the("RochallorWorker", NAME, has("Progressing", "False", "CrashLoopBackOff", f"pod {pod}: {words}"))
+    live = api.until_the("RochallorWorker", NAME, has("Ready", "False", "CrashLoopBackOff", pod))
+    assert has("Degraded", "False", "Healthy")(live)
+    make_available(api, 1)
+    # The container's status is still there, but a complete rollout has no trouble.
+    api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+
+
+def test_an_image_that_can_not_be_pulled(api: Api) -> None:
+    api.create(resource(image="nowhere/worker:1"))
+    pod = trouble(api, image="nowhere/worker:1", state={"waiting": {"reason": "ErrImagePull", "message": "…"}})
+    sentence = f"pod {pod}: image 'nowhere/worker:1' can't be pulled"
+    api.until_the("RochallorWorker", NAME, has("Progressing", "False", "ImagePullBackOff", sentence))
+
+
+def test_a_missing_config_map(api: Api) -> None:
+    api.create(with_config_map())
+    sentence = "ConfigMap 'code' with the handlers does not exist"
+    live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound", sentence))
+    assert has("Ready", "False", "ConfigMapNotFound", sentence)(live)
+    assert api.get("Deployment", NAME) is None
+    api.create(code(key="other.py"))
+    sentence = "ConfigMap 'code' has no key 'handlers.py'; it has other.py"
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound", sentence), timeout=3)
+    api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = ..."}})
+    api.until_the("Deployment", NAME, lambda _: True, timeout=3)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
+
+
+def test_running_pods_outlive_their_config_map(api: Api) -> None:
+    api.create(code())
+    api.create(with_config_map())
+    make_available(api, 1)
+    template = api.the("Deployment", NAME)["spec"]["template"]
+    api.delete("ConfigMap", "code")
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound"))
+    api.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})
+    live = api.until_the("Deployment", NAME, lambda seen: seen["spec"]["replicas"] == 2)
+    assert live["spec"]["template"] == template
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+def test_a_foreign_child_is_refused_and_left_alone(api: Api, kind: str) -> None:
+    name = NAME if kind == "Deployment" else f"{NAME}-metrics"
+    labels = {"app": "other"}
+    specs: dict[str, Object] = {
+        "Deployment": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        },
+        "Service": {"selector": labels, "ports": [{"port": 80}]},
+    }
+    api_version = {"Deployment": "apps/v1", "Service": "v1"}[kind]
+    api.create({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": specs[kind]})
+    api.create(resource())
+    sentence = f"{kind} '{name}' exists and is not part of this resource"
+    live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "NameConflict", sentence))
+    assert has("Ready", "False", "NameConflict")(live)
+    foreign = api.the(kind, name)
+    assert "labels" not in foreign["metadata"]
+    assert "ownerReferences" not in foreign["metadata"]
+    api.delete(kind, name)
+    api.until_the(kind, name, lambda found: found["metadata"].get("ownerReferences"), timeout=30)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
+
+
+def test_a_pod_template_that_kubernetes_refuses(api: Api) -> None:
+    api.create(resource(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}))
+    api.until_the(
+        "RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "memory", "must be less than or equal")
+    )
+    api.patch("RochallorWorker", NAME, {"spec": {"resources": {"requests": {"memory": "1Gi"}}}})
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"), timeout=3)
+
+
+def test_a_quota_on_pods(api: Api) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    api.create(quota)
+    api.until_the("ResourceQuota", "small", lambda live: "hard" in live.get("status", {}))
+    api.create(resource())
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "QuotaExceeded", "exceeded quota: small"))
+
+
+def test_a_quota_on_deployments(api: Api) -> None:
+    hard = {"count/deployments.apps": "0"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": hard}}
+    api.create(quota)
+    api.until_the("ResourceQuota", "none", lambda live: "hard" in live.get("status", {}))
+    api.create(resource())
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "QuotaExceeded", "exceeded quota: none"))
+    assert api.get("Service", f"{NAME}-metrics") is not None

@@ -1,0 +1,181 @@
+"""The operator as a process: its start, its rest, its sudden end and its rights."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cluster.controlplane import ControlPlane
+from integration.operator.api import Api, has
+from integration.operator.conftest import CHART, account_kubeconfig, helm
+from integration.operator.process import Operator
+from integration.operator.samples import NAME, code, make_available, resource, until_available, with_config_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CRD = Path(__file__).parents[3] / "crds" / "rochallorworkers.rochallor.io.yaml"
+KINDS = {"RochallorWorker": NAME, "Deployment": NAME, "Service": f"{NAME}-metrics"}
+
+
+@pytest.fixture
+def alone(api: Api, kubeconfig: Path) -> Operator:
+    """An operator, to be started, that serves only the test's namespace and logs every reconcile."""
+    return Operator(kubeconfig, worker_image="worker:test", namespaces=api.namespace, log_level="DEBUG")
+
+
+def versions(api: Api) -> dict[str, str]:
+    """The versions of everything that belongs to the worker: any write would change one."""
+    return {kind: api.the(kind, name)["metadata"]["resourceVersion"] for kind, name in KINDS.items()}
+
+
+def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
+    api.create(code())
+    with alone:
+        api.create(with_config_map())
+        make_available(api, 1)
+        api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+        # Each round is a ConfigMap event and so a reconcile; the first ones hear the last echoes of what came before.
+        for number in range(10):
+            if number == 5:
+                before, writes = versions(api), alone.metric("rochallor_operator_api_writes_total")
+            runs = alone.count("reconciled")
+            api.patch("ConfigMap", "code", {"metadata": {"labels": {"round": str(number)}}})
+            alone.event("reconciled", runs + 1)
+        assert alone.lines[-1]["result"] == "settled"
+        assert alone.metric("rochallor_operator_api_writes_total") == writes > 0
+        assert versions(api) == before
+
+
+def test_a_new_start_changes_nothing(api: Api, alone: Operator) -> None:
+    with alone:
+        api.create(resource())
+        make_available(api, 1)
+        api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+        alone.process.send_signal(signal.SIGTERM)
+        assert alone.ended() == 0
+        assert alone.event("stopped")
+    before = versions(api)
+    runs = alone.count("reconciled")
+    with alone:
+        alone.event("reconciled", runs + 1)
+        assert versions(api) == before
+
+
+def test_what_happened_while_it_was_away_is_put_right(api: Api, alone: Operator) -> None:
+    with alone:
+        api.create(resource())
+        make_available(api, 1)
+        api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+    api.delete("Service", f"{NAME}-metrics")
+    api.patch("Deployment", NAME, {"spec": {"replicas": 5}})
+    api.patch("RochallorWorker", NAME, {"spec": {"drainTimeout": "5s"}})
+    with alone:
+        api.until_the("Service", f"{NAME}-metrics", lambda _: True)
+        live = api.until_the("Deployment", NAME, lambda seen: seen["spec"]["replicas"] == 1)
+        assert live["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 15
+
+
+@pytest.mark.parametrize("line", ["created", "not ready", "updated", "ready"])
+def test_killed_in_the_middle_it_reaches_the_same_end(api: Api, alone: Operator, line: str) -> None:
+    api.create(resource())
+    with alone:
+        if line in {"updated", "ready"}:
+            make_available(api, 1)
+        if line == "updated":
+            api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
+        alone.event(line)
+        alone.process.kill()
+        alone.ended()
+    if line != "updated":
+        api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
+    with alone:
+        live = until_available(api)
+    assert {"annotations", "finalizers"}.isdisjoint(live["metadata"])
+    container = api.the("Deployment", NAME)["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "ROCHALLOR_PARALLELISM", "value": "8"} in container["env"]
+    assert api.get("Service", f"{NAME}-metrics") is not None
+
+
+def test_one_namespace_with_rights_in_it_alone(api: Api, cluster: Api, control_plane: ControlPlane) -> None:
+    release = f"only-{api.namespace}-rochallor-operator"
+    helm(
+        control_plane,
+        "install",
+        release,
+        str(CHART),
+        "--set",
+        f"watchNamespaces={{{api.namespace}}},crds.install=false",
+    )
+    other = resource("elsewhere")
+    cluster.create(other)
+    try:
+        with Operator(account_kubeconfig(cluster, release), namespaces=api.namespace) as narrow:
+            api.create(resource())
+            make_available(api, 1)
+            api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+            assert not [line for line in narrow.lines if line["level"] not in {"info", "debug"}]
+        assert "status" not in cluster.the("RochallorWorker", "elsewhere")
+    finally:
+        cluster.delete("RochallorWorker", "elsewhere")
+        helm(control_plane, "uninstall", release)
+
+
+@pytest.fixture
+def bare() -> Iterator[ControlPlane]:
+    """A control plane of the test's own, without the CRD."""
+    with ControlPlane() as running:
+        yield running
+
+
+def test_it_waits_for_the_crd_and_for_the_api_server(bare: ControlPlane) -> None:
+    with Api(bare.kubeconfig) as api, Operator(bare.kubeconfig) as operator:
+        sentence = "the API server does not know RochallorWorker in rochallor.io/v1alpha1: install the CRD"
+        operator.event(sentence)
+        assert operator.http("/livez").status_code == 200
+        assert operator.http("/readyz").status_code == 503
+        assert operator.http("/readyz").text.startswith(sentence)
+
+        api.create(yaml.safe_load(CRD.read_text()))
+        operator.event("watching")
+        assert operator.http("/readyz").status_code == 200
+        api.create(resource())
+        api.until_the("Deployment", NAME, lambda _: True)
+
+        bare.stop_apiserver()
+        bare.start_apiserver()
+        api.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})
+        api.until_the("Deployment", NAME, lambda live: live["spec"]["replicas"] == 2, timeout=60)
+
+        api.delete("CustomResourceDefinition", "rochallorworkers.rochallor.io")
+        assert operator.ended() == 1
+        assert operator.lines[-1]["event"].startswith("stopped, because watching failed: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"KUBECONFIG": "/nowhere/kubeconfig"}, "can't find out how to reach a cluster: "),
+        ({"ROCHALLOR_OPERATOR_HTTP_PORT": "http"}, "ROCHALLOR_OPERATOR_HTTP_PORT='http' is wrong: "),
+    ],
+)
+def test_a_start_error_is_one_sentence(variables: dict[str, str], sentence: str) -> None:
+    command = [sys.executable, "-m", "rochallor_operator"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["event"].startswith(sentence)
+
+
+def test_arguments_are_refused() -> None:
+    command = [sys.executable, "-m", "rochallor_operator", "--replicas", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "rochallor-operator: error: unrecognized arguments: --replicas 2"
