@@ -41,7 +41,7 @@ def test_a_start_error_is_in_the_log_and_in_the_condition(
     assert conditions["Ready"]["status"] == "False"
     assert reason in conditions["Progressing"]["message"]
     assert "Traceback" not in conditions["Progressing"]["message"]
-    last = kubectl("logs", "deployment/hello", "--tail=1")
+    last = kubectl("logs", "deployment/hello", "--previous", "--tail=1")
     assert reason in json.loads(last)["event"]
 
 
