@@ -36,10 +36,10 @@ async def running(
         await task
 
 
-async def until(condition: Callable[[], bool], within: float = 600) -> None:
+async def until(condition: Callable[[], bool], within: float = 600, every: float = 0.01) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 — virtual time, and conditions on the engine's plain data
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
 
 
 async def start(engine: FaultyEngine, *job_types: str, count: int = 1, retries: int = 0) -> list[str]:

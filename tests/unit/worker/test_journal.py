@@ -15,6 +15,7 @@ from rochallor_worker.errors import AnswerLost
 from rochallor_worker.journal import KEEP_SECONDS, MAX_CRASHES, Journal
 from rochallor_worker.outcome import Completed, Failed, Outcome
 from unit.worker.engines import FaultyEngine
+from unit.worker.mortal import MortalJournal
 from unit.worker.running import finished, registry_of, running, start, until
 
 Reopen = Callable[[], Journal]
@@ -27,23 +28,15 @@ def claimed(job_id: str = "j", retries: int = 2) -> ClaimedJob:
 @pytest.fixture
 def crash(tmp_path: Path) -> Reopen:
     """Opens the journal as the process after a crash would: the old one is never closed."""
-    incarnations: list[Journal] = []
+    incarnations: list[MortalJournal] = []
 
     def reopen() -> Journal:
         if incarnations:
-            incarnations[-1].abandon_for_test()  # type: ignore[attr-defined]
-        incarnations.append(_Mortal(tmp_path))
+            incarnations[-1].die()
+        incarnations.append(MortalJournal(tmp_path))
         return incarnations[-1]
 
     return reopen
-
-
-class _Mortal(Journal):
-    def abandon_for_test(self) -> None:
-        """What the kernel does for a killed process: its descriptors go, nothing is written."""
-        if self._path is not None:
-            os.close(self._file)
-            os.close(self._lock)
 
 
 def test_nothing_is_known_of_a_settled_job(crash: Reopen) -> None:

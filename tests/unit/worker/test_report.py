@@ -8,13 +8,13 @@ import pytest
 
 from rochallor_worker.errors import AnswerLost, Conflict, EngineError, InternalError, NotFound, Rejected, Unreachable
 from rochallor_worker.outcome import Completed, Failed, Outcome
-from rochallor_worker.report import RETRY_CAP, SETTLE_WAIT, Reporter
+from rochallor_worker.report import FAIL_TRAVEL, RETRY_CAP, SETTLE_WAIT, Reporter
 from rochallor_worker.source.base import Verdict
 from unit.worker.engines import Fault, FaultyEngine, definition, loop_time
 
 pytestmark = pytest.mark.looptime
 
-DEADLINE = 29.0
+LEASE_END = 30.0
 
 
 async def engine_with_a_job(
@@ -31,7 +31,7 @@ async def engine_with_a_job(
 async def deliver(engine: FaultyEngine, job_id: str, outcome: Outcome, retries: list[str] | None = None) -> Verdict:
     counted = retries if retries is not None else []
     reporter = Reporter(engine, "w", loop_time, Random(1))
-    return await reporter.deliver(job_id, outcome, DEADLINE, lambda: counted.append("retry"))
+    return await reporter.deliver(job_id, outcome, LEASE_END, lambda: counted.append("retry"))
 
 
 @pytest.mark.parametrize("error", [Unreachable("refused"), InternalError("500"), AnswerLost("timeout")], ids=repr)
@@ -93,5 +93,5 @@ async def test_a_refused_fail_is_final(error: EngineError) -> None:
 async def test_no_fail_is_sent_after_the_lease() -> None:
     engine, job_id = await engine_with_a_job(before=lambda *_: Unreachable("refused"))
     assert await deliver(engine, job_id, Failed("boom", retryable=True)) == "abandoned"
-    assert max(engine.times("fail_job")) < DEADLINE
-    assert loop_time() < DEADLINE + RETRY_CAP
+    assert max(engine.times("fail_job")) < LEASE_END - FAIL_TRAVEL
+    assert loop_time() < LEASE_END + RETRY_CAP

@@ -25,6 +25,8 @@ RETRY_CAP = 2.0
 """Most seconds between two tries: low, so that finished work is delivered soon after the engine is back."""
 SETTLE_WAIT = 0.5
 """Seconds to wait after a lost answer: the engine may still be carrying that request out."""
+FAIL_TRAVEL = 0.5
+"""Seconds before the end of the lease when no Fail is sent any more: a late one takes another worker's lease away."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -75,7 +77,7 @@ class Reporter:
         self, job_id: str, outcome: Failed, lease_end: float | None, on_retry: Callable[[], None]
     ) -> Verdict:
         backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
-        while lease_end is None or self._clock() < lease_end:
+        while lease_end is None or self._clock() < lease_end - FAIL_TRAVEL:
             try:
                 await self._engine.fail_job(job_id, self._worker_id, outcome.message, retryable=outcome.retryable)
             except Unreachable as error:
@@ -92,5 +94,5 @@ class Reporter:
                 return "accepted"
             on_retry()
             await asyncio.sleep(backoff.next())
-        log.warning("a fail is not sent after the lease: the job comes again", job_id=job_id)
+        log.warning("a fail is not sent at the end of the lease: the job comes again", job_id=job_id)
         return "abandoned"

@@ -70,6 +70,7 @@ class Runner:
         retry_pause: float | None = None,
         journal: Journal | None = None,
         clock: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
     ) -> None:
         self.job_types = _checked_job_types(registry, job_types)
         self.slots = Slots(parallelism, clock)
@@ -81,7 +82,7 @@ class Runner:
         self._retry_pause = retry_pause
         self.journal = Journal() if journal is None else journal
         self._clock = clock
-        self._random = Random()  # noqa: S311 — jitter, not a secret
+        self._random = random or Random()  # noqa: S311 — jitter, not a secret
         self.source: Source = PollingSource(
             engine,
             worker_id,
@@ -132,7 +133,8 @@ class Runner:
             self.stop()
             return await self._drain(claiming)
         finally:
-            stopping.cancel()
+            for task in (stopping, claiming, *self._running):  # done by now, unless this task itself was cancelled
+                task.cancel()
             self.journal.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
