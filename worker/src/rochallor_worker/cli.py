@@ -1,4 +1,4 @@
-"""The command line: run, check, dev-engine, demo."""
+"""The command line: run, check, init, dev-engine, demo."""
 
 import asyncio
 import contextlib
@@ -69,6 +69,19 @@ def check(handlers: Handlers = "") -> None:
         kind = "async" if handler.is_async else "sync"
         table.add_row(handler.job_type, name, kind, f"{handler.timeout:g} s" if handler.timeout else "-")
     Console().print(table)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to; its name becomes the worker's.")]) -> None:
+    """Write a small handler project: handlers, their test, Dockerfile, worker.yaml."""
+    from rochallor_worker.init import create  # noqa: PLC0415
+
+    try:
+        for path in create(folder):
+            typer.echo(f"wrote {path}")
+    except (StartError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(START_ERROR) from None
 
 
 @app.command()

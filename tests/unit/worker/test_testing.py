@@ -1,0 +1,88 @@
+"""What we give people for their own tests, and the project that `init` writes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rochallor_worker import InstanceStatus, Job, Registry, RestClient, StartError
+from rochallor_worker.devengine import DevEngine
+from rochallor_worker.init import create
+from rochallor_worker.testing import Completed, Failed, WorkerHarness, engine
+from unit.worker.engines import definition
+
+__all__ = ["engine"]  # a fixture
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+
+    @registry.handler("double")
+    async def double(job: Job) -> dict[str, int]:
+        return {"n": job.variables["n"] * 2}
+
+    @registry.handler("sync", timeout=5)
+    def sync(job: Job) -> dict[str, int]:
+        return {"attempt": job.attempt, "retries": job.retries_remaining}
+
+    return registry
+
+
+async def test_the_harness_runs_a_handler_as_a_worker_would(registry: Registry) -> None:
+    worker = WorkerHarness(registry)
+    assert await worker.run("double", {"n": 4}) == Completed({"n": 8})
+    assert await worker.run("double") == Failed("KeyError: 'n'", retryable=True)
+    assert await worker.run("sync", attempt=2, retries_remaining=1) == Completed({"attempt": 2, "retries": 1})
+    with pytest.raises(LookupError, match="no handler for job type 'triple'; registered: double, sync"):
+        await worker.run("triple")
+
+
+async def test_the_harness_works_through_whole_instances(registry: Registry) -> None:
+    worker = WorkerHarness(registry)
+    async with worker.working() as fake:
+        await fake.upload_definition(definition("double", "double", "sync"))
+        started = await fake.start_instance("d", {"n": 3})
+        instance = await worker.finish(started.id)
+    assert instance.status is InstanceStatus.COMPLETED
+    assert instance.variables == {"n": 12, "attempt": 1, "retries": 0}
+
+
+def test_the_engine_fixture_serves_sync_tests(engine: DevEngine) -> None:
+    assert httpx.get(f"{engine.url}/healthz").status_code == 200
+
+
+async def test_the_engine_fixture_serves_async_tests(engine: DevEngine) -> None:
+    async with RestClient(engine.url) as client:
+        assert (await client.list_definitions()).total == 0
+
+
+def test_a_new_project_passes_its_own_tests(tmp_path: Path) -> None:
+    folder = tmp_path / "shop-worker"
+    names = {path.name for path in create(folder)}
+    assert names == {"handlers.py", "test_handlers.py", "Dockerfile", "worker.yaml", "README.md"}
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "2 passed" in run.stdout
+    assert "name: shop-worker" in (folder / "worker.yaml").read_text()
+    assert "{" not in (folder / "Dockerfile").read_text()
+
+
+def test_a_new_project_overwrites_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    create(folder)
+    with pytest.raises(StartError, match=r"already has Dockerfile, README.md, handlers.py, .*; nothing was written"):
+        create(folder)
+
+
+def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="'My Shop' cannot name a worker: allowed are"):
+        create(tmp_path / "My Shop")

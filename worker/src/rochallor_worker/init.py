@@ -1,0 +1,35 @@
+"""`rochallor-worker init`: a small handler project to start from."""
+
+import re
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from rochallor_worker.errors import StartError
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,53}[a-z0-9])?")
+
+
+def create(folder: Path) -> list[Path]:
+    """Write the project's files into `folder`, named after it; return them.
+
+    Raises `StartError` when the name cannot be a Kubernetes name or a file is there already.
+    """
+    name = folder.resolve().name
+    if not _NAME.fullmatch(name):
+        raise StartError(
+            f"{name!r} cannot name a worker: allowed are up to 55 of a-z, 0-9 and '-', beginning with a letter"
+        )
+    sources = [entry for entry in files("rochallor_worker").joinpath("template").iterdir() if entry.is_file()]
+    if taken := sorted(entry.name for entry in sources if (folder / entry.name).exists()):
+        raise StartError(f"{folder} already has {', '.join(taken)}; nothing was written")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for entry in sorted(sources, key=lambda source: source.name):
+        text = entry.read_text(encoding="utf-8")
+        if not entry.name.endswith(".py"):  # Python has braces of its own and needs no name
+            text = text.replace("{name}", name).replace("{version}", version("rochallor-worker"))
+        path = folder / entry.name
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written
