@@ -6,9 +6,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rochallor_worker import Registry, Runner
+from rochallor_worker.compat import SdkMetrics
 from rochallor_worker.events import (
     ClaimExpired,
     Duplicate,
+    Event,
     Executed,
     OutcomeRetried,
     Polled,
@@ -54,28 +56,48 @@ def make_metrics() -> tuple[Runner, Pulse, Metrics]:
     return runner, pulse, Metrics(runner, pulse, transport="rest", worker_id="w")
 
 
-async def test_names_types_and_labels_are_the_documented_ones() -> None:
-    _, _, metrics = make_metrics()
-    for event in (
-        Polled("full"),
-        Started("a", 0.1),
-        Executed("a", "completed", 0.1, ""),
-        Reported("a", "completed", "accepted", 0.1),
-        OutcomeRetried("a"),
-        TimedOut("a"),
-        ClaimExpired("a"),
-        Duplicate("a"),
-    ):
-        metrics.observe(event)
-    ours = {
+EVENTS: tuple[Event, ...] = (
+    Polled("full", 0.1),
+    Started("a", 0.1),
+    Executed("a", "completed", 0.1, ""),
+    Reported("a", "completed", "accepted", 0.1),
+    OutcomeRetried("a"),
+    TimedOut("a"),
+    ClaimExpired("a"),
+    Duplicate("a"),
+)
+
+
+def families(metrics: Metrics, prefix: str) -> dict[str, tuple[str, set[str]]]:
+    return {
         family.name: (
             family.type,
             {label for sample in family.samples for label in sample.labels if label != "le"},
         )
         for family in text_string_to_metric_families(metrics.exposition().decode())
-        if family.name.startswith("rochallor_") and not family.name.endswith("_created")
+        if family.name.startswith(prefix) and not family.name.endswith("_created")
     }
-    assert ours == DOCUMENTED
+
+
+async def test_names_types_and_labels_are_the_documented_ones() -> None:
+    _, _, metrics = make_metrics()
+    for event in EVENTS:
+        metrics.observe(event)
+    assert families(metrics, "rochallor_") == DOCUMENTED
+
+
+async def test_the_names_of_the_engines_sdks_come_on_request() -> None:
+    _, _, metrics = make_metrics()
+    sdk = SdkMetrics(metrics.registry)
+    for event in (*EVENTS, Executed("a", "failed_retryable", 0.1, "boom")):
+        sdk.observe(event)
+    assert families(metrics, "workflow_sdk_") == {
+        "workflow_sdk_poll_latency_seconds": ("histogram", set()),
+        "workflow_sdk_lock_conflicts": ("counter", set()),
+        "workflow_sdk_handler_latency_seconds": ("histogram", {"job_type"}),
+        "workflow_sdk_retries": ("counter", {"job_type"}),
+        "workflow_sdk_jobs_completed": ("counter", {"job_type", "outcome"}),
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ An observer is any function of one event; it must be quick and must not raise.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+PollResult = Literal["full", "partial", "empty", "error", "mismatch"]
 RunOutcome = Literal["completed", "failed_retryable", "failed_final"]
 
 
 class Polled(NamedTuple):
     """A poll was answered (full: as many jobs as asked for), or failed, or found polling switched off."""
 
-    result: Literal["full", "partial", "empty", "error", "mismatch"]
+    result: PollResult
+    seconds: float
 
 
 class ClaimExpired(NamedTuple):

@@ -43,13 +43,13 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, _State(runner, pulse)):
             registry.register(collector)
-        info = Gauge(
+        self._info = Gauge(
             "rochallor_worker_info",
             "What this worker is; always 1.",
             ["version", "transport", "worker_id"],
             registry=registry,
         )
-        info.labels(version("rochallor-worker"), transport, worker_id).set(1)
+        self._info.labels(version("rochallor-worker"), transport, worker_id).set(1)
         self._jobs = Counter(
             "rochallor_worker_jobs",
             "Jobs by how they ended here: completed, failed_retryable, failed_final (the engine took that outcome), "
@@ -106,7 +106,7 @@ class Metrics:
     def observe(self, event: Event) -> None:
         """Count one event."""
         match event:
-            case Polled(result):
+            case Polled(result, _):
                 self._polls.labels(result).inc()
             case Started(_, queued):
                 self._queue_seconds.observe(queued)

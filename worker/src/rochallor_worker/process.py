@@ -12,6 +12,7 @@ import uvloop
 
 from rochallor_worker import health
 from rochallor_worker.activity import Activity
+from rochallor_worker.compat import SdkMetrics
 from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.errors import StartError
@@ -58,6 +59,8 @@ async def _run(settings: Settings) -> list[str]:
         metrics = Metrics(runner, pulse, transport=settings.transport, worker_id=settings.worker_id)
         activity = Activity(runner.job_types, time.monotonic)
         runner.observers += [metrics.observe, activity.observe]
+        if settings.metrics_compat:
+            runner.observers.append(SdkMetrics(metrics.registry).observe)
         page = partial(render, runner, activity, pulse, transport=settings.transport, worker_id=settings.worker_id)
         _stop_on_signals(runner)
         async with health.serve(runner, metrics, page, settings.metrics_port) as port:

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
         str, Field(default_factory=socket.gethostname, description="a name for this worker; default: the host's")
     ]
     metrics_port: Annotated[int, Field(ge=0, le=65535, description="a port from 0 (any free one) to 65535")] = 9090
+    metrics_compat: Annotated[bool, Field(description="1 to export the metrics of the engine's SDKs too")] = False
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda text: text.upper() if isinstance(text, str) else text),

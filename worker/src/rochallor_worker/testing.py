@@ -104,9 +104,12 @@ def engine() -> Iterator[DevEngine]:
     stop = threading.Event()
 
     async def serve() -> None:
-        async with DevEngine() as running:
-            started.set_result(running)
-            await asyncio.to_thread(stop.wait)
+        try:
+            async with DevEngine() as running:
+                started.set_result(running)
+                await asyncio.to_thread(stop.wait)
+        except OSError as error:
+            started.set_exception(error)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), name="dev engine")
     thread.start()

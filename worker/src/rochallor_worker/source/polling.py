@@ -10,7 +10,7 @@ import structlog
 from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.base import MAX_JOBS_PER_POLL, EngineClient
 from rochallor_worker.errors import DispatchMismatch, EngineError
-from rochallor_worker.events import Observer, Polled
+from rochallor_worker.events import Observer, Polled, PollResult
 from rochallor_worker.source.base import Delivery, Verdict
 
 LEASE_MARGIN = 1.0
@@ -120,7 +120,7 @@ class PollingSource:
             log.info("the engine answers polls again")
         self._state = "up"
         self._outage.reset()
-        self._observe(Polled("full" if got >= asked_for else "partial" if got else "empty"))
+        self._tell("full" if got >= asked_for else "partial" if got else "empty")
         if got:
             self._idle_wait = FIRST_IDLE_WAIT
         if got >= asked_for or self._accepted_since_asked:
@@ -130,8 +130,11 @@ class PollingSource:
         self._next_poll = self._clock() + self._idle_wait * self._random.uniform(1.0, 1.1)
         self._idle_wait = min(self._idle_wait * 2, self._poll_interval)
 
+    def _tell(self, result: PollResult) -> None:
+        self._observe(Polled(result, self._clock() - self._asked_at))
+
     def _failed(self, error: EngineError) -> None:
-        self._observe(Polled("error"))
+        self._tell("error")
         self._error = str(error)
         if self._state != "failing":
             log.warning("a poll failed; trying again with growing waits", error=str(error))
@@ -140,7 +143,7 @@ class PollingSource:
         self._next_poll = self._clock() + self._outage.next()
 
     def _mismatched(self, error: DispatchMismatch) -> None:
-        self._observe(Polled("mismatch"))
+        self._tell("mismatch")
         self._error = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
         if self._state != "mismatch":
             log.error(self._error)
