@@ -22,6 +22,10 @@ registry = Registry()
 async def quick(job: Job) -> dict:
     return {"seen": job.variables.get("n")}
 
+@registry.handler("brief")
+async def brief(job: Job) -> None:
+    await asyncio.sleep(0.05)
+
 @registry.handler("slow")
 async def slow(job: Job) -> None:
     await asyncio.sleep(2)

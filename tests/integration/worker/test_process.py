@@ -126,7 +126,7 @@ async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_com
     ("settings", "sentence"),
     [
         ({"handlers": "nowhere:registry"}, "handlers 'nowhere:registry' cannot be imported: ModuleNotFoundError"),
-        ({"job_types": "quick,unheard-of"}, "no handler for job type 'unheard-of'; registered: quick, slow"),
+        ({"job_types": "quick,unheard-of"}, "no handler for job type 'unheard-of'; registered: quick, brief, slow"),
         ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM: 'lots' is not allowed; allowed is a whole number from 1"),
         ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080"),
         ({"engine_ca_file": "/nowhere.pem"}, "the engine's TLS files cannot be used"),
