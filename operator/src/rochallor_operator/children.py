@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from rochallor_operator.errors import DegradedError, KubernetesError
+from rochallor_operator.errors import DegradedError
 from rochallor_operator.names import MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Manifest
 from rochallor_operator.reasons import Reason
 
@@ -51,8 +51,7 @@ class Children:
     async def put(self, worker: Worker, desired: Manifest, live: Manifest | None) -> Manifest:
         """Bring one object into place and return it as it is then.
 
-        Raises DegradedError when it belongs to someone else or the API server refuses it for good, KubernetesError for
-        passing trouble.
+        Raises DegradedError when it belongs to someone else, KubernetesError when the API server refuses it.
         """
         kind, name = desired["kind"], desired["metadata"]["name"]
         if live is not None and not is_ours(live, worker.name, worker.uid):
@@ -67,10 +66,7 @@ class Children:
         before = None if live is None else _state(live)
         if live is not None and self._applied.get(memory) == (wish, before):
             return live
-        try:
-            applied = await self._kube.apply(desired)
-        except KubernetesError as error:
-            raise error.as_degraded() or error from error
+        applied = await self._kube.apply(desired)
         after = _state(applied)
         if after != before:
             log.info("created" if before is None else "updated", extra={"child": f"{kind} {worker.namespace}/{name}"})

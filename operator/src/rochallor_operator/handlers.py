@@ -60,6 +60,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     values.watching.client_timeout = 150
     values.watching.connect_timeout = 5
     values.networking.request_timeout = 10
+    values.watching.chunk_size = 500  # a cluster's ConfigMaps at once would need much memory
     ours = f"{MANAGED_BY_LABEL}={MANAGER}"
     values.watching.label_selectors["apps", "v1", "deployments"] = ours
     values.watching.label_selectors["", "v1", "services"] = ours

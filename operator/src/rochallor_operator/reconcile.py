@@ -110,11 +110,9 @@ class Reconciler:
         if worker.spec.handlers.config_map is not None and handlers_hash is None:
             return live
         desired = deployment(worker, self._worker_image, handlers_hash)
-        try:
-            return await self._children.put(worker, desired, live)
-        except DegradedError as error:
-            problems.append(error)
-            return live
+        with _collect(problems):
+            live = await self._children.put(worker, desired, live)
+        return live  # noqa: RET504 (as it was, when the apply was refused)
 
     async def _handlers_hash(self, key: Key, worker: Worker) -> str | None:
         """Hash of the handlers' ConfigMap, or None when the handlers are in the image."""
@@ -163,8 +161,13 @@ def _running_hash(live: Manifest | None) -> str | None:
 
 @contextmanager
 def _collect(problems: list[DegradedError]) -> Iterator[None]:
-    """Note what stops one part and go on with the next."""
+    """Note what stops one part for good and go on with the next. Passing trouble is raised."""
     try:
         yield
     except DegradedError as error:
         problems.append(error)
+    except KubernetesError as error:
+        degraded = error.as_degraded()
+        if degraded is None:
+            raise
+        problems.append(degraded)

@@ -61,7 +61,12 @@ def replicas(wanted: int) -> Any:
 def until_available(api: Api, name: str = NAME) -> Object:
     """Let all pods run, those that are still to come too; the resource once it is ready."""
     ready = has("Ready", "True", "Available")
-    return api.until_the("RochallorWorker", name, lambda live: play_kubelet(api, name) or ready(live))
+
+    def arrived(live: Object) -> bool:
+        play_kubelet(api, name)
+        return ready(live)
+
+    return api.until_the("RochallorWorker", name, arrived)
 
 
 def make_available(api: Api, wanted: int, name: str = NAME) -> Object:
