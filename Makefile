@@ -5,6 +5,7 @@ SHELL := bash
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen --no-sync
+PB := worker/src/rochallor_worker/engine/_pb
 CLUSTER := PYTHONPATH=tests $(RUN) python -m cluster
 
 .PHONY: help
@@ -34,6 +35,10 @@ format: setup ## format and fix what can be fixed
 .PHONY: types
 types: setup ## mypy --strict
 	$(RUN) mypy worker/src operator/src tests
+
+.PHONY: proto
+proto: setup ## generate the gRPC messages from worker/proto
+	$(RUN) python -m grpc_tools.protoc --proto_path=worker/proto --python_out=$(PB) --pyi_out=$(PB) workflow/v1/engine.proto
 
 .PHONY: unit
 unit: setup ## unit and property tests, no server needed

@@ -3,6 +3,7 @@
 It follows engine.md with its awkward parts, and runs definitions of SERVICE_TASK and END steps.
 """
 
+from rochallor_worker.devengine.faults import Fault, Faults
 from rochallor_worker.devengine.server import DevEngine
 
-__all__ = ["DevEngine"]
+__all__ = ["DevEngine", "Fault", "Faults"]

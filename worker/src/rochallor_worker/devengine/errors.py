@@ -19,3 +19,11 @@ class ConflictError(CallError):
 
 class InternalError(CallError):
     """What the engine answers as its own failure, though often the caller's (engine.md: unknown job, second cancel)."""
+
+
+class EndedError(InternalError):
+    """A call on an instance that has ended. REST answers it as an internal error, gRPC as a wrong state."""
+
+
+class PollingOffError(CallError):
+    """Jobs are dispatched over Kafka, so polling is off."""

@@ -6,13 +6,20 @@ virtual clock is enough to test it.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from itertools import islice
 from typing import Any, Literal, NoReturn
 
 from rochallor_worker.devengine.backlog import Backlog
 from rochallor_worker.devengine.definition import Definition, Step, check
-from rochallor_worker.devengine.errors import BadRequestError, ConflictError, InternalError, NotFoundError
+from rochallor_worker.devengine.errors import (
+    BadRequestError,
+    ConflictError,
+    EndedError,
+    InternalError,
+    NotFoundError,
+    PollingOffError,
+)
 from rochallor_worker.devengine.records import (
     Event,
     Instance,
@@ -22,6 +29,8 @@ from rochallor_worker.devengine.records import (
 )
 from rochallor_worker.devengine.ulid import Ulids
 
+DispatchMode = Literal["polling", "kafka_outbox"]
+
 DEFAULT_MAX_JOBS = 10
 """What a poll without a positive maxJobs may claim."""
 
@@ -29,12 +38,20 @@ DEFAULT_MAX_JOBS = 10
 class EngineState:
     """All definitions, instances and jobs, and the calls that change them.
 
-    `lease` is how long a claim lasts, in seconds; `clock` gives the time in epoch seconds. `log` is every claim,
-    complete, fail and expiry in order: the facts by which a worker can be judged.
+    `lease` is how long a claim lasts, in seconds; `clock` gives the time in epoch seconds. With the dispatch mode
+    "kafka_outbox" polls are refused. `log` is every claim, complete, fail and expiry in order: the facts by which a
+    worker can be judged.
     """
 
-    def __init__(self, *, lease: float = 30.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        lease: float = 30.0,
+        clock: Callable[[], float] = time.time,
+        dispatch_mode: DispatchMode = "polling",
+    ) -> None:
         self.lease = lease
+        self.dispatch_mode = dispatch_mode
         self.jobs: dict[str, Job] = {}
         self.instances: dict[str, Instance] = {}
         self.log: list[Event] = []
@@ -141,7 +158,7 @@ class EngineState:
         """Cancel a running instance; a finished one is an internal error. Its jobs are left to whoever claims them."""
         instance = self.instance(instance_id)
         if instance.status != "ACTIVE":
-            raise InternalError(f"cancel: instance is {instance.status}")
+            raise EndedError(f"cancel: instance is {instance.status}")
         self._finish(instance, "CANCELLED", self._clock(), reason or None)
         return instance
 
@@ -159,6 +176,8 @@ class EngineState:
 
     def poll(self, worker_id: str, job_types: Collection[str], max_jobs: int = 0) -> list[Job]:
         """Claim up to `max_jobs` UNLOCKED jobs of the types, the oldest first over all of them, for one lease."""
+        if self.dispatch_mode == "kafka_outbox":
+            raise PollingOffError("poll path disabled")
         if not worker_id:
             raise BadRequestError("workerId is required")
         if not job_types:
@@ -177,11 +196,22 @@ class EngineState:
 
         A completed job stays as it is. An instance that has ended takes neither variables nor steps.
         """
+        for _ in self.completing(job_id, worker_id, variables):
+            pass
+
+    def completing(
+        self, job_id: str, worker_id: str, variables: Mapping[str, Any] | None = None
+    ) -> Generator[None, None, None]:
+        """Complete a job as two steps, between which it yields: reading its status, and writing.
+
+        The engine's transaction is like that, so that two completes at once can both move the instance on.
+        """
         job = self._job(job_id)
-        now = self._clock()
-        self.log.append(Event("complete", job_id, worker_id, now))
+        self.log.append(Event("complete", job_id, worker_id, self._clock()))
         if job.status == "COMPLETED":
             return
+        yield
+        now = self._clock()
         job.status, job.worker_id = "COMPLETED", worker_id
         job.execution.status, job.execution.ended_at = "COMPLETED", now
         instance = job.instance

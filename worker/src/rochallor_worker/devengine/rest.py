@@ -4,7 +4,7 @@ Each call is a plain function of the state and the request's parts; `rest_app` r
 answers for all of them.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NamedTuple, NoReturn, cast, get_args
 
 from aiohttp import web
@@ -15,20 +15,23 @@ from rochallor_worker.devengine.errors import (
     BadRequestError,
     CallError,
     ConflictError,
+    EndedError,
     InternalError,
     NotFoundError,
+    PollingOffError,
 )
+from rochallor_worker.devengine.faults import AnswerDropped, CallName, Faults
 from rochallor_worker.devengine.model import EngineState
 from rochallor_worker.devengine.records import InstanceStatus
 
 MAX_BODY_BYTES = 256 * 2**20
-MAX_PAGE_SIZE = 200
 
 _ERRORS: dict[type[CallError], tuple[int, str]] = {
     BadRequestError: (400, "bad-request"),
     NotFoundError: (404, "not-found"),
     ConflictError: (409, "conflict"),
     InternalError: (500, "internal-error"),
+    EndedError: (500, "internal-error"),
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -42,37 +45,47 @@ class Call(NamedTuple):
     body: bytes
 
 
-def rest_app(state: EngineState) -> web.Application:
-    """Return the engine's REST interface over `state`."""
+Action = Callable[[EngineState, Call], web.Response | Generator[None, None, web.Response]]
+
+
+def rest_app(state: EngineState, faults: Faults) -> web.Application:
+    """Return the engine's REST interface over `state`, with `faults`."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_unrouted])
-    calls = {
-        "POST /v1/definitions": _upload,
-        "GET /v1/definitions": _list_definitions,
-        "GET /v1/definitions/{id}": _get_definition,
-        "GET /v1/definitions/{id}/versions/{version}": _get_definition_version,
-        "POST /v1/instances": _start,
-        "GET /v1/instances": _list_instances,
-        "GET /v1/instances/{id}": _get_instance,
-        "GET /v1/instances/{id}/history": _get_history,
-        "POST /v1/instances/{id}/cancel": _cancel,
-        "POST /v1/jobs/poll": _poll,
-        "POST /v1/jobs/{id}/complete": _complete,
-        "POST /v1/jobs/{id}/fail": _fail,
-        "POST /v1/instances/{id}/user-tasks/{step}/complete": _complete_user_task,
-        "POST /v1/instances/{id}/signals/{step}": _signal_wait,
-        "GET /healthz": _healthz,
+    calls: dict[str, tuple[CallName, Action]] = {
+        "POST /v1/definitions": ("upload_definition", _upload),
+        "GET /v1/definitions": ("list_definitions", _list_definitions),
+        "GET /v1/definitions/{id}": ("get_definition", _get_definition),
+        "GET /v1/definitions/{id}/versions/{version}": ("get_definition", _get_definition_version),
+        "POST /v1/instances": ("start_instance", _start),
+        "GET /v1/instances": ("list_instances", _list_instances),
+        "GET /v1/instances/{id}": ("get_instance", _get_instance),
+        "GET /v1/instances/{id}/history": ("get_instance_history", _get_history),
+        "POST /v1/instances/{id}/cancel": ("cancel_instance", _cancel),
+        "POST /v1/jobs/poll": ("poll_jobs", _poll),
+        "POST /v1/jobs/{id}/complete": ("complete_job", _complete),
+        "POST /v1/jobs/{id}/fail": ("fail_job", _fail),
+        "POST /v1/instances/{id}/user-tasks/{step}/complete": ("complete_user_task", _complete_user_task),
+        "POST /v1/instances/{id}/signals/{step}": ("signal_wait", _signal_wait),
     }
-    for route, call in calls.items():
+    for route, (name, action) in calls.items():
         method, path = route.split()
-        app.router.add_route(method, path, _handler(state, call))
+        app.router.add_route(method, path, _handler(state, faults, name, action))
+    app.router.add_get("/healthz", _healthz)
     return app
 
 
-def _handler(state: EngineState, call: Callable[[EngineState, Call], web.Response]) -> Handler:
+def _handler(state: EngineState, faults: Faults, name: CallName, action: Action) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        body = await request.read()
+        call = Call(request.match_info, request.query, await request.read())
         try:
-            return call(state, Call(request.match_info, request.query, body))
+            return await faults.carry_out(name, lambda: action(state, call))
+        except AnswerDropped:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        except PollingOffError as error:
+            hint = "consume the topics workflow.jobs.<jobType>"
+            return _json({"error": str(error), "dispatch_mode": state.dispatch_mode, "hint": hint}, 410)
         except CallError as error:
             status, code = _ERRORS[type(error)]
             return _json({"error": code, "reason": str(error)}, status)
@@ -163,9 +176,9 @@ def _poll(state: EngineState, call: Call) -> web.Response:
     return _json({"jobs": [wire.job_json(job) for job in jobs] or None})
 
 
-def _complete(state: EngineState, call: Call) -> web.Response:
+def _complete(state: EngineState, call: Call) -> Generator[None, None, web.Response]:
     request = wire.decode(call.body, wire.CompleteRequest)
-    state.complete(call.path["id"], request.worker_id, wire.variables(request.variables))
+    yield from state.completing(call.path["id"], request.worker_id, wire.variables(request.variables))
     return web.Response(status=204)
 
 
@@ -185,7 +198,7 @@ def _signal_wait(state: EngineState, call: Call) -> NoReturn:
     state.signal_wait(call.path["id"], call.path["step"])
 
 
-def _healthz(_state: EngineState, _call: Call) -> web.Response:
+async def _healthz(_request: web.Request) -> web.Response:
     return web.Response()
 
 
@@ -198,8 +211,5 @@ def _integer(name: str, text: str) -> int:
 
 def _page(query: Mapping[str, str]) -> tuple[int, int]:
     page, page_size = _integer("page", query.get("page", "0")), _integer("pageSize", query.get("pageSize", "20"))
-    if page < 0:
-        raise BadRequestError(f"page must not be negative, is {page}")
-    if not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise BadRequestError(f"pageSize must be 1–{MAX_PAGE_SIZE}, is {page_size}")
+    wire.check_page(page, page_size)
     return page, page_size

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +12,8 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from rochallor_worker.devengine.model import EngineState
+from rochallor_worker.devengine.faults import Faults
+from rochallor_worker.devengine.model import DispatchMode, EngineState
 from rochallor_worker.devengine.rest import rest_app
 
 KEEP_ALIVE_SECONDS = 120.0
@@ -21,34 +24,66 @@ class DevEngine:
     """An engine in this process: `async with DevEngine() as engine: … engine.url … engine.state …`.
 
     `lease` is how long a claim lasts and `sweep` how often expired ones are looked for, in seconds; the defaults are
-    the engine's. Port 0 takes a free port. Raises `OSError` where the address cannot be bound.
+    the engine's. Port 0 takes a free port; gRPC is served at `grpc_target` if it is given a port too. With the dispatch
+    mode "kafka_outbox" polls are refused. `faults` makes calls go wrong. `stop` and `start` are a restart that keeps
+    the state and the ports. Raises `OSError` where an address cannot be bound.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, lease: float = 30.0, sweep: float = 15.0) -> None:
-        self.state = EngineState(lease=lease)
-        self.url = ""
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        grpc_port: int | None = None,
+        lease: float = 30.0,
+        sweep: float = 15.0,
+        dispatch_mode: DispatchMode = "polling",
+    ) -> None:
+        self.state = EngineState(lease=lease, dispatch_mode=dispatch_mode)
+        self.faults = Faults()
+        self._host, self._port, self._grpc_port = host, port, grpc_port
         self._sweep = sweep
-        self._host, self._port = host, port
-        self._runner = web.AppRunner(
-            rest_app(self.state), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0.1
-        )
+        self._running: AsyncExitStack | None = None
+
+    @property
+    def url(self) -> str:
+        """Where REST is served."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC is served."""
+        return f"{self._host}:{self._grpc_port}"
+
+    async def start(self) -> None:
+        """Listen, on the same ports as before if this is a restart."""
+        async with AsyncExitStack() as started:
+            self._port = await started.enter_async_context(_rest(self.state, self.faults, self._host, self._port))
+            if self._grpc_port is not None:
+                from rochallor_worker.devengine import grpc  # noqa: PLC0415 — REST alone need not load it
+
+                self._grpc_port = await started.enter_async_context(
+                    grpc.serve(self.state, self.faults, self._host, self._grpc_port)
+                )
+            sweeper = asyncio.create_task(self._sweep_leases(), name="dev engine sweeper")
+            started.callback(sweeper.cancel)
+            started.callback(self.faults.abandon)
+            self._running = started.pop_all()
+
+    async def stop(self) -> None:
+        """Close all connections and refuse new ones, at once. The state stays, and leases run on."""
+        if self._running is not None:
+            await self._running.aclose()
+            self._running = None
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
-        self.url = f"http://{self._host}:{self._runner.addresses[0][1]}"
-        self._sweeper = asyncio.create_task(self._sweep_leases(), name="dev engine sweeper")
+        await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sweeper.cancel()
-        await self._runner.cleanup()
+        await self.stop()
 
     async def _sweep_leases(self) -> None:
         while True:
@@ -56,20 +91,39 @@ class DevEngine:
             self.state.sweep()
 
 
-def run(host: str, port: int) -> int:
-    """Serve until SIGTERM or SIGINT, then stop at once; return the process's exit code."""
+@asynccontextmanager
+async def _rest(state: EngineState, faults: Faults, host: str, port: int) -> AsyncIterator[int]:
+    """Serve REST; gives the port."""
+    runner = web.AppRunner(
+        rest_app(state, faults), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0
+    )
+    await runner.setup()
     try:
-        uvloop.run(_serve(host, port))
+        await web.TCPSite(runner, host, port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def run(host: str, port: int, grpc_port: int | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then stop at once; return the process's exit code.
+
+    gRPC is served if it is given a port.
+    """
+    try:
+        uvloop.run(_serve(host, port, grpc_port))
     except OSError as error:
-        print(f"dev-engine: cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
+        ports = f"{port}" if grpc_port is None else f"{port} and {grpc_port}"
+        print(f"dev-engine: cannot listen on {host}:{ports}: {error.strerror or error}", file=sys.stderr)
         return 2
     return 0
 
 
-async def _serve(host: str, port: int) -> None:
+async def _serve(host: str, port: int, grpc_port: int | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with DevEngine(host=host, port=port) as engine:
-        structlog.get_logger("rochallor_worker.devengine").info("dev engine started", url=engine.url)
+    async with DevEngine(host=host, port=port, grpc_port=grpc_port) as engine:
+        where = {"url": engine.url} | ({} if grpc_port is None else {"grpc": engine.grpc_target})
+        structlog.get_logger("rochallor_worker.devengine").info("dev engine started", **where)
         await stop.wait()

@@ -12,6 +12,8 @@ from rochallor_worker.devengine.records import Instance, Job, StepExecution
 T = TypeVar("T")
 Json = dict[str, Any]
 
+MAX_PAGE_SIZE = 200
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -86,6 +88,14 @@ def _as_float64(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_float64(item) for item in value]
     return {name: _as_float64(item) for name, item in value.items()}
+
+
+def check_page(page: int, page_size: int) -> None:
+    """Raise `BadRequestError` for a page that cannot be asked for."""
+    if page < 0:
+        raise BadRequestError(f"page must not be negative, is {page}")
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise BadRequestError(f"pageSize must be 1–{MAX_PAGE_SIZE}, is {page_size}")
 
 
 def definition_json(definition: Definition, uploaded_at: float) -> Json:

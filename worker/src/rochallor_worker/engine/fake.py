@@ -7,9 +7,16 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from rochallor_worker.devengine import records
+from rochallor_worker.devengine import records, wire
 from rochallor_worker.devengine.definition import Definition
-from rochallor_worker.devengine.errors import BadRequestError, CallError, ConflictError, NotFoundError
+from rochallor_worker.devengine.errors import (
+    BadRequestError,
+    CallError,
+    ConflictError,
+    NotFoundError,
+    PollingOffError,
+)
+from rochallor_worker.devengine.faults import AnswerDropped, Faults
 from rochallor_worker.devengine.model import EngineState
 from rochallor_worker.engine.base import (
     ClaimedJob,
@@ -19,24 +26,36 @@ from rochallor_worker.engine.base import (
     Page,
     StepExecution,
 )
-from rochallor_worker.errors import Conflict, EngineError, InternalError, NotFound, Rejected
+from rochallor_worker.engine.rest import encode
+from rochallor_worker.errors import (
+    AnswerLost,
+    Conflict,
+    DispatchMismatch,
+    EngineError,
+    InternalError,
+    NotFound,
+    Rejected,
+)
 
 T = TypeVar("T")
 
 
 class FakeEngine:
-    """`EngineClient` over an `EngineState` in this process.
+    """`EngineClient` over an `EngineState` in this process, with the same faults as over a network.
 
-    Override `call` to lose answers, delay them or refuse: it carries out each call.
+    Override `call` to see or to change each call: it carries out one.
     """
 
     def __init__(self, state: EngineState | None = None) -> None:
         self.state = state or EngineState()
+        self.faults = Faults()
 
     async def call(self, name: str, action: Callable[[], T]) -> T:
         """Carry out one call; `name` is the method's. Raises `EngineError`."""
         try:
-            return action()
+            return await self.faults.carry_out(name, action)
+        except AnswerDropped as error:
+            raise AnswerLost(f"{name}: the answer was dropped") from error
         except CallError as error:
             raise _translated(name, error) from error
 
@@ -74,9 +93,9 @@ class FakeEngine:
         version: int | None = None,
         business_key: str = "",
     ) -> Instance:
+        sent = _sent("start_instance", variables)
         return await self.call(
-            "start_instance",
-            lambda: _instance(self.state.start(definition_id, version or 0, variables, business_key)),
+            "start_instance", lambda: _instance(self.state.start(definition_id, version or 0, sent, business_key))
         )
 
     async def get_instance(self, instance_id: str) -> Instance:
@@ -118,7 +137,8 @@ class FakeEngine:
         )
 
     async def complete_job(self, job_id: str, worker_id: str, variables: Mapping[str, Any]) -> None:
-        await self.call("complete_job", lambda: self.state.complete(job_id, worker_id, variables))
+        sent = _sent("complete_job", variables)
+        await self.call("complete_job", lambda: self.state.completing(job_id, worker_id, sent))
 
     async def fail_job(self, job_id: str, worker_id: str, message: str, *, retryable: bool) -> None:
         await self.call("fail_job", lambda: self.state.fail(job_id, worker_id, message, retryable=retryable))
@@ -143,6 +163,14 @@ class FakeEngine:
         await self.aclose()
 
 
+def _sent(name: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return variables as a transport would bring them. Raises `Rejected` for what is not JSON."""
+    try:
+        return wire.variables(msgspec.json.decode(encode(name, variables or {})))
+    except BadRequestError as error:
+        raise _translated(name, error) from error
+
+
 def _translated(name: str, error: CallError) -> EngineError:
     text = f"{name}: {error}"
     match error:
@@ -152,6 +180,8 @@ def _translated(name: str, error: CallError) -> EngineError:
             return Rejected(text)
         case ConflictError():
             return Conflict(text)
+        case PollingOffError():
+            return DispatchMismatch(text)
         case _:  # as over REST, where an unknown job is told from other trouble by its text alone
             return NotFound(text) if "not found" in str(error) else InternalError(text)
 

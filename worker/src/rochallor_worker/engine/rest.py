@@ -1,9 +1,7 @@
 """The engine over REST (engine.md: HTTP/1.1, JSON bodies, one error shape with several spellings)."""
 
 import json
-import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -20,6 +18,7 @@ from rochallor_worker.engine.base import (
     Page,
     StepExecution,
 )
+from rochallor_worker.engine.credentials import Credentials, Renewed
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
@@ -31,6 +30,8 @@ from rochallor_worker.errors import (
     Unreachable,
 )
 
+CONNECT_SECONDS = 5.0
+"""Most time for one attempt to connect."""
 IDLE_SECONDS = 60.0
 """An idle connection is dropped after this time: the engine drops it at 120 s, gateways often at 90 s."""
 
@@ -49,24 +50,22 @@ class RestClient:
     """`EngineClient` over REST. Use it as an async context manager, or call `aclose()`.
 
     `timeout` bounds the wait for one answer, in seconds. A connection whose answer was lost is closed, so that a
-    late answer can never be taken for that of the next request.
+    late answer can never be taken for that of the next request. Raises `StartError` if the connection's files cannot
+    be used.
     """
 
     def __init__(
         self, url: str, connection: Connection | None = None, *, timeout: float = 10.0, max_connections: int = 64
     ) -> None:
-        self._connection = connection or Connection()
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            timeout=httpx.Timeout(timeout, connect=5.0),
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=IDLE_SECONDS,
-            ),
-            headers=[*self._connection.headers, ("content-type", "application/json")],
-            verify=_tls(self._connection),
+        self._url = url
+        self._timeout = httpx.Timeout(timeout, connect=CONNECT_SECONDS)
+        self._limits = httpx.Limits(
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=IDLE_SECONDS,
         )
+        self._credentials = Credentials(connection or Connection())
+        self._clients = Renewed(self._credentials, self._connect, httpx.AsyncClient.aclose)
 
     async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
         return await self._get(DefinitionVersion, "POST", "/v1/definitions", definition)
@@ -89,7 +88,7 @@ class RestClient:
         version: int | None = None,
         business_key: str = "",
     ) -> Instance:
-        body: dict[str, Any] = {"definitionId": definition_id, "variables": variables or {}}
+        body: dict[str, Any] = {"definitionId": definition_id, "variables": dict(variables or {})}
         if version is not None:
             body["definitionVersion"] = version
         if business_key:
@@ -124,13 +123,10 @@ class RestClient:
         return (await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or []
 
     async def complete_job(self, job_id: str, worker_id: str, variables: Mapping[str, Any]) -> None:
-        await self._send(
-            "POST", f"/v1/jobs/{_part(job_id)}/complete", {"workerId": worker_id, "variables": dict(variables)}
-        )
+        await self._tell(f"/v1/jobs/{_part(job_id)}/complete", {"workerId": worker_id, "variables": dict(variables)})
 
     async def fail_job(self, job_id: str, worker_id: str, message: str, *, retryable: bool) -> None:
-        await self._send(
-            "POST",
+        await self._tell(
             f"/v1/jobs/{_part(job_id)}/fail",
             {"workerId": worker_id, "errorMessage": message, "retryable": retryable},
         )
@@ -138,17 +134,16 @@ class RestClient:
     async def complete_user_task(
         self, instance_id: str, step_id: str, *, completed_by: str = "", variables: Mapping[str, Any] | None = None
     ) -> None:
-        await self._send(
-            "POST",
+        await self._tell(
             f"/v1/instances/{_part(instance_id)}/user-tasks/{_part(step_id)}/complete",
-            {"completedBy": completed_by, "variables": variables or {}},
+            {"completedBy": completed_by, "variables": dict(variables or {})},
         )
 
     async def signal_wait(self, instance_id: str, step_id: str, variables: Mapping[str, Any] | None = None) -> None:
-        await self._send("POST", f"/v1/instances/{_part(instance_id)}/signals/{_part(step_id)}", variables or {})
+        await self._tell(f"/v1/instances/{_part(instance_id)}/signals/{_part(step_id)}", dict(variables or {}))
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._clients.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,37 +162,37 @@ class RestClient:
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Send one request and return the body of a 2xx answer; everything else becomes an `EngineError`."""
-        content = None if body is None else _encode(f"{method} {path}", body)
-        try:
-            answer = await self._http.request(method, path, content=content, headers=self._authorization())
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-            raise Unreachable(f"{method} {path}: cannot connect to {self._http.base_url}: {_text(error)}") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise AnswerLost(f"{method} {path}: {_text(error)}") from error
+        call = f"{method} {path}"
+        content = None if body is None else encode(call, body)
+        with self._clients.current() as http:
+            try:
+                answer = await http.request(method, path, content=content, headers=self._credentials.headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+                raise Unreachable(f"{call}: cannot connect to {self._url}: {_text(error)}") from error
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise AnswerLost(f"{call}: {_text(error)}") from error
         if not answer.is_success:
-            raise _refusal(f"{method} {path}", answer)
+            raise _refusal(call, answer)
         return answer.content
 
-    def _authorization(self) -> dict[str, str]:
-        token = self._connection.token
-        if self._connection.token_file:  # read at each request: a projected token rotates
-            try:
-                token = Path(self._connection.token_file).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise Unreachable(
-                    f"cannot read the engine token from {self._connection.token_file}: {error}"
-                ) from error
-        return {"authorization": f"Bearer {token}"} if token else {}
+    async def _tell(self, path: str, body: Mapping[str, Any]) -> None:
+        """Send a request that is answered by nothing; a page of some proxy is not the engine's word."""
+        if await self._send("POST", path, body):
+            raise AnswerLost(f"POST {path}: the answer is not the engine's")
+
+    def _connect(self) -> httpx.AsyncClient:
+        tls = self._credentials.tls
+        return httpx.AsyncClient(
+            base_url=self._url,
+            timeout=self._timeout,
+            limits=self._limits,
+            headers={"content-type": "application/json"},
+            verify=tls.context if tls else True,
+        )
 
 
-def _tls(connection: Connection) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=connection.ca_file or None)
-    if connection.cert_file:
-        context.load_cert_chain(connection.cert_file, connection.key_file or None)
-    return context
-
-
-def _encode(call: str, body: Mapping[str, Any]) -> bytes:
+def encode(call: str, body: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON; raise `Rejected` if it is none."""
     try:
         # the standard encoder, since it alone refuses what is not JSON (NaN, sets) instead of changing it
         return json.dumps(body, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
@@ -211,12 +206,12 @@ def _refusal(call: str, answer: httpx.Response) -> EngineError:
         fields = msgspec.json.decode(answer.content, type=dict[str, Any])
         reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
     except (msgspec.DecodeError, RecursionError):
-        reason = answer.text
+        reason = answer.content.decode(errors="replace")
     status = answer.status_code
     text = f"{call}: {status} {' '.join(reason.split())[:500]}".rstrip()
     if status >= 500:
         return NotFound(text) if "not found" in reason else InternalError(text)
-    if status in {401, 403, 407, 429}:  # the engine has no authentication and no quota: a gateway said this
+    if status < 400 or status in {401, 403, 407, 429}:  # a gateway said this: the engine neither redirects nor refuses
         return Unreachable(text)
     kinds: dict[int, type[EngineError]] = {404: NotFound, 408: AnswerLost, 409: Conflict, 410: DispatchMismatch}
     return kinds.get(status, Rejected)(text)
@@ -227,7 +222,11 @@ def _text(error: Exception) -> str:
 
 
 def _part(text: str) -> str:
-    return quote(text, safe="")
+    """Return a text as one part of a path."""
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise Rejected(f"{text!r} cannot be sent: {error}") from error
 
 
 def _query(**values: str | int) -> str:

@@ -1,0 +1,92 @@
+"""The engine's records as gRPC messages (engine.md), with what the engine leaves empty."""
+
+from typing import cast
+
+import msgspec
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from rochallor_worker.devengine import wire
+from rochallor_worker.devengine.definition import Definition
+from rochallor_worker.devengine.errors import BadRequestError
+from rochallor_worker.devengine.records import Instance, InstanceStatus, Job, StepExecution
+from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
+from rochallor_worker.engine.definitions import from_definition, to_definition
+from rochallor_worker.engine.struct import from_struct, to_struct
+
+
+def received_definition(message: pb.WorkflowDefinition) -> Definition:
+    """Return an uploaded definition. Raises `BadRequestError`."""
+    try:
+        return msgspec.convert(from_definition(message), Definition)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise BadRequestError(str(error)) from error
+
+
+def received_variables(struct: Struct) -> wire.Json:
+    """Return variables as the engine keeps them. Raises `BadRequestError`."""
+    return wire.variables(from_struct(struct))
+
+
+def received_status(number: pb.InstanceStatus) -> InstanceStatus | None:
+    """Return the status that is asked for; None is any. Raises `BadRequestError`."""
+    if number == pb.INSTANCE_STATUS_UNSPECIFIED:
+        return None
+    try:
+        return cast("InstanceStatus", pb.InstanceStatus.Name(number).removeprefix("INSTANCE_STATUS_"))
+    except ValueError as error:
+        raise BadRequestError(f"status {number} does not exist") from error
+
+
+def definition(record: Definition) -> pb.WorkflowDefinition:
+    """Return a definition."""
+    return to_definition(msgspec.to_builtins(record))
+
+
+def instance(record: Instance) -> pb.WorkflowInstance:
+    """Return an instance."""
+    return pb.WorkflowInstance(
+        id=record.id,
+        definition_id=record.definition.id,
+        definition_version=record.definition.version,
+        status=f"INSTANCE_STATUS_{record.status}",
+        current_step_ids=record.current_step_ids,
+        variables=to_struct(record.variables),
+        started_at=time(record.started_at),
+        completed_at=None if record.completed_at is None else time(record.completed_at),
+        failure_reason=record.failure_reason or "",
+        business_key=record.business_key or "",
+    )
+
+
+def execution(record: StepExecution) -> pb.StepExecution:
+    """Return an entry of a history."""
+    return pb.StepExecution(
+        id=record.id,
+        instance_id=record.instance_id,
+        step_id=record.step_id,
+        step_type=f"STEP_TYPE_{record.step_type}",
+        attempt_number=record.attempt,
+        status=f"STEP_EXECUTION_STATUS_{record.status}",
+        started_at=time(record.started_at),
+        ended_at=None if record.ended_at is None else time(record.ended_at),
+        failure_reason=record.failure_reason or "",
+    )
+
+
+def job(record: Job) -> pb.Job:
+    """Return a claimed job: the engine leaves `variables` and `step_id` empty."""
+    return pb.Job(
+        id=record.id,
+        job_type=record.job_type,
+        instance_id=record.instance.id,
+        step_execution_id=record.execution.id,
+        retries_remaining=record.retries_remaining,
+        lock_expires_at=time(record.lock_expires_at),
+    )
+
+
+def time(seconds: float) -> Timestamp:
+    """Return the moment, exact to a microsecond as over REST."""
+    micros = round(seconds * 1_000_000)
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

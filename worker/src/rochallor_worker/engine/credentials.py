@@ -1,0 +1,210 @@
+"""What a `Connection`'s files hold, and transports that are made anew when they change."""
+
+import re
+import ssl
+import time
+from asyncio import Task, create_task
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import structlog
+
+from rochallor_worker.engine.base import Connection
+from rochallor_worker.errors import StartError
+
+LOOK_SECONDS = 1.0
+"""Least time between two looks at whether files have changed."""
+
+T = TypeVar("T")
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PRINTABLE = re.compile(r"[ -~]*")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The TLS files, read and checked together: as a context, and as PEM for libraries that want that."""
+
+    context: ssl.SSLContext
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+
+
+class Credentials:
+    """A connection's headers and TLS files. Raises `StartError`, one sentence, if they cannot be used at first.
+
+    `refresh` looks at the files again. Files that turned bad are logged, once per change, and what was read before
+    stays in use: a secret that is half written now is whole a moment later.
+    """
+
+    def __init__(self, connection: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._looked_at = clock()
+        self._token_stamp = _stamp(connection.token_file)
+        self._tls_stamp = self._look_at_tls()
+        self.version = 0
+        """Grows with each change of the TLS files."""
+        self._fixed = {name.lower(): value for name, value in connection.headers}
+        for name, value in connection.headers:
+            if not _HEADER_NAME.fullmatch(name) or not _PRINTABLE.fullmatch(value):
+                raise StartError(f"the engine header {name!r} cannot be sent; allowed are printable ASCII characters")
+        self.headers: Mapping[str, str] = self._read_headers()
+        """Sent with each call, names in lower case: the connection's own and the bearer token."""
+        self.tls = self._read_tls()
+
+    def refresh(self) -> None:
+        """Read files that have changed; looks at most once in `LOOK_SECONDS`."""
+        now = self._clock()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        if (stamp := _stamp(self._connection.token_file)) != self._token_stamp:
+            self._token_stamp = stamp
+            try:
+                self.headers = self._read_headers()
+            except StartError as error:
+                log.warning("a changed file cannot be used; what it held before stays in use", error=str(error))
+        if (stamps := self._look_at_tls()) != self._tls_stamp:
+            self._tls_stamp = stamps
+            try:
+                self.tls = self._read_tls()
+            except StartError as error:
+                log.warning("a changed file cannot be used; what it held before stays in use", error=str(error))
+            else:
+                self.version += 1
+
+    def _look_at_tls(self) -> tuple[object, ...]:
+        files = self._connection
+        return tuple(_stamp(path) for path in (files.ca_file, files.cert_file, files.key_file))
+
+    def _read_headers(self) -> dict[str, str]:
+        token = self._connection.token
+        if path := self._connection.token_file:
+            token = _read("token", path).decode(errors="replace").strip()
+            if not token:
+                raise StartError(f"the engine's token file {path} is empty")
+        if not _PRINTABLE.fullmatch(token):
+            raise StartError("the engine's token cannot be sent; allowed are printable ASCII characters")
+        return {**self._fixed, "authorization": f"Bearer {token}"} if token else self._fixed
+
+    def _read_tls(self) -> Tls | None:
+        files = self._connection
+        if not files.ca_file and not files.cert_file:
+            return None
+        ca = _read("CA", files.ca_file) if files.ca_file else None
+        cert = _read("client certificate", files.cert_file) if files.cert_file else None
+        key = _read("client key", files.key_file) if files.key_file else None
+        try:
+            context = ssl.create_default_context(cafile=files.ca_file or None)
+        except (OSError, ValueError) as error:
+            raise StartError(f"the engine's CA file {files.ca_file} cannot be used: {_text(error)}") from error
+        if files.cert_file:
+            pair = f"the engine's client certificate {files.cert_file} with key {files.key_file or files.cert_file}"
+            try:
+                # a password would be asked for on the terminal
+                context.load_cert_chain(files.cert_file, files.key_file or None, password="")
+            except (OSError, ValueError) as error:
+                raise StartError(f"{pair} cannot be used: {_text(error)}") from error
+        return Tls(context, ca, cert, key or cert)
+
+
+class InUse(Generic[T]):
+    """A transport and how many calls it is carrying. Enter it for the length of a call."""
+
+    def __init__(self, transport: T, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self._close = close
+        self._calls = 0
+        self._retired = False
+
+    def __enter__(self) -> T:
+        self._calls += 1
+        return self._transport
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls -= 1
+        if self._retired and self._calls == 0:
+            self._close()
+
+    def retire(self) -> None:
+        """Close the transport once its last call has ended."""
+        self._retired = True
+        if self._calls == 0:
+            self._close()
+
+
+class Renewed(Generic[T]):
+    """A transport that follows its credentials: `current` is always made from the newest files.
+
+    No call is cut off by a change: the transport before is closed after its last one. Made at the first use, so that
+    it belongs to the loop that uses it.
+    """
+
+    def __init__(self, credentials: Credentials, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+        self._credentials = credentials
+        self._make = make
+        self._close = close
+        self._version = -1
+        self._current: InUse[T] | None = None
+        self._closing: set[Task[None]] = set()
+
+    def current(self) -> InUse[T]:
+        """Return the transport to use for one call."""
+        self._credentials.refresh()
+        if self._current is None or self._version != self._credentials.version:
+            if self._current is not None:
+                self._current.retire()
+            self._version = self._credentials.version
+            transport = self._make()
+            self._current = InUse(transport, lambda: self._close_soon(transport))
+        return self._current
+
+    async def aclose(self) -> None:
+        """Close the transport, and wait for those before that were being closed."""
+        if self._current is not None:
+            with self._current as transport:
+                await self._close(transport)
+        for task in tuple(self._closing):
+            await task
+
+    def _close_soon(self, transport: T) -> None:
+        task = create_task(self._closed(transport), name="close a transport whose files changed")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _closed(self, transport: T) -> None:
+        await self._close(transport)
+
+
+def _stamp(path: str) -> object:
+    """Return what changes when a file does; a mounted secret changes by a link to a new file."""
+    if not path:
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        return error.errno
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _read(what: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise StartError(f"the engine's {what} file {path} cannot be read: {_text(error)}") from error
+
+
+def _text(error: Exception) -> str:
+    """Say what is wrong; OpenSSL names a mismatch or an empty file, and nothing else in words."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason.replace("_", " ").lower() if error.reason else "not PEM, or the key is encrypted"
+    return getattr(error, "strerror", None) or str(error)
