@@ -1,4 +1,4 @@
-"""How one reconcile goes on when the API server refuses a part of it. (What it does to a cluster: tests/integration.)"""
+"""How a reconcile goes on when the API server refuses a part. (What it does to a cluster: tests/integration.)"""
 
 from __future__ import annotations
 
