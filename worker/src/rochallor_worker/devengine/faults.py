@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from rochallor_worker.devengine.errors import CallError, InternalError
 
@@ -105,11 +105,11 @@ async def _suffer(fault: Fault, action: Action[T]) -> T:
     await asyncio.sleep(fault.delay_after)
     if fault.answer == "error":
         raise InternalError("a fault was asked for")
-    if fault.answer == "lost" or outcome is None:
+    if fault.answer == "lost" or not fault.times:
         raise AnswerDropped
     if isinstance(outcome, CallError):
         raise outcome
-    return outcome
+    return cast("T", outcome)
 
 
 async def _stepwise(action: Action[T], apart: float) -> T:

@@ -87,6 +87,7 @@ def job(record: Job) -> pb.Job:
 
 
 def time(seconds: float) -> Timestamp:
-    """Return the moment, exact to a microsecond as over REST."""
-    micros = round(seconds * 1_000_000)
-    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+    """Return the same moment as REST gives."""
+    stamp = Timestamp()
+    stamp.FromDatetime(wire.moment(seconds))
+    return stamp

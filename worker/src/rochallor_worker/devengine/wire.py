@@ -104,7 +104,7 @@ def definition_json(definition: Definition, uploaded_at: float) -> Json:
         "id": definition.id,
         "version": definition.version,
         "name": definition.name,
-        "uploadedAt": _time(uploaded_at),
+        "uploadedAt": moment(uploaded_at),
     }
 
 
@@ -117,10 +117,10 @@ def instance_json(instance: Instance) -> Json:
         "status": instance.status,
         "currentStepIds": instance.current_step_ids,
         "variables": instance.variables,
-        "startedAt": _time(instance.started_at),
+        "startedAt": moment(instance.started_at),
     }
     if instance.completed_at is not None:
-        fields["completedAt"] = _time(instance.completed_at)
+        fields["completedAt"] = moment(instance.completed_at)
     if instance.failure_reason is not None:
         fields["failureReason"] = instance.failure_reason
     if instance.business_key is not None:
@@ -137,10 +137,10 @@ def job_json(job: Job) -> Json:
         "jobType": job.job_type,
         "status": job.status,
         "workerId": job.worker_id,
-        "lockedAt": _time(job.locked_at),
-        "lockExpiresAt": _time(job.lock_expires_at),
+        "lockedAt": moment(job.locked_at),
+        "lockExpiresAt": moment(job.lock_expires_at),
         "retriesRemaining": job.retries_remaining,
-        "createdAt": _time(job.created_at),
+        "createdAt": moment(job.created_at),
     }
     if job.variables:
         fields["variables"] = job.variables
@@ -156,14 +156,14 @@ def execution_json(execution: StepExecution) -> Json:
         "StepType": execution.step_type,
         "AttemptNumber": execution.attempt,
         "Status": execution.status,
-        "StartedAt": _time(execution.started_at),
-        "EndedAt": None if execution.ended_at is None else _time(execution.ended_at),
+        "StartedAt": moment(execution.started_at),
+        "EndedAt": None if execution.ended_at is None else moment(execution.ended_at),
         "InputSnapshot": None,
         "OutputSnapshot": None,
         "FailureReason": execution.failure_reason,
     }
 
 
-def _time(seconds: float) -> datetime:
+def moment(seconds: float) -> datetime:
     """Return the moment, which is encoded as RFC 3339 UTC with six fractional digits or none."""
     return datetime.fromtimestamp(seconds, UTC)

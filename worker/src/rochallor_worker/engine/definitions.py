@@ -1,7 +1,7 @@
 """Definitions: JSON as REST takes and gives them ↔ gRPC's message."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -17,12 +17,10 @@ _EVENT_TYPE = "BOUNDARY_EVENT_TYPE_"
 def to_definition(definition: Mapping[str, Any]) -> pb.WorkflowDefinition:
     """Return a definition, as REST takes it, as a message. Raises `ValueError` or `TypeError` for what it is not."""
     fields = json.loads(json.dumps(definition, allow_nan=False))
-    for step in fields.get("steps") or ():
-        if "type" in step:
-            step["type"] = f"{STEP_TYPE}{step['type']}"
-        for event in step.get("boundaryEvents") or ():
-            if "type" in event:
-                event["type"] = f"{_EVENT_TYPE}{event['type']}"
+    for step in _typed(fields, "steps"):
+        step["type"] = f"{STEP_TYPE}{step['type']}"
+        for event in _typed(step, "boundaryEvents"):
+            event["type"] = f"{_EVENT_TYPE}{event['type']}"
     try:
         return json_format.ParseDict(fields, pb.WorkflowDefinition())
     except json_format.ParseError as error:
@@ -40,9 +38,15 @@ def from_definition(message: pb.WorkflowDefinition) -> dict[str, Any]:
     for step, sent in zip(fields.get("steps", ()), message.steps, strict=True):
         if "type" in step:
             step["type"] = str(step["type"]).removeprefix(STEP_TYPE)
-        for event in step.get("boundaryEvents", ()):
-            if "type" in event:
-                event["type"] = str(event["type"]).removeprefix(_EVENT_TYPE)
+        for event in _typed(step, "boundaryEvents"):
+            event["type"] = str(event["type"]).removeprefix(_EVENT_TYPE)
         if sent.transformations:
             step["transformations"] = {name: from_value(value) for name, value in sent.transformations.items()}
     return fields
+
+
+def _typed(parent: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects with a type in a list; whatever else there is, is refused where it is parsed."""
+    entries = parent.get(name)
+    if isinstance(entries, list):
+        yield from (entry for entry in entries if isinstance(entry, dict) and "type" in entry)

@@ -80,6 +80,7 @@ class FakeEngine:
         self, *, keyword: str = "", page: int = 0, page_size: int = 20
     ) -> Page[DefinitionVersion]:
         def action() -> Page[DefinitionVersion]:
+            wire.check_page(page, page_size)
             found, total = self.state.list_definitions(keyword=keyword, page=page, page_size=page_size)
             return Page([_version(*entry) for entry in found], total)
 
@@ -111,6 +112,7 @@ class FakeEngine:
         page_size: int = 20,
     ) -> Page[Instance]:
         def action() -> Page[Instance]:
+            wire.check_page(page, page_size)
             found, total = self.state.list_instances(
                 definition_id=definition_id,
                 status=status.value if status else "",

@@ -98,7 +98,7 @@ class GrpcClient:
     async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
         try:
             message = to_definition(definition)
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise Rejected(f"UploadDefinition: not a definition: {error}") from error
 
         def read(answer: pb.UploadDefinitionResponse) -> DefinitionVersion:
@@ -225,7 +225,7 @@ class GrpcClient:
         try:
             sent = {field: to_struct(value) if isinstance(value, Mapping) else value for field, value in fields.items()}
             request = getattr(pb, f"{name}Request")(**sent).SerializeToString()
-        except (TypeError, ValueError, EncodeError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, EncodeError, RecursionError) as error:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
         with self._channels.current() as channel:
             metadata = tuple(self._credentials.headers.items())

@@ -16,7 +16,8 @@ WHOLE_BELOW = 1e21
 def to_struct(values: Mapping[str, Any]) -> Struct:
     """Return `values` as a Struct; keys and sequences are treated as `json.dumps` treats them.
 
-    Raises `TypeError` or `ValueError` for what JSON cannot carry (NaN, a set, …) and `RecursionError` for a loop.
+    Raises `TypeError` or `ValueError` for what JSON cannot carry (NaN, a set, …), `OverflowError` for an int beyond all
+    doubles and `RecursionError` for a loop.
     """
     struct = Struct()
     _fill(struct, values)

@@ -1,0 +1,100 @@
+"""Variables: what comes back is what was sent, and what is not JSON never leaves."""
+
+import math
+from typing import Any
+
+import pytest
+
+from integration.engine.clients import ORDER, Under, client
+from rochallor_worker.devengine import DevEngine
+from rochallor_worker.engine.base import EngineClient
+from rochallor_worker.errors import Rejected
+
+VALUES: dict[str, Any] = {
+    "text": 'ü "quoted" \n\t\x00 \U0001f600',
+    "": "no name",
+    "nothing": None,
+    "yes": True,
+    "no": False,
+    "zero": 0,
+    "negative": -3,
+    "half": 0.5,
+    "huge": 1e300,
+    "tiny": 5e-324,
+    "list": [1, [], {}, [None, [2.5]]],
+    "object": {"a": {"b": {}}, "c": []},
+}
+
+
+async def test_values_come_back_as_they_were_sent(client: EngineClient) -> None:
+    started = await client.start_instance("order", VALUES)
+    assert started.variables == VALUES
+    [job] = await client.poll_jobs("w", ["pick"], 1)
+    await client.complete_job(job.id, "w", {"result": VALUES})
+    assert (await client.get_instance(started.id)).variables == {**VALUES, "result": VALUES}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (2.0, 2),
+        (-0.0, 0),
+        (9007199254740993, 9007199254740992),  # engine.md: numbers pass through float64
+        (10**20, 10**20),
+        (10**22, 1e22),
+        ((1, 2), [1, 2]),
+        ({7: "a", 1.5: "b", True: "c", None: "d"}, {"7": "a", "1.5": "b", "true": "c", "null": "d"}),
+    ],
+)
+async def test_values_are_changed_alike(client: EngineClient, sent: Any, kept: Any) -> None:
+    started = await client.start_instance("order", {"x": sent})
+    assert started.variables == {"x": kept}
+    assert started.variables is not None
+    assert type(started.variables["x"]) is type(kept)
+
+
+def loop() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        -math.inf,
+        {1},
+        object(),
+        b"bytes",
+        {(1, 2): 3},
+        "\ud800",
+        {"\udfff": 1},
+        10**400,
+        loop(),
+        {"a": [loop()]},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_is_not_json_never_leaves(under: Under, value: Any) -> None:
+    before = under.faults.calls.total()
+    with pytest.raises(Rejected):
+        await under.client.start_instance("order", {"x": value})
+    with pytest.raises(Rejected):
+        await under.client.complete_job("j", "w", {"x": value})
+    if value != 10**400:  # JSON as it is, so that it is the engine that refuses it over REST
+        assert under.faults.calls.total() == before
+
+
+async def test_both_transports_show_the_same_engine() -> None:
+    async with DevEngine(grpc_port=0) as engine, client("rest", engine) as rest, client("grpc", engine) as grpc:
+        await rest.upload_definition(ORDER)
+        started = await rest.start_instance("order", VALUES, business_key="k")
+        assert await grpc.get_instance(started.id) == started
+        assert await grpc.get_definition("order") == await rest.get_definition("order")
+        [job] = await grpc.poll_jobs("w", ["pick"], 1)
+        await grpc.complete_job(job.id, "w", {"more": VALUES})
+        [shipping] = await rest.poll_jobs("w", ["ship"], 1)
+        await rest.fail_job(shipping.id, "w", "no box", retryable=False)
+        assert await grpc.get_instance_history(started.id) == await rest.get_instance_history(started.id)
+        assert await grpc.list_instances() == await rest.list_instances()
