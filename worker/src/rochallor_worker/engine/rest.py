@@ -19,6 +19,7 @@ from rochallor_worker.engine.base import (
     StepExecution,
 )
 from rochallor_worker.engine.credentials import Credentials, Renewed
+from rochallor_worker.engine.transport import AiohttpTransport
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
@@ -59,11 +60,7 @@ class RestClient:
     ) -> None:
         self._url = url
         self._timeout = httpx.Timeout(timeout, connect=CONNECT_SECONDS)
-        self._limits = httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=IDLE_SECONDS,
-        )
+        self._max_connections = max_connections
         self._credentials = Credentials(connection or Connection())
         self._clients = Renewed(self._credentials, self._connect, httpx.AsyncClient.aclose)
 
@@ -182,12 +179,14 @@ class RestClient:
 
     def _connect(self) -> httpx.AsyncClient:
         tls = self._credentials.tls
+        transport = AiohttpTransport(
+            tls.context if tls else True, max_connections=self._max_connections, idle=IDLE_SECONDS
+        )
         return httpx.AsyncClient(
             base_url=self._url,
             timeout=self._timeout,
-            limits=self._limits,
             headers={"content-type": "application/json"},
-            verify=tls.context if tls else True,
+            transport=transport,
         )
 
 

@@ -1,0 +1,1 @@
+"""Measurements: facts about speed, printed, never asserted."""
