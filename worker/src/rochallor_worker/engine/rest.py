@@ -117,7 +117,9 @@ class RestClient:
 
     async def poll_jobs(self, worker_id: str, job_types: Sequence[str], max_jobs: int) -> list[ClaimedJob]:
         body = {"workerId": worker_id, "jobTypes": list(job_types), "maxJobs": max_jobs}
-        return (await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or []
+        jobs = (await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or []
+        # a job without variables has no such field here, while None says that they must be fetched
+        return [job if job.variables is not None else msgspec.structs.replace(job, variables={}) for job in jobs]
 
     async def complete_job(self, job_id: str, worker_id: str, variables: Mapping[str, Any]) -> None:
         await self._tell(f"/v1/jobs/{_part(job_id)}/complete", {"workerId": worker_id, "variables": dict(variables)})

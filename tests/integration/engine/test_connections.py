@@ -1,0 +1,193 @@
+"""What becomes of a call when the connection fails: it was provably never sent, or it may have been carried out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from integration.engine.clients import ORDER, TIMEOUT, Transport, client
+from rochallor_worker.devengine import DevEngine, Fault
+from rochallor_worker.engine.base import EngineClient
+from rochallor_worker.engine.grpc import GrpcClient
+from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.errors import AnswerLost, EngineError, Unreachable
+
+pytestmark = pytest.mark.parametrize("transport", ["rest", "grpc"])
+
+Treatment = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+
+def at(transport: Transport, address: str, timeout: float = TIMEOUT) -> EngineClient:
+    if transport == "grpc":
+        return GrpcClient(address, timeout=timeout)
+    return RestClient(f"http://{address}", timeout=timeout)
+
+
+def _keep_silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    pass
+
+
+def _abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def listener(treat: Treatment) -> AsyncIterator[str]:
+    """Accept connections and treat each; gives the address."""
+    writers: list[asyncio.StreamWriter] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # accepted in the moment of closing
+            writer.transport.abort()
+            return
+        writers.append(writer)
+        treat(reader, writer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await server.wait_closed()
+
+
+async def test_a_refused_connection(transport: Transport, unused_tcp_port: int) -> None:
+    async with at(transport, f"127.0.0.1:{unused_tcp_port}") as connection:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="cannot connect"):
+                await connection.get_instance("x")
+
+
+async def test_an_unknown_host(transport: Transport) -> None:
+    async with at(transport, "no-such-host.invalid:1", timeout=10) as connection:
+        with pytest.raises(Unreachable, match="cannot connect"):
+            await connection.get_instance("x")
+
+
+async def test_a_peer_that_says_nothing(transport: Transport) -> None:
+    async with listener(_keep_silent) as address, at(transport, address) as connection:
+        # over gRPC a connection begins with a greeting, so that nothing was sent yet
+        with pytest.raises(Unreachable if transport == "grpc" else AnswerLost):
+            await connection.get_instance("x")
+
+
+async def test_a_connection_that_is_closed_at_once(transport: Transport) -> None:
+    async with listener(_abort) as address, at(transport, address) as connection:
+        with pytest.raises(Unreachable if transport == "grpc" else AnswerLost):
+            await connection.get_instance("x")
+
+
+class Proxy:
+    """Passes bytes on, and can cut or freeze all connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._passing: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+
+    def treat(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connect(reader, writer))
+        self._passing.add(task)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(*self._to)
+        self._writers += [writer, forth]
+        await asyncio.gather(self._pass(reader, forth), self._pass(back, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self.flowing.wait()
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def end(self) -> None:
+        self.cut()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def through_a_proxy(transport: Transport) -> AsyncIterator[tuple[EngineClient, Proxy, DevEngine]]:
+    async with DevEngine(grpc_port=0) as engine, client("rest", engine) as direct:
+        await direct.upload_definition(ORDER)
+        host, _, port = (engine.grpc_target if transport == "grpc" else engine.url.removeprefix("http://")).partition(
+            ":"
+        )
+        proxy = Proxy(host, int(port))
+        async with listener(proxy.treat) as address, at(transport, address) as connection:
+            try:
+                await connection.get_definition("order")
+                yield connection, proxy, engine
+            finally:
+                await proxy.end()
+
+
+async def test_a_connection_cut_under_a_call(transport: Transport) -> None:
+    async with through_a_proxy(transport) as (connection, proxy, engine):
+        engine.faults.next("start_instance", Fault(delay_after=0.3))
+        starting = asyncio.create_task(connection.start_instance("order"))
+        async with asyncio.timeout(5):
+            while not engine.state.instances:  # noqa: ASYNC110 — over a socket
+                await asyncio.sleep(0.01)
+        proxy.cut()
+        with pytest.raises(AnswerLost):
+            await starting
+
+
+async def test_a_peer_that_vanishes_without_a_word(transport: Transport) -> None:
+    async with through_a_proxy(transport) as (connection, proxy, _):
+        proxy.flowing.clear()
+        with pytest.raises(AnswerLost):
+            await connection.get_definition("order")
+        proxy.flowing.set()
+        assert (await connection.get_definition("order"))["id"] == "order"
+
+
+async def test_a_cut_between_calls_costs_no_call_its_certainty(transport: Transport) -> None:
+    async with through_a_proxy(transport) as (connection, proxy, engine):
+        for _ in range(20):
+            proxy.cut()
+            before = len(engine.state.instances)
+            try:
+                await connection.start_instance("order")
+            except Unreachable:
+                assert len(engine.state.instances) == before
+            except EngineError:
+                pass
+            else:
+                assert len(engine.state.instances) == before + 1
+
+
+async def test_a_client_closed_under_a_call(transport: Transport) -> None:
+    async with listener(_keep_silent) as address:
+        connection = at(transport, address)
+        call = asyncio.create_task(connection.get_instance("x"))
+        await asyncio.sleep(0.05)
+        await connection.aclose()
+        async with asyncio.timeout(5):
+            with pytest.raises(AnswerLost):
+                await call
+
+
+async def test_a_cancelled_call_is_cancelled(transport: Transport) -> None:
+    async with listener(_keep_silent) as address, at(transport, address, timeout=10) as connection:
+        call = asyncio.create_task(connection.get_instance("x"))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
