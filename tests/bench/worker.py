@@ -133,7 +133,7 @@ class Worker:
 @asynccontextmanager
 async def engine(folder: Path) -> AsyncIterator[tuple[str, RestClient, Process]]:
     """A dev engine in a process of its own."""
-    async with _process(folder, "dev-engine", "--port", "0") as (running, log):
+    async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0") as (running, log):
         url = await _logged(log, r'"url": "([^"]+)"')
         async with RestClient(url, timeout=120) as client:
             yield url, client, running

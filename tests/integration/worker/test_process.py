@@ -63,6 +63,20 @@ async def test_jobs_get_done_and_are_counted(engine: DevEngine, tmp_path: Path) 
     assert all(json.loads(line) for line in worker.log.splitlines())
 
 
+async def test_grpc_jobs_have_their_variables(tmp_path: Path) -> None:
+    async with DevEngine(grpc_port=0) as engine:
+        await start(engine, "quick", "quick", count=50)
+        grpc = {"transport": "grpc", "engine_grpc_target": engine.grpc_target}
+        async with worker_process(tmp_path, engine.url, **grpc) as worker:
+            await worker.started()
+            await worker.answers("/readyz", 200)
+            await until(lambda: count(engine, "COMPLETED") == 50)
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+        assert {instance.variables["seen"] for instance in engine.state.instances.values()} == set(range(50))
+        assert runs(engine) == 100
+
+
 async def test_a_bad_job_fails_and_the_worker_lives_on(engine: DevEngine, tmp_path: Path) -> None:
     await start(engine, "picky", count=3, retries=5)
     async with worker_process(tmp_path, engine.url) as worker:
@@ -129,9 +143,13 @@ async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_com
         ({"job_types": "quick,unheard-of"}, "no handler for job type 'unheard-of'; registered: quick, brief, slow"),
         ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM: 'lots' is not allowed; allowed is a whole number from 1"),
         ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080"),
+        (
+            {"transport": "grpc"},
+            "ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:90",
+        ),
         ({"engine_ca_file": "/nowhere.pem"}, "the engine's TLS files cannot be used"),
     ],
-    ids=["import", "job type", "setting", "unset", "tls"],
+    ids=["import", "job type", "setting", "unset", "grpc", "tls"],
 )
 async def test_a_start_error_is_the_last_log_line_and_exit_status_two(
     engine: DevEngine, tmp_path: Path, settings: dict[str, str], sentence: str

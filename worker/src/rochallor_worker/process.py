@@ -72,7 +72,7 @@ async def _run(settings: Settings) -> list[str]:
                 job_types=runner.job_types,
                 parallelism=settings.parallelism,
                 transport=settings.transport,
-                engine=settings.engine_url,
+                engine=settings.engine_grpc_target if settings.transport == "grpc" else settings.engine_url,
                 metrics_port=port,
             )
             try:
@@ -86,12 +86,15 @@ async def _run(settings: Settings) -> list[str]:
 
 def connect(settings: Settings) -> EngineClient:
     """Make the client of the transport. Raises `StartError` when its address or files are missing."""
-    if not settings.engine_url:
+    if settings.transport == "grpc":
+        if settings.engine_grpc_target is None:
+            raise StartError("ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:9090")
+        from rochallor_worker.engine.grpc import GrpcClient  # noqa: PLC0415 — a REST worker need not load gRPC
+
+        return GrpcClient(settings.engine_grpc_target, settings.connection)
+    if settings.engine_url is None:
         raise StartError("ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080")
-    try:
-        return RestClient(settings.engine_url, settings.connection)
-    except (OSError, ValueError) as error:
-        raise StartError(f"the engine's TLS files cannot be used: {error}") from error
+    return RestClient(settings.engine_url, settings.connection)
 
 
 def _stop_on_signals(runner: Runner) -> None:

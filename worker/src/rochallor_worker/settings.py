@@ -49,9 +49,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     handlers: Annotated[str | None, Field(pattern=r"^[\w.]+:\w+$", description="package.module:registry")] = None
-    transport: Annotated[Literal["rest"], Field(description="rest")] = "rest"
+    transport: Annotated[Literal["rest", "grpc"], Field(description="rest or grpc")] = "rest"
     engine_url: Annotated[
         str | None, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")
+    ] = None
+    engine_grpc_target: Annotated[
+        str | None, Field(pattern=r"^(https://)?[^/\s]+:\d+$", description="a host and port such as engine:9090")
     ] = None
     engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
