@@ -147,7 +147,7 @@ async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_com
             {"transport": "grpc"},
             "ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:90",
         ),
-        ({"engine_ca_file": "/nowhere.pem"}, "the engine's TLS files cannot be used"),
+        ({"engine_ca_file": "/nowhere.pem"}, "the engine's CA file /nowhere.pem cannot be read"),
     ],
     ids=["import", "job type", "setting", "unset", "grpc", "tls"],
 )

@@ -1,0 +1,70 @@
+"""Several handlers over gRPC: an async one, a sync one, and input that no retry can mend.
+
+rochallor-worker dev-engine &
+python examples/python/loan.py
+"""
+
+import asyncio
+import os
+
+from rochallor_worker import Job, NonRetryableError, Registry, Runner
+from rochallor_worker.engine.grpc import GrpcClient
+
+registry = Registry()
+
+
+@registry.handler("check-applicant", timeout=10)
+async def check_applicant(job: Job) -> dict[str, int]:
+    if "income" not in job.variables:
+        raise NonRetryableError("income is required")  # the job and its instance are FAILED at once
+    return {"score": min(850, 300 + job.variables["income"] // 100)}
+
+
+@registry.handler("decide")
+def decide(job: Job) -> dict[str, bool]:  # a plain function runs in a thread
+    return {"approved": job.variables["score"] >= 600}
+
+
+@registry.handler("notify")
+async def notify(job: Job) -> None:
+    job.log.info("decision sent", approved=job.variables["approved"])
+
+
+JOB_TYPES = ["check-applicant", "decide", "notify"]
+DEFINITION = {
+    "id": "loan",
+    "name": "Loan approval",
+    "steps": [
+        *(
+            {
+                "id": job_type,
+                "name": job_type,
+                "type": "SERVICE_TASK",
+                "jobType": job_type,
+                "retryCount": 3,
+                "nextStep": following,
+            }
+            for job_type, following in zip(JOB_TYPES, [*JOB_TYPES[1:], "end"], strict=True)
+        ),
+        {"id": "end", "name": "End", "type": "END"},
+    ],
+}
+APPLICATIONS = [{"income": 52_000}, {"income": 9_000}, {"name": "somebody without income"}]
+
+
+async def main() -> None:
+    async with GrpcClient(os.environ.get("ROCHALLOR_ENGINE_GRPC_TARGET", "127.0.0.1:9090")) as engine:
+        runner = Runner(engine, registry, worker_id="loan")
+        working = asyncio.create_task(runner.run())
+        await engine.upload_definition(DEFINITION)
+        started = [await engine.start_instance("loan", application) for application in APPLICATIONS]
+        for instance in started:
+            while (now := await engine.get_instance(instance.id)).status == "ACTIVE":
+                await asyncio.sleep(0.05)
+            print(now.status, now.failure_reason or (now.variables or {})["approved"])
+        runner.stop()
+        await working
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
