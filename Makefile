@@ -44,6 +44,14 @@ proto: setup ## generate the gRPC messages from worker/proto
 unit: setup ## unit and property tests, no server needed
 	$(RUN) pytest tests/unit
 
+.PHONY: docs
+docs: setup ## write the reference pages from the code
+	$(RUN) python docs/generate.py
+
+.PHONY: bench
+bench: setup ## measure a worker process against an engine process (minutes)
+	PYTHONPATH=tests $(RUN) python -m bench.worker
+
 .PHONY: control-plane
 control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)
 	@$(CLUSTER) build
