@@ -86,6 +86,17 @@ async def test_what_is_not_json_never_leaves(under: Under, value: Any) -> None:
         assert under.faults.calls.total() == before
 
 
+async def test_grpc_does_not_carry_very_deep_values(under: Under) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"d": deep}
+    if under.transport == "grpc":
+        with pytest.raises(Rejected):
+            await under.client.start_instance("order", deep)
+    else:
+        assert (await under.client.start_instance("order", deep)).variables == deep
+
+
 async def test_both_transports_show_the_same_engine() -> None:
     async with DevEngine(grpc_port=0) as engine, client("rest", engine) as rest, client("grpc", engine) as grpc:
         await rest.upload_definition(ORDER)

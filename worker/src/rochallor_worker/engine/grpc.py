@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import Error as MessageError
 
 from rochallor_worker.engine import messages
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
@@ -81,7 +81,8 @@ class GrpcClient:
     certificate, or if the target begins with `https://`. `timeout` bounds each call, in seconds. Raises `StartError`
     if the connection's files cannot be used.
 
-    What gRPC does not carry: a claimed job's variables and time of creation, a listed definition's time of upload.
+    What gRPC does not carry: a claimed job's variables and time of creation, a listed definition's time of upload, and
+    variables of more than some 30 levels (sending them is `Rejected`, reading what REST wrote is `AnswerLost`).
     """
 
     def __init__(self, target: str, connection: Connection | None = None, *, timeout: float = 10.0) -> None:
@@ -225,7 +226,7 @@ class GrpcClient:
         try:
             sent = {field: to_struct(value) if isinstance(value, Mapping) else value for field, value in fields.items()}
             request = getattr(pb, f"{name}Request")(**sent).SerializeToString()
-        except (TypeError, ValueError, OverflowError, EncodeError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, MessageError, RecursionError) as error:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
         with self._channels.current() as channel:
             metadata = tuple(self._credentials.headers.items())
@@ -239,7 +240,7 @@ class GrpcClient:
                 raise AnswerLost(f"{name}: the client was closed") from None
         try:
             return read(getattr(pb, f"{name}Response").FromString(answer))
-        except (DecodeError, ValueError, OverflowError, RecursionError) as error:
+        except (MessageError, ValueError, OverflowError, RecursionError) as error:
             raise AnswerLost(f"{name}: the answer cannot be read: {error}") from error
 
     def _connect(self) -> _Channel:

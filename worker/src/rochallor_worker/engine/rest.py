@@ -219,7 +219,7 @@ def _refusal(call: str, answer: httpx.Response) -> EngineError:
 
 
 def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _part(text: str) -> str:
