@@ -123,7 +123,7 @@ async def test_a_stranger_on_either_side_is_refused(
     async with engine.running(), engine.client(Connection(ca_file=files.ca_file)) as client:
         with pytest.raises(EngineError):
             await client.upload_definition(ORDER)
-    assert engine.state.list_definitions() == ([], 0)
+    assert engine.state.definitions.list() == ([], 0)
 
 
 async def test_a_change_of_all_certificates_cuts_off_no_call(

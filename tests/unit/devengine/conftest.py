@@ -33,5 +33,5 @@ def state(clock: Clock) -> EngineState:
         {"id": "b", "name": "B", "type": "SERVICE_TASK", "jobType": "ship", "nextStep": "e"},
         {"id": "e", "name": "E", "type": "END"},
     ]
-    engine.upload(msgspec.convert({"id": "order", "name": "Order", "steps": steps}, Definition))
+    engine.definitions.upload(msgspec.convert({"id": "order", "name": "Order", "steps": steps}, Definition))
     return engine

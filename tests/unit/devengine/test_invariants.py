@@ -60,7 +60,7 @@ class Contract(RuleBasedStateMachine):
             {"id": "b", "name": "B", "type": "SERVICE_TASK", "jobType": "b", "nextStep": "e"},
             {"id": "e", "name": "E", "type": "END"},
         ]
-        self.engine.upload(msgspec.convert({"id": "d", "name": "D", "steps": steps}, Definition))
+        self.engine.definitions.upload(msgspec.convert({"id": "d", "name": "D", "steps": steps}, Definition))
         self.jobs: dict[str, Expected] = {}
         self.instances: dict[str, str] = {}
 

@@ -19,8 +19,8 @@ def claim(state: EngineState, job_type: str = "pick", worker_id: str = "w") -> J
 
 
 def rename(state: EngineState, definition_id: str, name: str) -> int:
-    steps = state.definition("order").steps
-    return state.upload(Definition(id=definition_id, name=name, steps=steps))[0].version
+    steps = state.definitions.get("order").steps
+    return state.definitions.upload(Definition(id=definition_id, name=name, steps=steps))[0].version
 
 
 def test_an_instance_runs_from_its_first_step_to_end(state: EngineState, clock: Clock) -> None:
@@ -223,9 +223,9 @@ def test_an_upload_makes_the_next_version_and_instances_keep_theirs(state: Engin
     assert rename(state, "order", "Order") == 2
     assert state.start("order").definition.version == 2
     assert state.start("order", 1).definition.version == 1
-    assert (old.definition.version, state.definition("order").version) == (1, 2)
+    assert (old.definition.version, state.definitions.get("order").version) == (1, 2)
     with pytest.raises(NotFoundError):
-        state.definition("order", 3)
+        state.definitions.get("order", 3)
 
 
 def test_definitions_are_listed_by_id_with_their_newest_version(state: EngineState) -> None:
@@ -234,7 +234,7 @@ def test_definitions_are_listed_by_id_with_their_newest_version(state: EngineSta
     rename(state, "apple", "Fruit, again")
 
     def listed(**query: Any) -> tuple[list[tuple[str, int]], int]:
-        found, total = state.list_definitions(**query)
+        found, total = state.definitions.list(**query)
         return [(entry.id, entry.version) for entry, _ in found], total
 
     assert listed() == ([("apple", 2), ("order", 1), ("zebra", 1)], 3)

@@ -83,19 +83,19 @@ def _handler(state: EngineState, faults: Faults, name: CallName, action: Action)
 
 
 def _upload(state: EngineState, request: pb.UploadDefinitionRequest) -> pb.UploadDefinitionResponse:
-    stored, uploaded_at = state.upload(messages.received_definition(request.definition))
+    stored, uploaded_at = state.definitions.upload(messages.received_definition(request.definition))
     return pb.UploadDefinitionResponse(id=stored.id, version=stored.version, uploaded_at=messages.time(uploaded_at))
 
 
 def _get_definition(state: EngineState, request: pb.GetDefinitionRequest) -> pb.GetDefinitionResponse:
     _required(id=request.id)
-    return pb.GetDefinitionResponse(definition=messages.definition(state.definition(request.id, request.version)))
+    return pb.GetDefinitionResponse(definition=messages.definition(state.definitions.get(request.id, request.version)))
 
 
 def _list_definitions(state: EngineState, request: pb.ListDefinitionsRequest) -> pb.ListDefinitionsResponse:
     page, page_size = request.page, request.page_size or 20
     wire.check_page(page, page_size)
-    found, total = state.list_definitions(keyword=request.keyword, page=page, page_size=page_size)
+    found, total = state.definitions.list(keyword=request.keyword, page=page, page_size=page_size)
     return pb.ListDefinitionsResponse(
         definitions=[messages.definition(definition) for definition, _ in found], total=total
     )

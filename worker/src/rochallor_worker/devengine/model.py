@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any, Literal, NoReturn
 
 from rochallor_worker.devengine.backlog import Backlog
-from rochallor_worker.devengine.definition import Definition, Step, check
+from rochallor_worker.devengine.catalog import Catalog
+from rochallor_worker.devengine.definition import Step
 from rochallor_worker.devengine.errors import (
     BadRequestError,
     ConflictError,
@@ -52,44 +53,18 @@ class EngineState:
     ) -> None:
         self.lease = lease
         self.dispatch_mode = dispatch_mode
+        self.definitions = Catalog(clock)
         self.jobs: dict[str, Job] = {}
         self.instances: dict[str, Instance] = {}
         self.log: list[Event] = []
         self._clock = clock
         self._ulids = Ulids()
-        self._definitions: dict[str, list[tuple[Definition, float]]] = {}
         self._by_business_key: dict[str, list[Instance]] = {}
         self._totals: Counter[tuple[str, InstanceStatus]] = Counter()
         self._backlog = Backlog()
         # (end of lease, job) in order of claim, which is the order of ends. An entry whose job was settled or
         # claimed again has another end than its job's.
         self._leases: deque[tuple[float, Job]] = deque()
-
-    # definitions
-
-    def upload(self, definition: Definition) -> tuple[Definition, float]:
-        """Store a definition as the next version of its id; return it with the time of the upload."""
-        check(definition)
-        versions = self._definitions.setdefault(definition.id, [])
-        definition.version = len(versions) + 1
-        versions.append((definition, self._clock()))
-        return versions[-1]
-
-    def definition(self, definition_id: str, version: int = 0) -> Definition:
-        """Return one version of a definition; 0 means the newest."""
-        versions = self._definitions.get(definition_id, [])
-        if not 0 <= version <= len(versions) or not versions:
-            raise NotFoundError("definition not found")
-        return versions[version - 1][0]
-
-    def list_definitions(
-        self, *, keyword: str = "", page: int = 0, page_size: int = 20
-    ) -> tuple[list[tuple[Definition, float]], int]:
-        """Return one page of the newest versions whose id or name contains `keyword`, by id, and the total."""
-        wanted = keyword.lower()
-        newest = (self._definitions[definition_id][-1] for definition_id in sorted(self._definitions))
-        found = [entry for entry in newest if wanted in entry[0].id.lower() or wanted in entry[0].name.lower()]
-        return found[page * page_size : (page + 1) * page_size], len(found)
 
     # instances
 
@@ -98,7 +73,7 @@ class EngineState:
     ) -> Instance:
         """Start an instance at the definition's first step. An unknown definition is an internal error."""
         try:
-            definition = self.definition(definition_id, version)
+            definition = self.definitions.get(definition_id, version)
         except NotFoundError as error:
             raise InternalError(f'start: load definition "{definition_id}": {error}') from error
         now = self._clock()

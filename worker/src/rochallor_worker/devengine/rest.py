@@ -109,24 +109,24 @@ def _json(body: Any, status: int = 200) -> web.Response:
 
 
 def _upload(state: EngineState, call: Call) -> web.Response:
-    return _json(wire.definition_json(*state.upload(wire.decode(call.body, Definition))), 201)
+    return _json(wire.definition_json(*state.definitions.upload(wire.decode(call.body, Definition))), 201)
 
 
 def _list_definitions(state: EngineState, call: Call) -> web.Response:
     page, page_size = _page(call.query)
-    found, total = state.list_definitions(keyword=call.query.get("keyword", ""), page=page, page_size=page_size)
+    found, total = state.definitions.list(keyword=call.query.get("keyword", ""), page=page, page_size=page_size)
     return _json({"items": [wire.definition_json(*entry) for entry in found], "total": total})
 
 
 def _get_definition(state: EngineState, call: Call) -> web.Response:
-    return _json(state.definition(call.path["id"]))
+    return _json(state.definitions.get(call.path["id"]))
 
 
 def _get_definition_version(state: EngineState, call: Call) -> web.Response:
     version = _integer("version", call.path["version"])
     if version < 1:
         raise NotFoundError("definition not found")
-    return _json(state.definition(call.path["id"], version))
+    return _json(state.definitions.get(call.path["id"], version))
 
 
 def _start(state: EngineState, call: Call) -> web.Response:

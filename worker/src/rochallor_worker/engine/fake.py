@@ -65,13 +65,13 @@ class FakeEngine:
                 parsed = msgspec.convert(definition, Definition)
             except msgspec.ValidationError as error:
                 raise BadRequestError(str(error)) from error
-            return _version(*self.state.upload(parsed))
+            return _version(*self.state.definitions.upload(parsed))
 
         return await self.call("upload_definition", action)
 
     async def get_definition(self, definition_id: str, version: int | None = None) -> dict[str, Any]:
         def action() -> dict[str, Any]:
-            found: dict[str, Any] = msgspec.to_builtins(self.state.definition(definition_id, version or 0))
+            found: dict[str, Any] = msgspec.to_builtins(self.state.definitions.get(definition_id, version or 0))
             return found
 
         return await self.call("get_definition", action)
@@ -81,7 +81,7 @@ class FakeEngine:
     ) -> Page[DefinitionVersion]:
         def action() -> Page[DefinitionVersion]:
             wire.check_page(page, page_size)
-            found, total = self.state.list_definitions(keyword=keyword, page=page, page_size=page_size)
+            found, total = self.state.definitions.list(keyword=keyword, page=page, page_size=page_size)
             return Page([_version(*entry) for entry in found], total)
 
         return await self.call("list_definitions", action)
