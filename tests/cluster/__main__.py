@@ -31,8 +31,7 @@ def main() -> int:
                 cluster.up(KUBECONFIG)
                 console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
             case "down":
-                cluster.down()
-                KUBECONFIG.unlink(missing_ok=True)
+                cluster.down(KUBECONFIG)
             case "load":
                 cluster.load(args.image)
             case "env":

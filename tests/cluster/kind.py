@@ -34,15 +34,16 @@ def up(kubeconfig: Path) -> None:
         _kind("create", "cluster", f"--name={NAME}", f"--kubeconfig={kubeconfig}", "--wait=180s")
 
 
-def down() -> None:
-    """Delete the cluster; none there is fine."""
-    _kind("delete", "cluster", f"--name={NAME}")
+def down(kubeconfig: Path) -> None:
+    """Delete the cluster and its kubeconfig; none there is fine."""
+    _kind("delete", "cluster", f"--name={NAME}", f"--kubeconfig={kubeconfig}")
+    kubeconfig.unlink(missing_ok=True)
 
 
 def load(name: str) -> bool:
     """Give the cluster the image `name` that was built here; False when it had it already."""
     with phase(f"load {name}"):
-        return "already present" not in _kind("load", "docker-image", name, f"--name={NAME}")
+        return "already present on all nodes" not in _kind("load", "docker-image", name, f"--name={NAME}")
 
 
 def _kind(*args: str) -> str:

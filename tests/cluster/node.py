@@ -33,6 +33,7 @@ LOG = FOLDER / "machine.log"
 HOST_END, HOST_ADDRESS = "rochallor", "169.254.99.1"
 NODE_END, UPLINK_ADDRESS = "uplink", "169.254.99.2"
 URL = f"https://{UPLINK_ADDRESS}:{API_PORT}"
+BORN_S = 10.0
 READY_S = 120.0
 POLL_S = 0.05
 LOG_LINES = 8
@@ -50,9 +51,10 @@ def up(kubeconfig: Path) -> None:
         )
     packages.ensure(packages.NODE)
     programs.ensure(*programs.CONTROL_PLANE, *programs.NODE)
-    if kubeconfig.exists() and _ready():
+    if _ready():
+        certs.write_kubeconfig(kubeconfig, FOLDER, URL)
         return
-    down()
+    down(kubeconfig)
     with phase("start the node"):
         FOLDER.mkdir(mode=0o700)
         for top in _cgroups():
@@ -62,26 +64,25 @@ def up(kubeconfig: Path) -> None:
         certs.write_kubeconfig(kubeconfig, FOLDER, URL)
         archive.write(FOLDER / "pause.tar", programs.path("pause"), PAUSE_IMAGE)
         with LOG.open("wb") as log:
-            unshare = [
-                "unshare",
-                "--fork",
-                "--pid",
-                "--mount",
-                "--net",
-                sys.executable,
-                "-m",
-                "cluster.machine",
-                str(FOLDER),
-            ]
+            unshare = ["setsid", "--fork", "unshare", "--fork", "--pid", "--mount", "--net"]
             environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-            machine = subprocess.Popen(unshare, env=environment, stdout=log, stderr=log, start_new_session=True)
-        _wait(lambda: _running() is not None, machine)
+            machine = [sys.executable, "-m", "cluster.machine", str(FOLDER)]
+            subprocess.run([*unshare, *machine], env=environment, stdout=log, stderr=log, check=True)
+        _wait(lambda: _running() is not None, BORN_S)
         _connect()
-        _wait(_ready, machine)
+        _wait(_ready, READY_S)
 
 
-def down() -> None:
-    """Stop the node and remove everything it left, also after a crash; nothing to do is fine."""
+def down(kubeconfig: Path) -> None:
+    """Stop the node and remove everything it left, also after a crash; nothing to do is fine.
+
+    Raises ClusterError without root's rights.
+    """
+    kubeconfig.unlink(missing_ok=True)
+    if not FOLDER.exists():  # the first thing that `up` makes, and the last that goes
+        return
+    if os.geteuid() != 0:
+        raise ClusterError(f"the cluster in {FOLDER} was started by root: stop it as root")
     if (pid := _running()) is not None:
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + END_S
@@ -90,8 +91,7 @@ def down() -> None:
     subprocess.run(["ip", "link", "delete", HOST_END], capture_output=True, check=False)
     for top in _cgroups():
         _remove_cgroups(top)
-    if FOLDER.exists():
-        shutil.rmtree(FOLDER)
+    shutil.rmtree(FOLDER)
 
 
 def load(name: str) -> bool:
@@ -139,10 +139,11 @@ def _ready() -> bool:
     return False
 
 
-def _wait(happened: Callable[[], bool], machine: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY_S
+def _wait(happened: Callable[[], bool], seconds: float) -> None:
+    started = time.monotonic()
     while not happened():
-        if machine.poll() is not None or time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > seconds or (waited > BORN_S and _running() is None):
             end = LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]
             raise ClusterError(f"the node did not get ready (its logs: {FOLDER}):\n" + "\n".join(end))
         time.sleep(POLL_S)
