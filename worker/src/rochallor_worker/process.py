@@ -25,6 +25,9 @@ from rochallor_worker.runner import Runner
 from rochallor_worker.settings import Settings, unknown_variables
 from rochallor_worker.watchdog import Watchdog
 
+CALL_SECONDS = 20.0
+"""How long a worker waits for an answer: jobs in a poll's answer that came too late would be lost for their lease."""
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -91,10 +94,10 @@ def connect(settings: Settings) -> EngineClient:
             raise StartError("ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:9090")
         from rochallor_worker.engine.grpc import GrpcClient  # noqa: PLC0415 — a REST worker need not load gRPC
 
-        return GrpcClient(settings.engine_grpc_target, settings.connection)
+        return GrpcClient(settings.engine_grpc_target, settings.connection, timeout=CALL_SECONDS)
     if settings.engine_url is None:
         raise StartError("ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080")
-    return RestClient(settings.engine_url, settings.connection)
+    return RestClient(settings.engine_url, settings.connection, timeout=CALL_SECONDS)
 
 
 def _stop_on_signals(runner: Runner) -> None:
