@@ -4,11 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import aiohttp
+import httpx
 import msgspec
-from yarl import URL
 
 from rochallor_worker.engine.base import (
     ClaimedJob,
@@ -20,6 +19,7 @@ from rochallor_worker.engine.base import (
     StepExecution,
 )
 from rochallor_worker.engine.credentials import Credentials, Renewed
+from rochallor_worker.engine.transport import AiohttpTransport
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
@@ -28,7 +28,6 @@ from rochallor_worker.errors import (
     InternalError,
     NotFound,
     Rejected,
-    StartError,
     Unreachable,
 )
 
@@ -52,26 +51,18 @@ class RestClient:
     """`EngineClient` over REST. Use it as an async context manager, or call `aclose()`.
 
     `timeout` bounds the wait for one answer, in seconds. A connection whose answer was lost is closed, so that a
-    late answer can never be taken for that of the next request. Raises `StartError` if the URL is none or the
-    connection's files cannot be used.
+    late answer can never be taken for that of the next request. Raises `StartError` if the connection's files cannot
+    be used.
     """
 
     def __init__(
         self, url: str, connection: Connection | None = None, *, timeout: float = 10.0, max_connections: int = 64
     ) -> None:
-        self._url = url.rstrip("/")
-        try:
-            host = URL(url).host
-        except ValueError:
-            host = None
-        if not host:
-            raise StartError(f"{url!r} is not a URL; allowed is one such as http://engine:8080")
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout
-        )
+        self._url = url
+        self._timeout = httpx.Timeout(timeout, connect=CONNECT_SECONDS)
         self._max_connections = max_connections
         self._credentials = Credentials(connection or Connection())
-        self._sessions = Renewed(self._credentials, self._connect, aiohttp.ClientSession.close)
+        self._clients = Renewed(self._credentials, self._connect, httpx.AsyncClient.aclose)
 
     async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
         return await self._get(DefinitionVersion, "POST", "/v1/definitions", definition)
@@ -151,7 +142,7 @@ class RestClient:
         await self._tell(f"/v1/instances/{_part(instance_id)}/signals/{_part(step_id)}", dict(variables or {}))
 
     async def aclose(self) -> None:
-        await self._sessions.aclose()
+        await self._clients.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,46 +163,32 @@ class RestClient:
         """Send one request and return the body of a 2xx answer; everything else becomes an `EngineError`."""
         call = f"{method} {path}"
         content = None if body is None else encode(call, body)
-        with self._sessions.current() as session:
+        with self._clients.current() as http:
             try:
-                async with session.request(
-                    method,
-                    URL(self._url + path, encoded=True),
-                    data=content,
-                    headers=self._credentials.headers,
-                    allow_redirects=False,
-                ) as answer:
-                    status, received = answer.status, await answer.read()
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                answer = await http.request(method, path, content=content, headers=self._credentials.headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
                 raise Unreachable(f"{call}: cannot connect to {self._url}: {_text(error)}") from error
-            except TimeoutError as error:
-                raise AnswerLost(f"{call}: no answer in time") from error
-            except (aiohttp.ClientError, OSError) as error:
-                if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):  # before the request was written
-                    raise Unreachable(f"{call}: cannot connect to {self._url}: {_text(error)}") from error
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise AnswerLost(f"{call}: {_text(error)}") from error
-        if not 200 <= status < 300:
-            raise _refusal(call, status, received)
-        return received
+        if not answer.is_success:
+            raise _refusal(call, answer)
+        return answer.content
 
     async def _tell(self, path: str, body: Mapping[str, Any]) -> None:
         """Send a request that is answered by nothing; a page of some proxy is not the engine's word."""
         if await self._send("POST", path, body):
             raise AnswerLost(f"POST {path}: the answer is not the engine's")
 
-    def _connect(self) -> aiohttp.ClientSession:
+    def _connect(self) -> httpx.AsyncClient:
         tls = self._credentials.tls
-        connector = aiohttp.TCPConnector(
-            ssl=tls.context if tls else True,
-            limit=self._max_connections,
-            keepalive_timeout=IDLE_SECONDS,
-            ttl_dns_cache=10,
+        transport = AiohttpTransport(
+            tls.context if tls else True, max_connections=self._max_connections, idle=IDLE_SECONDS
         )
-        return aiohttp.ClientSession(
-            connector=connector,
+        return httpx.AsyncClient(
+            base_url=self._url,
             timeout=self._timeout,
             headers={"content-type": "application/json"},
-            cookie_jar=aiohttp.DummyCookieJar(),
+            transport=transport,
         )
 
 
@@ -224,13 +201,14 @@ def encode(call: str, body: Mapping[str, Any]) -> bytes:
         raise Rejected(f"{call}: the request is not JSON: {error}") from error
 
 
-def _refusal(call: str, status: int, answer: bytes) -> EngineError:
+def _refusal(call: str, answer: httpx.Response) -> EngineError:
     """Translate an answer other than 2xx (engine.md: `reason` or `message`, or plain text)."""
     try:
-        fields = msgspec.json.decode(answer, type=dict[str, Any])
+        fields = msgspec.json.decode(answer.content, type=dict[str, Any])
         reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
     except (msgspec.DecodeError, RecursionError):
-        reason = answer.decode(errors="replace")
+        reason = answer.content.decode(errors="replace")
+    status = answer.status_code
     text = f"{call}: {status} {' '.join(reason.split())[:500]}".rstrip()
     if status >= 500:
         return NotFound(text) if "not found" in reason else InternalError(text)
@@ -253,8 +231,4 @@ def _part(text: str) -> str:
 
 
 def _query(**values: str | int) -> str:
-    """Return what is asked for as the end of a URL."""
-    try:
-        return "?" + urlencode({name: value for name, value in values.items() if value != ""})
-    except UnicodeEncodeError as error:
-        raise Rejected(f"{values} cannot be sent: {error}") from error
+    return f"?{httpx.QueryParams({name: value for name, value in values.items() if value != ''})}"
