@@ -38,16 +38,18 @@ async def listener(treat: Treatment) -> AsyncIterator[str]:
     writers: list[asyncio.StreamWriter] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not server.is_serving():  # accepted in the moment of closing
-            writer.transport.abort()
-            return
         writers.append(writer)
         treat(reader, writer)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
     try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"{host}:{port}"
     finally:
+        _, last = await asyncio.open_connection(host, port)
+        while last.get_extra_info("sockname") not in [writer.get_extra_info("peername") for writer in writers]:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # those before it are accepted before it
+        writers.append(last)
         server.close()
         for writer in writers:
             writer.transport.abort()
