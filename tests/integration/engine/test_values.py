@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from integration.engine.clients import ORDER, Under, client
+from integration.engine.clients import ORDER, Transport, Under, client, connected
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.engine.base import EngineClient
-from rochallor_worker.errors import Rejected
+from rochallor_worker.errors import NotFound, Rejected
 
 VALUES: dict[str, Any] = {
     "text": 'ü "quoted" \n\t\x00 \U0001f600',
@@ -84,6 +84,28 @@ async def test_what_is_not_json_never_leaves(under: Under, value: Any) -> None:
         await under.client.complete_job("j", "w", {"x": value})
     if value != 10**400:  # JSON as it is, so that it is the engine that refuses it over REST
         assert under.faults.calls.total() == before
+
+
+@pytest.mark.parametrize("text", ["a/b", "a?b#c", "ü %41", "\n", "..", "a" * 3000])
+async def test_any_text_may_be_asked_for(client: EngineClient, text: str) -> None:
+    with pytest.raises(NotFound):
+        await client.get_instance(text)
+    assert (await client.list_definitions(keyword=text)).items == []
+    started = await client.start_instance("order", business_key=text)
+    assert (await client.list_instances(business_key=text)).items == [started]
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+async def test_half_a_character_cannot_be_sent(transport: Transport) -> None:
+    half = "\ud800"
+    async with connected(transport) as under:
+        with pytest.raises(Rejected):
+            await under.client.get_instance(half)
+        with pytest.raises(Rejected):
+            await under.client.list_definitions(keyword=half)
+        with pytest.raises(Rejected):
+            await under.client.fail_job("j", "w", half, retryable=True)
+        assert under.faults.calls.total() == 0
 
 
 async def test_grpc_does_not_carry_very_deep_values(under: Under) -> None:

@@ -231,4 +231,8 @@ def _part(text: str) -> str:
 
 
 def _query(**values: str | int) -> str:
-    return f"?{httpx.QueryParams({name: value for name, value in values.items() if value != ''})}"
+    """Return what is asked for as the end of a URL."""
+    try:
+        return f"?{httpx.QueryParams({name: value for name, value in values.items() if value != ''})}"
+    except UnicodeEncodeError as error:
+        raise Rejected(f"{values} cannot be sent: {error}") from error
