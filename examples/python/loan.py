@@ -53,7 +53,7 @@ APPLICATIONS = [{"income": 52_000}, {"income": 9_000}, {"name": "somebody withou
 
 
 async def main() -> None:
-    async with GrpcClient(os.environ.get("ROCHALLOR_ENGINE_GRPC_TARGET", "127.0.0.1:9090")) as engine:
+    async with GrpcClient(os.environ.get("ROCHALLOR_ENGINE_GRPC_TARGET", "127.0.0.1:8081")) as engine:
         runner = Runner(engine, registry, worker_id="loan")
         working = asyncio.create_task(runner.run())
         await engine.upload_definition(DEFINITION)

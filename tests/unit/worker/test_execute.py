@@ -77,6 +77,7 @@ class Unprintable(Exception):  # noqa: N818
         (raising(KeyboardInterrupt()), Failed("KeyboardInterrupt", retryable=True)),
         (raising(asyncio.CancelledError()), Failed("CancelledError", retryable=True)),
         (raising(Unprintable()), Failed("Unprintable: (its text cannot be read)", retryable=True)),
+        (raising(ValueError("file \udcff")), Failed("ValueError: file ?", retryable=True)),
         (returning(5), Failed("the handler returned int; allowed is a mapping or None", retryable=False)),
         (returning([]), Failed("the handler returned list; allowed is a mapping or None", retryable=False)),
     ],

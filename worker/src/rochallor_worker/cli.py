@@ -88,7 +88,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to; its name becomes
 def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 9090,
+    grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8081,
 ) -> None:
     """Run an in-memory engine for development and tests. Nothing is kept when it ends."""
     from rochallor_worker import logs  # noqa: PLC0415

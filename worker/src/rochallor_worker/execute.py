@@ -115,7 +115,9 @@ def _describe(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 — an exception whose own __str__ raises
         text = "(its text cannot be read)"
     name = type(error).__name__
-    return (f"{name}: {text}" if text else name)[:MAX_MESSAGE_CHARS]
+    # half of a surrogate pair (a file name can hold one) cannot be sent, and a fail that cannot be sent never ends
+    whole = (f"{name}: {text}" if text else name).encode(errors="replace").decode()
+    return whole[:MAX_MESSAGE_CHARS]
 
 
 def _being_cancelled() -> bool:
