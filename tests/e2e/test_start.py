@@ -47,7 +47,8 @@ def test_a_start_error_is_in_the_log_and_in_the_condition(
 
 def test_a_worker_waits_for_its_engine(kubectl: Kubectl, apply_hello: Callable[..., None]) -> None:
     apply_hello()
-    kubectl("wait", *PODS, "--for=create", "--timeout=30s")
+    # by name: a wait for anything to be created under a label gives up at once
+    kubectl("wait", "rw/hello", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
     kubectl("wait", *PODS, "--for=jsonpath={.status.containerStatuses[0].started}=true", "--timeout=60s")
     with kubectl.port_forward("deployment/hello", 9090) as url:
         assert status(f"{url}/livez") == 200
