@@ -50,7 +50,8 @@ def up(kubeconfig: Path) -> None:
             "no Docker engine answers, and a cluster without one needs root: start Docker, or run as root"
         )
     packages.ensure(packages.NODE)
-    programs.ensure(*programs.CONTROL_PLANE, *programs.NODE)
+    tools = (name for name in programs.TOOLS if shutil.which(name) is None)
+    programs.ensure(*programs.CONTROL_PLANE, *programs.NODE, *tools)
     if _ready():
         certs.write_kubeconfig(kubeconfig, FOLDER, URL)
         return
