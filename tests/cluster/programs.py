@@ -92,7 +92,8 @@ def _build(module: str, names: list[str]) -> None:
     with TemporaryDirectory(dir=target) as unfinished, phase(f"build {what}") as note:
         command = ["go", "build", "-v", *FLAGS, f"-ldflags={_ldflags(module)}", f"-o={unfinished}/"]
         command += [PACKAGES[name][1] for name in names]
-        environment = {**os.environ, "CGO_ENABLED": "0"}
+        # the compiler spends a fifth of its time collecting garbage that this machine has the memory to keep
+        environment = {"GOGC": "400", **os.environ, "CGO_ENABLED": "0"}
         said, compiled = [], 0
         with subprocess.Popen(command, cwd=MODULES / module, env=environment, stderr=subprocess.PIPE, text=True) as go:
             for line in go.stderr or ():
