@@ -1,5 +1,11 @@
 import asyncio
 
+from hypothesis import settings
+
+# how long an example takes says how busy the machine is; the rest stays as it is (on CI: the same examples each time)
+settings.register_profile("no deadline", settings.default, deadline=None)
+settings.load_profile("no deadline")
+
 
 def pytest_configure() -> None:
     # pytest-asyncio asks for the current loop; on Python 3.11 that makes one which nobody closes, unless one was set
