@@ -70,7 +70,9 @@ def ensure(*names: str) -> None:
     if all(path(name).exists() for name in names):
         return
     if shutil.which("go") is None:
-        raise ClusterError(f"Go 1.26.6 or newer is needed to build {', '.join(names)}: install it from https://go.dev/dl")
+        raise ClusterError(
+            f"Go 1.26.6 or newer is needed to build {', '.join(names)}: install it from https://go.dev/dl"
+        )
     with _lock():
         missing = [name for name in names if not path(name).exists()]
         for module in dict.fromkeys(PACKAGES[name][0] for name in missing):
