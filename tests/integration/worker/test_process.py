@@ -11,25 +11,14 @@ import pytest
 from integration.worker.conftest import worker_process
 from rochallor_worker import RestClient
 from rochallor_worker.devengine import DevEngine
+from unit.worker.engines import definition
 
 pytestmark = pytest.mark.timeout(120)
 
 
 async def start(engine: DevEngine, *job_types: str, count: int = 1, retries: int = 0) -> None:
-    steps: list[dict[str, object]] = [
-        {
-            "id": f"s{number}",
-            "name": job_type,
-            "type": "SERVICE_TASK",
-            "jobType": job_type,
-            "retryCount": retries,
-            "nextStep": f"s{number + 1}",
-        }
-        for number, job_type in enumerate(job_types)
-    ]
-    end = {"id": f"s{len(job_types)}", "name": "end", "type": "END"}
     async with RestClient(engine.url) as client:
-        await client.upload_definition({"id": "d", "name": "d", "steps": [*steps, end]})
+        await client.upload_definition(definition(*job_types, retries=retries))
         for number in range(count):
             await client.start_instance("d", {"n": number})
 

@@ -65,9 +65,8 @@ def check(handlers: Handlers = "") -> None:
         raise typer.Exit(START_ERROR) from None
     table = Table("job type", "handler", "kind", "timeout")
     for handler in registry:
-        name = getattr(handler.function, "__qualname__", repr(handler.function))
         kind = "async" if handler.is_async else "sync"
-        table.add_row(handler.job_type, name, kind, f"{handler.timeout:g} s" if handler.timeout else "-")
+        table.add_row(handler.job_type, handler.name, kind, f"{handler.timeout:g} s" if handler.timeout else "-")
     Console().print(table)
 
 

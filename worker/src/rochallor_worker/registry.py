@@ -22,6 +22,11 @@ class Handler:
     timeout: float | None
     is_async: bool
 
+    @property
+    def name(self) -> str:
+        """The function's name, for people."""
+        return _name(self.function)
+
 
 class Registry:
     """Handlers by job type: one each."""
@@ -43,7 +48,7 @@ class Registry:
 
         def register(function: F) -> F:
             if (known := self._handlers.get(job_type)) is not None:
-                names = f"{_name(known.function)} and {_name(function)}"
+                names = f"{known.name} and {_name(function)}"
                 raise ValueError(f"job type {job_type!r} has two handlers, {names}; allowed is one")
             self._handlers[job_type] = Handler(job_type, function, timeout, _is_async(function))
             return function
