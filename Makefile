@@ -38,7 +38,7 @@ types: setup ## mypy --strict
 
 .PHONY: proto
 proto: setup ## generate the gRPC messages from worker/proto
-	$(RUN) python -m grpc_tools.protoc --proto_path=worker/proto --python_out=$(PB) --pyi_out=$(PB) workflow/v1/engine.proto
+	$(RUN) python -m grpc_tools.protoc --proto_path=worker/proto --python_out=$(PB) --pyi_out=$(PB) workflow/v1/engine.proto workflow/v1/dispatch.proto
 
 .PHONY: unit
 unit: setup ## unit and property tests, no server needed

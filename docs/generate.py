@@ -54,7 +54,13 @@ PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
 
 
 def _default(name: str) -> str:
-    shown = {"poll_interval": "`500ms`", "lease": "`30s`", "drain_timeout": "`25s`", "worker_id": "the host's name"}
+    shown = {
+        "poll_interval": "`500ms`",
+        "lease": "`30s`",
+        "drain_timeout": "`25s`",
+        "kafka_dedup_window": "`10m`",
+        "worker_id": "the host's name",
+    }
     if name in shown:
         return shown[name]
     value = Settings.model_fields[name].default

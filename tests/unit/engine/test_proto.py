@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rochallor_worker.engine._pb.workflow.v1 import dispatch_pb2
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 
 ROOT = Path(__file__).parents[3]
@@ -97,13 +98,25 @@ NUMBERS: dict[str, dict[str, int]] = {
     "CompleteUserTaskResponse": {},
     "SignalWaitRequest": {"instance_id": 1, "wait_step_id": 2, "variables": 3},
     "SignalWaitResponse": {},
+    "JobDispatchEvent": {
+        "schema_version": 1,
+        "dedup_id": 2,
+        "job_id": 10,
+        "instance_id": 11,
+        "step_execution_id": 12,
+        "job_type": 13,
+        "retries_remaining": 20,
+        "job_payload": 30,
+        "created_at": 40,
+    },
 }
 
 
 def test_every_field_has_the_engines_number() -> None:
     found = {
         name: {field.name: field.number for field in message.fields}
-        for name, message in pb.DESCRIPTOR.message_types_by_name.items()
+        for module in (pb, dispatch_pb2)
+        for name, message in module.DESCRIPTOR.message_types_by_name.items()
     }
     assert found == NUMBERS
 
@@ -136,8 +149,8 @@ def test_the_service_has_thirteen_calls() -> None:
 
 def test_the_generated_modules_are_up_to_date(tmp_path: Path) -> None:
     out = [f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=worker/proto", *out, "workflow/v1/engine.proto"]
-    subprocess.run(protoc, cwd=ROOT, check=True)
-    for file in ("engine_pb2.py", "engine_pb2.pyi"):
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=worker/proto", *out]
+    subprocess.run([*protoc, "workflow/v1/engine.proto", "workflow/v1/dispatch.proto"], cwd=ROOT, check=True)
+    for file in ("engine_pb2.py", "engine_pb2.pyi", "dispatch_pb2.py", "dispatch_pb2.pyi"):
         fresh, committed = tmp_path / "workflow/v1" / file, GENERATED / "workflow/v1" / file
         assert committed.read_text() == fresh.read_text(), "run `make proto` after a change of worker/proto"

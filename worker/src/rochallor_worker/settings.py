@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rochallor_worker.engine.base import Connection
 from rochallor_worker.errors import StartError
+from rochallor_worker.source.brokers import Kafka, SaslMechanism, SecurityProtocol
 
 PREFIX = "ROCHALLOR_"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -49,7 +50,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     handlers: Annotated[str | None, Field(pattern=r"^[\w.]+:\w+$", description="package.module:registry")] = None
-    transport: Annotated[Literal["rest", "grpc"], Field(description="rest or grpc")] = "rest"
+    transport: Annotated[Literal["rest", "grpc", "kafka"], Field(description="rest, grpc or kafka")] = "rest"
+    outcome_transport: Annotated[
+        Literal["rest", "grpc"], Field(description="rest or grpc: where outcomes go when the transport is kafka")
+    ] = "rest"
     engine_url: Annotated[
         str | None, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")
     ] = None
@@ -67,6 +71,29 @@ class Settings(BaseSettings):
     engine_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
     engine_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
     engine_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
+    kafka_bootstrap_servers: Annotated[
+        str | None,
+        Field(pattern=r"^[^/\s,]+:\d+(,[^/\s,]+:\d+)*$", description="host:port, several separated by commas"),
+    ] = None
+    kafka_security_protocol: Annotated[
+        SecurityProtocol, Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[SaslMechanism, Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")] = (
+        "SCRAM-SHA-512"
+    )
+    kafka_sasl_username: Annotated[str, Field(description="the user's name at the brokers")] = ""
+    kafka_sasl_username_file: Annotated[str, Field(description="the path of a file that holds the user's name")] = ""
+    kafka_sasl_password: Annotated[str, Field(description="the user's password at the brokers", repr=False)] = ""
+    kafka_sasl_password_file: Annotated[str, Field(description="the path of a file that holds the user's password")] = (
+        ""
+    )
+    kafka_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
+    kafka_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
+    kafka_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
+    kafka_dedup_window: Annotated[Duration, Field(ge=0, description=_DURATION_TEXT)] = 600.0
+    kafka_dead_letter: Annotated[
+        bool, Field(description="1 to send records that can never be worked off to workflow.jobs.<job type>.dlq")
+    ] = False
     job_types: Annotated[
         list[str], NoDecode, BeforeValidator(_split), Field(description="job types separated by commas")
     ] = []
@@ -92,10 +119,34 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "text"], Field(description="json or text")] = "json"
 
     @model_validator(mode="after")
-    def _certificate_pair(self) -> Self:
+    def _certificate_pairs(self) -> Self:
         if bool(self.engine_cert_file) != bool(self.engine_key_file):
             raise StartError(f"{PREFIX}ENGINE_CERT_FILE and {PREFIX}ENGINE_KEY_FILE are given together or not at all")
+        if bool(self.kafka_cert_file) != bool(self.kafka_key_file):
+            raise StartError(f"{PREFIX}KAFKA_CERT_FILE and {PREFIX}KAFKA_KEY_FILE are given together or not at all")
         return self
+
+    @property
+    def kafka(self) -> Kafka | None:
+        """How to reach Kafka; None unless jobs come from there. Raises `StartError` when its address is missing."""
+        if self.transport != "kafka":
+            return None
+        if self.kafka_bootstrap_servers is None:
+            raise StartError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set; allowed is host:port, such as kafka:9092")
+        return Kafka(
+            bootstrap_servers=self.kafka_bootstrap_servers,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_sasl_username,
+            username_file=self.kafka_sasl_username_file,
+            password=self.kafka_sasl_password,
+            password_file=self.kafka_sasl_password_file,
+            ca_file=self.kafka_ca_file,
+            cert_file=self.kafka_cert_file,
+            key_file=self.kafka_key_file,
+            dedup_window=self.kafka_dedup_window,
+            dead_letter=self.kafka_dead_letter,
+        )
 
     @property
     def connection(self) -> Connection:
