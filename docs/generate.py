@@ -81,7 +81,7 @@ def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     for family in metrics.registry.collect():
         if family.name.startswith("rochallor_"):
             suffix = "_total" if family.type == "counter" else ""
-            labels = tuple(counted.get(family.name, ()))
+            labels = tuple(counted.get(family.name, getattr(family, "_labelnames", ())))
             yield family.name + suffix, family.type, labels, family.documentation
 
 

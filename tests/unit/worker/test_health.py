@@ -34,12 +34,15 @@ async def test_ready_from_the_first_answer_of_the_engine_until_the_drain(
     runner: Runner, http: httpx.AsyncClient
 ) -> None:
     answer = await http.get("/readyz")
-    assert (answer.status_code, answer.text) == (503, "the engine has not answered a poll yet\n")
+    assert (answer.status_code, answer.text) == (
+        503,
+        "EngineUnreachable: the engine has not answered a poll yet\n",
+    )
     await runner.source.take(1)
     assert (await http.get("/readyz")).status_code == 200
     runner.stop()
     answer = await http.get("/readyz")
-    assert (answer.status_code, answer.text) == (503, "draining\n")
+    assert (answer.status_code, answer.text) == (503, "Draining: no more jobs are taken\n")
     assert (await http.get("/livez")).status_code == 200
 
 

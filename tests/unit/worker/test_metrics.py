@@ -15,11 +15,14 @@ from rochallor_worker.events import (
     OutcomeRetried,
     Polled,
     Reported,
+    Skipped,
     Started,
     TimedOut,
 )
 from rochallor_worker.metrics import Metrics
 from rochallor_worker.pulse import Pulse
+from rochallor_worker.source.base import PartitionState
+from rochallor_worker.source.polling import PollingSource
 from unit.worker.engines import FaultyEngine, loop_time
 
 DOCUMENTED = {
@@ -42,6 +45,9 @@ DOCUMENTED = {
     "rochallor_worker_journal_entries": ("gauge", set()),
     "rochallor_worker_journal_errors": ("counter", set()),
     "rochallor_worker_journal_recalled": ("counter", set()),
+    "rochallor_worker_kafka_lag": ("gauge", {"topic", "partition"}),
+    "rochallor_worker_kafka_paused": ("gauge", set()),
+    "rochallor_worker_kafka_skipped": ("counter", {"job_type"}),
 }  # fmt: skip
 
 
@@ -65,6 +71,7 @@ EVENTS: tuple[Event, ...] = (
     TimedOut("a"),
     ClaimExpired("a"),
     Duplicate("a"),
+    Skipped("a"),
 )
 
 
@@ -79,7 +86,8 @@ def families(metrics: Metrics, prefix: str) -> dict[str, tuple[str, set[str]]]:
     }
 
 
-async def test_names_types_and_labels_are_the_documented_ones() -> None:
+async def test_names_types_and_labels_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PollingSource, "partitions", {("workflow.jobs.a", 0): PartitionState(1, paused=False)})
     _, _, metrics = make_metrics()
     for event in EVENTS:
         metrics.observe(event)

@@ -27,6 +27,10 @@ def source_of(engine: FaultyEngine, events: list[Event] | None = None) -> Pollin
     )
 
 
+def trouble_of(source: PollingSource) -> str:
+    return "" if source.trouble is None else ": ".join(source.trouble)
+
+
 async def poll(source: PollingSource, count: int = 10) -> int:
     await source.ready()
     return len(await source.take(count))
@@ -132,23 +136,23 @@ async def test_an_outage_is_waited_out_with_growing_waits_and_flips_health_once_
     engine = FaultyEngine()
     events: list[Event] = []
     source = source_of(engine, events)
-    assert (source.healthy, source.trouble) == (False, "the engine has not answered a poll yet")
+    assert trouble_of(source) == "EngineUnreachable: the engine has not answered a poll yet"
     await poll(source)
-    assert source.healthy
+    assert trouble_of(source) == ""
     engine.before = lambda *_: Unreachable("cannot connect")
     began = loop_time()
     await poll(source)
-    assert source.healthy
+    assert trouble_of(source) == ""
     while loop_time() < began + 600:
         await poll(source)
-    assert (source.healthy, source.trouble) == (False, "cannot connect")
+    assert trouble_of(source) == "EngineUnreachable: cannot connect"
     failures = [at for at in engine.times("poll_jobs") if at > began + UNHEALTHY_AFTER]
     assert len(failures) < 600 / OUTAGE_WAIT_CAP * 4
     assert max(b - a for a, b in pairwise(failures)) <= OUTAGE_WAIT_CAP + 1e-6
     assert any(event == Polled("error", 0) for event in events)
     engine.before = lambda *_: None
     await poll(source)
-    assert source.healthy
+    assert trouble_of(source) == ""
 
 
 async def test_during_an_outage_an_accepted_outcome_ends_the_wait() -> None:
@@ -164,7 +168,7 @@ async def test_during_an_outage_an_accepted_outcome_ends_the_wait() -> None:
     before = loop_time()
     await poll(source)
     assert loop_time() - before <= MIN_GAP + 1e-6
-    assert source.healthy
+    assert trouble_of(source) == ""
 
 
 async def test_a_mismatch_is_one_log_line_and_one_poll_per_half_minute(logged: list[dict[str, object]]) -> None:
@@ -174,8 +178,7 @@ async def test_a_mismatch_is_one_log_line_and_one_poll_per_half_minute(logged: l
     while loop_time() < 95:
         await poll(source)
     assert engine.times("poll_jobs") == pytest.approx([0, 30, 60, 90, 120])
-    assert not source.healthy
-    assert "transport mismatch" in source.trouble
+    assert trouble_of(source).startswith("TransportMismatch: transport mismatch")
     assert [entry["log_level"] for entry in logged] == ["error"]
     assert set(events) == {Polled("mismatch", 0)}
 

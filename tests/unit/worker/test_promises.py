@@ -110,7 +110,7 @@ class Worker:
     async def kill(self) -> None:
         self.line.dead.set()
         self._journal.die()
-        victims = [self._task, *self._runner._running]
+        victims = [self._task, *self._runner._running.tasks]
         for task in victims:
             task.cancel()
         await asyncio.gather(*victims, return_exceptions=True)

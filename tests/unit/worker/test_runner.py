@@ -58,7 +58,7 @@ async def test_never_more_jobs_are_claimed_than_slots_are_free_and_none_runs_twi
         def all_done() -> bool:
             nonlocal most
             most = max(most, sum(job.status == "LOCKED" for job in engine.state.jobs.values()))
-            assert runner.conserved
+            assert not runner.sick
             return finished(engine, InstanceStatus.COMPLETED) == 300
 
         began = loop_time()
@@ -243,7 +243,7 @@ async def test_a_job_of_a_type_not_asked_for_is_left_to_its_lease() -> None:
     engine = Confused()
     async with running(engine, registry_of(a=nothing)) as (runner, _):
         await asyncio.sleep(1)
-        assert runner.conserved
+        assert not runner.sick
         assert runner.slots.busy == 0
     assert engine.count("complete_job") == engine.count("fail_job") == 0
 

@@ -6,6 +6,7 @@ from rochallor_worker.errors import EngineError, NonRetryableError, RochallorErr
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
 from rochallor_worker.runner import Runner
+from rochallor_worker.source.brokers import Kafka
 
 __all__ = [
     "Connection",
@@ -14,6 +15,7 @@ __all__ = [
     "Instance",
     "InstanceStatus",
     "Job",
+    "Kafka",
     "NonRetryableError",
     "Registry",
     "RestClient",

@@ -24,7 +24,13 @@ class ClaimExpired(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """A job came again while it is still running here: its lease ran out. The running one keeps it."""
+    """A job came again and is not run for it: its lease ran out while it runs here, or its event came twice."""
+
+    job_type: str
+
+
+class Skipped(NamedTuple):
+    """A record from Kafka is no job of its type and never will be: it is put aside."""
 
     job_type: str
 
@@ -72,5 +78,7 @@ class Reported(NamedTuple):
     seconds: float
 
 
-Event = Polled | ClaimExpired | Duplicate | Started | TimedOut | Recalled | Executed | OutcomeRetried | Reported
+Event = (
+    Polled | ClaimExpired | Duplicate | Skipped | Started | TimedOut | Recalled | Executed | OutcomeRetried | Reported
+)
 Observer = Callable[[Event], None]

@@ -13,14 +13,11 @@ from rochallor_worker.runner import Runner
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def not_alive(runner: Runner) -> str:
-    """Return why a restart would help, or nothing. Trouble with the engine is no reason: a restart mends none of it."""
-    return "" if runner.conserved else "slots have leaked: more are taken than jobs run"
-
-
 def not_ready(runner: Runner) -> str:
-    """Return why no jobs are worked on at the moment, or nothing."""
-    return "draining" if runner.draining else runner.source.trouble
+    """Return why no jobs are worked on at the moment, `Reason: sentence`, or nothing. The operator reads the reason."""
+    if runner.draining:
+        return "Draining: no more jobs are taken"
+    return "" if runner.trouble is None else ": ".join(runner.trouble)
 
 
 @asynccontextmanager
@@ -30,7 +27,7 @@ async def serve(runner: Runner, metrics: Metrics, page: Callable[[], str], port:
     Raises `StartError` when the port is taken.
     """
     app = web.Application()
-    app.router.add_get("/livez", _probe(lambda: not_alive(runner)))
+    app.router.add_get("/livez", _probe(lambda: runner.sick))
     app.router.add_get("/readyz", _probe(lambda: not_ready(runner)))
     app.router.add_get("/metrics", _content(metrics.exposition, CONTENT_TYPE_LATEST))
     app.router.add_get("/", _content(lambda: page().encode(), "text/html; charset=utf-8"))

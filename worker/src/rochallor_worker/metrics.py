@@ -26,6 +26,7 @@ from rochallor_worker.events import (
     Polled,
     Recalled,
     Reported,
+    Skipped,
     Started,
     TimedOut,
 )
@@ -94,14 +95,29 @@ class Metrics:
             "rochallor_worker_outcome_retries", "Outcomes that had to be sent again.", registry=registry
         )
         self._duplicates = Counter(
-            "rochallor_worker_duplicates", "Jobs that came again while they were running here.", registry=registry
+            "rochallor_worker_duplicates",
+            "Jobs that came again while they were running here, and events from Kafka that were published twice.",
+            registry=registry,
         )
-
+        self._skipped = Counter(
+            "rochallor_worker_kafka_skipped",
+            "Records from Kafka that are no job of their type and were put aside.",
+            ["job_type"],
+            registry=registry,
+        )
         self._recalled = Counter(
             "rochallor_worker_journal_recalled",
             "Claimed jobs that were not run because the journal knows their outcome.",
             registry=registry,
         )
+
+        self._counted_by_type = {TimedOut: self._handler_timeouts, Skipped: self._skipped}
+        self._counted = {
+            OutcomeRetried: self._outcome_retries,
+            Recalled: self._recalled,
+            ClaimExpired: self._claims_expired,
+            Duplicate: self._duplicates,
+        }
 
     def observe(self, event: Event) -> None:
         """Count one event."""
@@ -115,16 +131,10 @@ class Metrics:
             case Reported(job_type, outcome, verdict, seconds):
                 self._jobs.labels(job_type, outcome if verdict == "accepted" else verdict).inc()
                 self._outcome_seconds.observe(seconds)
-            case OutcomeRetried():
-                self._outcome_retries.inc()
-            case TimedOut(job_type):
-                self._handler_timeouts.labels(job_type).inc()
-            case Recalled():
-                self._recalled.inc()
-            case ClaimExpired():
-                self._claims_expired.inc()
-            case Duplicate():
-                self._duplicates.inc()
+            case TimedOut(job_type) | Skipped(job_type):
+                self._counted_by_type[type(event)].labels(job_type).inc()
+            case OutcomeRetried() | Recalled() | ClaimExpired() | Duplicate():
+                self._counted[type(event)].inc()
             case _:
                 assert_never(event)
 
@@ -141,7 +151,7 @@ class _State(Collector):
         self._pulse = pulse
 
     def collect(self) -> Iterable[Metric]:
-        slots = self._runner.slots
+        slots, trouble = self._runner.slots, self._runner.trouble
         yield GaugeMetricFamily("rochallor_worker_slots", "Slots: jobs that can run at once.", value=slots.total)
         yield GaugeMetricFamily("rochallor_worker_slots_busy", "Slots that run a job now.", value=slots.busy)
         yield CounterMetricFamily(
@@ -157,7 +167,22 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "rochallor_worker_engine_up",
             "1 while the engine answers.",
-            value=float(self._runner.source.healthy),
+            value=float(trouble is None or trouble.reason != "EngineUnreachable"),
+        )
+        lag = GaugeMetricFamily(
+            "rochallor_worker_kafka_lag",
+            "Records of a partition of this worker that are not worked off.",
+            labels=["topic", "partition"],
+        )
+        paused = 0
+        for (topic, partition), state in self._runner.source.partitions.items():
+            lag.add_metric([topic, str(partition)], state.lag)
+            paused += state.paused
+        yield lag
+        yield GaugeMetricFamily(
+            "rochallor_worker_kafka_paused",
+            "Partitions of which no more is fetched for now: all slots are busy, or one job is far behind.",
+            value=paused,
         )
         yield GaugeMetricFamily(
             "rochallor_worker_journal_entries",

@@ -4,6 +4,7 @@ from html import escape
 from importlib.metadata import version
 
 from rochallor_worker.activity import Activity
+from rochallor_worker.health import not_ready
 from rochallor_worker.pulse import Pulse
 from rochallor_worker.runner import Runner
 
@@ -19,7 +20,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}.ok{color:#17703c}.bad{c
 
 def render(runner: Runner, activity: Activity, pulse: Pulse, *, transport: str, worker_id: str) -> str:
     """Return the page as HTML. Everything from outside is escaped."""
-    trouble = "draining" if runner.draining else runner.source.trouble
+    trouble = not_ready(runner)
     state = f'<span class="bad">{escape(trouble)}</span>' if trouble else '<span class="ok">ready</span>'
     facts = {
         "state": state,

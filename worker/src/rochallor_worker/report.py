@@ -4,13 +4,13 @@
 
 One request is in flight per job, since two concurrent completes can both move the instance on. A Complete may be sent
 again (a second one is a no-op), so it is, until the engine takes it; a Fail may not (each one spends a retry), so it is
-sent again only if it provably did not reach the engine. An unknown Complete never becomes a Fail.
+sent again only if it provably did not reach the engine, or if no lease would bring the job back (Kafka). An unknown
+Complete never becomes a Fail.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import structlog
 
@@ -18,7 +18,7 @@ from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
 from rochallor_worker.outcome import Completed, Failed, Outcome
-from rochallor_worker.source.base import Verdict
+from rochallor_worker.source.base import Trouble, Verdict
 
 RETRY_BASE = 0.1
 RETRY_CAP = 2.0
@@ -27,6 +27,9 @@ SETTLE_WAIT = 0.5
 """Seconds to wait after a lost answer: the engine may still be carrying that request out."""
 FAIL_TRAVEL = 0.5
 """Seconds before the end of the lease when no Fail is sent any more: a late one takes another worker's lease away."""
+
+TROUBLE_AFTER = 5.0
+"""Seconds without an outcome that got through, after which that is called trouble: an engine restarts sooner."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -39,6 +42,19 @@ class Reporter:
         self._worker_id = worker_id
         self._clock = clock
         self._random = random
+        self._got_through_at = float("-inf")
+        self._retrying: dict[str, tuple[float, EngineError]] = {}
+        """By job id, for outcomes that wait to be sent again: since when, and the first error."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why outcomes do not get through, once none has for a while."""
+        if not self._retrying:
+            return None
+        since, error = next(iter(self._retrying.values()))
+        if self._clock() - max(since, self._got_through_at) < TROUBLE_AFTER:
+            return None
+        return Trouble("EngineUnreachable", str(error))
 
     async def deliver(
         self, job_id: str, outcome: Outcome, lease_end: float | None, on_retry: Callable[[], None]
@@ -46,53 +62,44 @@ class Reporter:
         """Deliver an outcome and return the last word on it; never raises for trouble with the engine.
 
         `lease_end` is on the clock given to the constructor (None: there is no lease). A Complete is retried until the
-        calling task is cancelled.
+        calling task is cancelled, and so is a Fail without lease: nobody would give such a job out again.
         """
-        match outcome:
-            case Completed(variables):
-                return await self._complete(job_id, variables, on_retry)
-            case Failed():
-                return await self._fail(job_id, outcome, lease_end, on_retry)
-
-    async def _complete(self, job_id: str, variables: Mapping[str, Any], on_retry: Callable[[], None]) -> Verdict:
         backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
-        while True:
-            try:
-                await self._engine.complete_job(job_id, self._worker_id, variables)
-            except (Unreachable, InternalError) as error:
-                log.debug("a complete did not get through; sending it again", job_id=job_id, error=str(error))
-                wait = backoff.next()
-            except AnswerLost as error:
-                log.debug("the answer to a complete was lost; sending it again", job_id=job_id, error=str(error))
-                wait = SETTLE_WAIT + backoff.next()
-            except EngineError as error:
-                log.error("the engine refused a complete; this run's result is lost", job_id=job_id, error=str(error))
-                return "refused"
-            else:
-                return "accepted"
-            on_retry()
-            await asyncio.sleep(wait)
-
-    async def _fail(
-        self, job_id: str, outcome: Failed, lease_end: float | None, on_retry: Callable[[], None]
-    ) -> Verdict:
-        backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
-        while lease_end is None or self._clock() < lease_end - FAIL_TRAVEL:
-            try:
-                await self._engine.fail_job(job_id, self._worker_id, outcome.message, retryable=outcome.retryable)
-            except Unreachable as error:
-                log.debug("a fail did not reach the engine; sending it again", job_id=job_id, error=str(error))
-            except (AnswerLost, InternalError) as error:
-                log.warning(
-                    "a fail is not sent twice: if it was lost, the job comes again", job_id=job_id, error=str(error)
-                )
-                return "abandoned"
-            except EngineError as error:
-                log.error("the engine refused a fail", job_id=job_id, error=str(error))
-                return "refused"
-            else:
-                return "accepted"
-            on_retry()
-            await asyncio.sleep(backoff.next())
+        try:
+            while isinstance(outcome, Completed) or lease_end is None or self._clock() < lease_end - FAIL_TRAVEL:
+                try:
+                    await self._send(job_id, outcome)
+                except EngineError as error:
+                    if (verdict := _final(job_id, outcome, lease_end is not None, error)) is not None:
+                        return verdict
+                    self._retrying.setdefault(job_id, (self._clock(), error))
+                    wait = backoff.next() + (SETTLE_WAIT if isinstance(error, AnswerLost) else 0.0)
+                else:
+                    self._got_through_at = self._clock()
+                    return "accepted"
+                on_retry()
+                await asyncio.sleep(wait)
+        finally:
+            self._retrying.pop(job_id, None)
         log.warning("a fail is not sent at the end of the lease: the job comes again", job_id=job_id)
         return "abandoned"
+
+    async def _send(self, job_id: str, outcome: Outcome) -> None:
+        match outcome:
+            case Completed(variables):
+                await self._engine.complete_job(job_id, self._worker_id, variables)
+            case Failed(message, retryable):
+                await self._engine.fail_job(job_id, self._worker_id, message, retryable=retryable)
+
+
+def _final(job_id: str, outcome: Outcome, leased: bool, error: EngineError) -> Verdict | None:
+    """Return the verdict on an outcome that did not get through, or None if it is to be sent again."""
+    again = isinstance(error, Unreachable | AnswerLost | InternalError)
+    if not again:
+        log.error("the engine refused an outcome; this run's result is lost", job_id=job_id, error=str(error))
+        return "refused"
+    if leased and isinstance(outcome, Failed) and not isinstance(error, Unreachable):
+        log.warning("a fail is not sent twice: if it was lost, the job comes again", job_id=job_id, error=str(error))
+        return "abandoned"
+    log.debug("an outcome did not get through; sending it again", job_id=job_id, error=str(error))
+    return None

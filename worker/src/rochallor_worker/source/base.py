@@ -1,13 +1,20 @@
 """The seam between the runner and where jobs come from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from rochallor_worker.engine.base import ClaimedJob
 
 Verdict = Literal["accepted", "refused", "abandoned"]
 """The end of an outcome: the engine took it, will never take it, or was not reached in the time there was."""
+
+
+class Trouble(NamedTuple):
+    """Why jobs are not worked on at the moment. The reason is API: /readyz begins with it, the operator reads it."""
+
+    reason: Literal["EngineUnreachable", "TransportMismatch", "KafkaUnreachable", "TopicNotFound", "NotAssigned"]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +32,35 @@ class Delivery:
     """Called once, with the last word on the job's outcome."""
 
 
+class PartitionState(NamedTuple):
+    """One partition that this worker has."""
+
+    lag: int
+    """Records that are not worked off."""
+    paused: bool
+
+
 class Source(Protocol):
     """Hands out jobs. One task calls `ready` and `take` in turn."""
 
     @property
-    def healthy(self) -> bool:
-        """Whether jobs can come: readiness depends on it."""
+    def leased(self) -> bool:
+        """Whether a job is ours alone until its lease ends; if not, it is given out anew as soon as we are gone."""
         ...
 
     @property
-    def trouble(self) -> str:
-        """Why it is not healthy, in one sentence; empty when it is."""
+    def trouble(self) -> Trouble | None:
+        """Why no jobs can come: readiness depends on it."""
+        ...
+
+    @property
+    def stuck(self) -> str:
+        """Why only a restart would help, or nothing: liveness depends on it."""
+        ...
+
+    @property
+    def partitions(self) -> Mapping[tuple[str, int], PartitionState]:
+        """The partitions this worker has, by topic and number; none where there is no such thing."""
         ...
 
     async def ready(self) -> None:
@@ -49,4 +74,8 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Ask for no more jobs."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what this source holds, after the last job was settled or given up."""
         ...

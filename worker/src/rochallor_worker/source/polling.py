@@ -1,7 +1,7 @@
 """Jobs from polling the engine: when to ask, what the lease allows, what to do when the engine is away."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Literal
 
@@ -11,7 +11,7 @@ from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.base import MAX_JOBS_PER_POLL, EngineClient
 from rochallor_worker.errors import DispatchMismatch, EngineError
 from rochallor_worker.events import Observer, Polled, PollResult
-from rochallor_worker.source.base import Delivery, Verdict
+from rochallor_worker.source.base import Delivery, PartitionState, Trouble, Verdict
 
 LEASE_MARGIN = 1.0
 """Seconds kept free at the end of a lease, so that an outcome still travels inside it."""
@@ -22,7 +22,7 @@ FIRST_IDLE_WAIT = 0.01
 OUTAGE_WAIT_CAP = 30.0
 """Most seconds between polls while the engine is away or answers errors, and between polls of a mismatched one."""
 UNHEALTHY_AFTER = 5.0
-"""Seconds of failing polls after which the source is unhealthy: a restart of the engine is shorter."""
+"""Seconds of failing polls after which they are called trouble: a restart of the engine is shorter."""
 
 State = Literal["unknown", "up", "failing", "mismatch"]
 
@@ -61,17 +61,29 @@ class PollingSource:
         self._closed = False
         self._state: State = "unknown"
         self._failing_since = float("-inf")
-        self._error = "the engine has not answered a poll yet"
+        self._trouble = Trouble("EngineUnreachable", "the engine has not answered a poll yet")
 
     @property
-    def healthy(self) -> bool:
-        """Whether the engine answers polls; a failure after an answer counts once it lasts."""
-        return self._state == "up" or self._clock() - self._failing_since < UNHEALTHY_AFTER
+    def leased(self) -> bool:
+        """Yes: engine.md."""
+        return True
 
     @property
-    def trouble(self) -> str:
-        """The last error while not healthy."""
-        return "" if self.healthy else self._error
+    def trouble(self) -> Trouble | None:
+        """Why the engine gives no jobs; a failure after an answer counts once it lasts."""
+        if self._state == "up" or self._clock() - self._failing_since < UNHEALTHY_AFTER:
+            return None
+        return self._trouble
+
+    @property
+    def stuck(self) -> str:
+        """Nothing: every poll ends by its timeout."""
+        return ""
+
+    @property
+    def partitions(self) -> Mapping[tuple[str, int], PartitionState]:
+        """None: that is Kafka's."""
+        return {}
 
     async def ready(self) -> None:
         """Wait for the next time to poll; a complete that got through brings it forward."""
@@ -105,6 +117,9 @@ class PollingSource:
         self._closed = True
         self._wake.set()
 
+    async def aclose(self) -> None:
+        """Leases end by themselves."""
+
     def _settle(self, verdict: Verdict) -> None:
         if verdict != "accepted":
             return
@@ -135,7 +150,7 @@ class PollingSource:
 
     def _failed(self, error: EngineError) -> None:
         self._tell("error")
-        self._error = str(error)
+        self._trouble = Trouble("EngineUnreachable", str(error))
         if self._state != "failing":
             log.warning("a poll failed; trying again with growing waits", error=str(error))
             self._failing_since = self._clock() if self._state == "up" else float("-inf")
@@ -144,9 +159,10 @@ class PollingSource:
 
     def _mismatched(self, error: DispatchMismatch) -> None:
         self._tell("mismatch")
-        self._error = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
+        sentence = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
+        self._trouble = Trouble("TransportMismatch", sentence)
         if self._state != "mismatch":
-            log.error(self._error)
+            log.error(sentence)
             self._failing_since = float("-inf")
             self._state = "mismatch"
         self._next_poll = self._clock() + OUTAGE_WAIT_CAP

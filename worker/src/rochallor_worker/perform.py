@@ -1,0 +1,173 @@
+"""The path of one job: variables → execute → journal → report → settle."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from random import Random
+from typing import Any
+
+import structlog
+
+from rochallor_worker.attempts import Attempts
+from rochallor_worker.engine.base import EngineClient
+from rochallor_worker.events import (
+    ClaimExpired,
+    Executed,
+    Observer,
+    OutcomeRetried,
+    Recalled,
+    Reported,
+    RunOutcome,
+    Started,
+    TimedOut,
+)
+from rochallor_worker.execute import execute
+from rochallor_worker.inputs import variables_of
+from rochallor_worker.job import Job
+from rochallor_worker.journal import Journal
+from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.registry import Handler
+from rochallor_worker.report import Reporter
+from rochallor_worker.source.base import Delivery, Trouble, Verdict
+
+MAX_RETRY_PAUSE = 30.0
+"""Most seconds a retryable failure is held back where no lease says less."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Performer:
+    """Brings one job after another from its claim to the engine's word on its outcome. Times in seconds.
+
+    `stopping` ends the pause before a retry.
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        worker_id: str,
+        journal: Journal,
+        *,
+        threads: Executor,
+        handler_timeout: float | None,
+        retry_pause: float | None,
+        stopping: asyncio.Event,
+        observer: Observer,
+        clock: Callable[[], float],
+        random: Random,
+    ) -> None:
+        self.failing: set[str] = set()
+        """Jobs whose Fail is on its way: from then on the engine may give them out anew."""
+        self._engine = engine
+        self._reporter = Reporter(engine, worker_id, clock, random)
+        self._journal = journal
+        self._threads = threads
+        self._handler_timeout = handler_timeout
+        self._retry_pause = retry_pause
+        self._stopping = stopping
+        self._tell = observer
+        self._clock = clock
+        self._random = random
+        self._attempts = Attempts()
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why outcomes do not get through, once none has for a while."""
+        return self._reporter.trouble
+
+    async def perform(self, delivery: Delivery, handler: Handler) -> None:
+        """One job, from the claim to the engine's word on its outcome."""
+        variables = await variables_of(self._engine, delivery.job, delivery.deadline, self._clock, self._random)
+        if variables is None or (delivery.deadline is not None and self._clock() >= delivery.deadline):
+            log.warning("a claim could not be started in time", job_id=delivery.job.id, job_type=delivery.job.job_type)
+            self._tell(ClaimExpired(delivery.job.job_type))
+            return
+        job = self._job(delivery, variables)
+        outcome = self._journal.recall(delivery.job)
+        if outcome is None:
+            self._journal.started(delivery.job)
+            outcome = await self._execute(delivery, handler, job)
+        else:
+            job.log.warning("not run: its outcome is known from before", outcome=_kind(outcome)[0])
+            self._tell(Recalled(job.job_type))
+        decided_at = self._clock()
+        self._journal.decided(delivery.job, outcome)
+        await self._pause(outcome, delivery, job)
+        verdict = await self._report(delivery, outcome)
+        if verdict != "abandoned":
+            self._journal.settled(job.id)
+        kind, _ = _kind(outcome)
+        self._tell(Reported(job.job_type, kind, verdict, self._clock() - decided_at))
+        if kind == "failed_retryable":
+            self._attempts.failed(job.id)
+        else:
+            self._attempts.ended(job.id)
+        delivery.settle(verdict)
+
+    async def redeliver(self, job_id: str, outcome: Outcome) -> None:
+        """Send what was decided before a crash: a Complete, which may have arrived already."""
+        verdict = await self._reporter.deliver(job_id, outcome, None, lambda: None)
+        log.info("an outcome from before the restart was sent", job_id=job_id, verdict=verdict)
+        if verdict != "abandoned":
+            self._journal.settled(job_id)
+
+    async def _execute(self, delivery: Delivery, handler: Handler, job: Job) -> Outcome:
+        started_at = self._clock()
+        self._tell(Started(job.job_type, started_at - delivery.claimed_at))
+        outcome = await execute(
+            handler,
+            job,
+            self._threads,
+            lambda: self._tell(TimedOut(job.job_type)),
+            self._timeout(handler, delivery, started_at),
+        )
+        kind, message = _kind(outcome)
+        self._tell(Executed(job.job_type, kind, self._clock() - started_at, message))
+        return outcome
+
+    async def _pause(self, outcome: Outcome, delivery: Delivery, job: Job) -> None:
+        """Hold a retryable failure back, within the lease; a stop ends the wait."""
+        if self._retry_pause is None or _kind(outcome)[0] != "failed_retryable":
+            return
+        most = MAX_RETRY_PAUSE if delivery.deadline is None else delivery.deadline - self._clock()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(most, self._retry_pause * 2 ** min(job.attempt - 1, 16))):
+                await self._stopping.wait()
+
+    async def _report(self, delivery: Delivery, outcome: Outcome) -> Verdict:
+        job = delivery.job
+        if isinstance(outcome, Failed):
+            self.failing.add(job.id)
+        try:
+            return await self._reporter.deliver(
+                job.id, outcome, delivery.lease_end, lambda: self._tell(OutcomeRetried(job.job_type))
+            )
+        finally:
+            self.failing.discard(job.id)
+
+    def _job(self, delivery: Delivery, variables: Mapping[str, Any]) -> Job:
+        claimed = delivery.job
+        return Job(
+            id=claimed.id,
+            instance_id=claimed.instance_id,
+            step_execution_id=claimed.step_execution_id,
+            job_type=claimed.job_type,
+            variables=variables,
+            retries_remaining=claimed.retries_remaining,
+            attempt=self._attempts.next(claimed.id),
+            deadline=delivery.deadline if delivery.deadline is not None else float("inf"),
+            _fetch_instance=self._engine.get_instance,
+        )
+
+    def _timeout(self, handler: Handler, delivery: Delivery, now: float) -> float | None:
+        limits = [handler.timeout or self._handler_timeout, delivery.deadline and delivery.deadline - now]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _kind(outcome: Outcome) -> tuple[RunOutcome, str]:
+    match outcome:
+        case Completed():
+            return "completed", ""
+        case Failed(message, retryable):
+            return ("failed_retryable" if retryable else "failed_final"), message

@@ -1,0 +1,82 @@
+"""Clients of Kafka: one way to make them, errors as sentences."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import KafkaException
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.source.brokers import Kafka
+
+C = TypeVar("C")
+
+_LOG_LEVEL = 2
+"""Only what is critical: the client repeats a refused connection many times a second, and its errors reach us too."""
+
+
+class Login(NamedTuple):
+    """A user at the brokers; empty where none is needed."""
+
+    username: str
+    password: str
+
+
+def login(kafka: Kafka) -> Login:
+    """Read the user's name and password. Raises `StartError` when SASL has no user."""
+    found = Login(_read(kafka.username_file) or kafka.username, _read(kafka.password_file) or kafka.password)
+    if kafka.security_protocol.startswith("SASL") and not all(found):
+        raise StartError(
+            f"Kafka's security protocol {kafka.security_protocol} needs a user: set the SASL username and password "
+            "(ROCHALLOR_KAFKA_SASL_USERNAME and _PASSWORD, or the same with _FILE)"
+        )
+    return found
+
+
+def changed_login(kafka: Kafka, before: Login) -> Login | None:
+    """Return the login if its files have changed and can be used."""
+    try:
+        found = login(kafka)
+    except StartError:  # half of a secret is written: the rest comes
+        return None
+    return found if found != before else None
+
+
+def make(kind: type[C], kafka: Kafka, user: Login, settings: dict[str, Any]) -> C:
+    """Make a consumer or producer. Raises `StartError` for settings that the client refuses."""
+    common: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+        "log_level": _LOG_LEVEL,
+        "logger": logging.getLogger(__name__),
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        common |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": user.username,
+            "sasl.password": user.password,
+        }
+    files = {
+        "ssl.ca.location": kafka.ca_file,
+        "ssl.certificate.location": kafka.cert_file,
+        "ssl.key.location": kafka.key_file,
+    }
+    common |= {name: path for name, path in files.items() if path}
+    try:
+        return kind(common | settings)  # type: ignore[call-arg]
+    except KafkaException as error:
+        raise StartError(f"the Kafka settings cannot be used: {text(error)}") from error
+
+
+def text(error: KafkaException) -> str:
+    """Return what a client's error says to people."""
+    return str(error.args[0].str())
+
+
+def _read(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"the file {path} with Kafka credentials cannot be read: {error}") from error
