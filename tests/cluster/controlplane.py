@@ -6,7 +6,6 @@ Deployments become ReplicaSets and Pod objects, garbage collection works; no pod
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import time
 import urllib.request
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cluster import certs, programs
 from cluster.errors import ClusterError
-from cluster.processes import Process
+from cluster.processes import Process, free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,7 +96,7 @@ class ControlPlane:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             programs.ensure(*programs.CONTROL_PLANE)
             certs.make(self.folder, ("127.0.0.1",))
-            api_port, etcd_port, etcd_peer_port = _free_ports(3)
+            api_port, etcd_port, etcd_peer_port = free_ports(3)
             self.url = f"https://127.0.0.1:{api_port}"
             certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
             # Nothing runs that could look the API server up, and a loopback address can't be an endpoint.
@@ -162,11 +161,3 @@ def get(url: str, folder: Path) -> bytes:
     with urllib.request.urlopen(request, context=context, timeout=5) as answer:  # noqa: S310 (always https)
         body: bytes = answer.read()
         return body
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

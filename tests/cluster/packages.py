@@ -19,6 +19,8 @@ NODE = {
     "openssl": "openssl",
 }
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+JAVA = {"java": "openjdk-17-jre-headless"}
+MAVEN = {"mvn": "maven"}
 
 
 def ensure(wanted: dict[str, str]) -> None:

@@ -1,13 +1,16 @@
-"""One program of a cluster as a child process, with its own log file."""
+"""One program of a cluster as a child process, with its own log file and ports."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from cluster.errors import ClusterError
 
 LOG_LINES = 8
+TERMINATE_S = 30.0
 
 
 class Process:
@@ -42,3 +45,20 @@ class Process:
             self._child.kill()
             self._child.wait()
             self._child = None
+
+    def terminate(self) -> None:
+        """Tell the program to end, and wait for it; after 30 s end it at once."""
+        if self._child is not None:
+            self._child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(TERMINATE_S)
+            self.stop()
+
+
+def free_ports(count: int) -> list[int]:
+    """As many different ports of 127.0.0.1 where nothing listens now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

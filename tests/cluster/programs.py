@@ -73,7 +73,7 @@ def ensure(*names: str) -> None:
         raise ClusterError(
             f"Go 1.26.6 or newer is needed to build {', '.join(names)}: install it from https://go.dev/dl"
         )
-    with _lock():
+    with lock():
         missing = [name for name in names if not path(name).exists()]
         for module in dict.fromkeys(PACKAGES[name][0] for name in missing):
             _build(module, [name for name in missing if PACKAGES[name][0] == module])
@@ -140,7 +140,8 @@ def _digest(module: str) -> str:
 
 
 @contextmanager
-def _lock() -> Iterator[None]:
+def lock() -> Iterator[None]:
+    """Keep other processes from building or fetching for the cache meanwhile."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

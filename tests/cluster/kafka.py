@@ -1,0 +1,194 @@
+"""A real Apache Kafka for tests: one broker, which is its own controller (KRaft), as an ordinary user."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from cluster import packages, programs
+from cluster.errors import ClusterError
+from cluster.processes import Process, free_ports
+from cluster.progress import phase
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+POM = programs.MODULES / "kafka" / "pom.xml"
+USERNAME, PASSWORD = "worker", "worker's secret"
+"""Who may come in at the SASL_SSL listener, by SCRAM-SHA-256 or SCRAM-SHA-512."""
+
+START_S = 60.0
+CALL_S = 30.0
+# a small machine's JVM: compiled quickly rather than well, without threads for collecting garbage
+JAVA = ("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
+
+def jars() -> Path:
+    """The folder with Kafka's jars, or where it will be once `ensure` has fetched them."""
+    return programs.CACHE / "bin" / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+
+
+def ensure() -> None:
+    """Fetch Kafka's jars with Maven if the cache lacks them (seconds, once), and Java if there is none.
+
+    Raises ClusterError when Java or Maven is missing and can't be installed, or Maven fails.
+    """
+    packages.ensure(packages.JAVA if jars().exists() else packages.JAVA | packages.MAVEN)
+    if jars().exists():
+        return
+    with programs.lock(), TemporaryDirectory(dir=programs.CACHE) as unfinished, phase("fetch Kafka (mvn)"):
+        if jars().exists():  # by another process, while this one waited for the lock
+            return
+        folder = Path(unfinished) / "jars"
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+        command = ["mvn", "--batch-mode", "--quiet", f"--file={POM}", *goal]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ClusterError("fetching Kafka failed:\n" + "\n".join(done.stdout.splitlines()[:8]))
+        jars().parent.mkdir(exist_ok=True)
+        folder.rename(jars())
+
+
+class Broker:
+    """A Kafka broker on free ports of 127.0.0.1; use it in a `with` block, from any thread.
+
+    It serves clients without security at `bootstrap`, and at `bootstrap_sasl` those of `USERNAME` over TLS. `stop` and
+    `kill` end it; `start` brings it back with the same data and ports. Topics are made by `create_topic` alone.
+    Raises ClusterError when it doesn't come up.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """`certificate` and `key` (PEM, valid for 127.0.0.1) are the broker's own at `bootstrap_sasl`."""
+        self._certificate, self._key = certificate, key
+
+    def __enter__(self) -> Self:
+        ensure()
+        self._folder = Path(mkdtemp(prefix="kafka-"))
+        plain, sasl, controller = free_ports(3)
+        self.bootstrap = f"127.0.0.1:{plain}"
+        self.bootstrap_sasl = f"127.0.0.1:{sasl}"
+        # A process dies with the thread that started it: this one lives as long as the broker.
+        self._starter = ThreadPoolExecutor(1)
+        java = [*JAVA, "-cp", f"{jars()}/*"]
+        config = self._folder / "server.properties"
+        self._process = Process([*java, "kafka.Kafka", str(config)], self._folder / "kafka.log")
+        self._admin = AdminClient(
+            # its complaints while there is no broker (yet) say nothing new
+            {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        )
+        try:
+            config.write_text(self._properties(controller))
+            self._format(java, config)
+            self.start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self.kill()
+        self._starter.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start the broker and wait until it serves: 2 s, or 5 s after `kill`."""
+        self._starter.submit(self._process.start).result()
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            self._process.check()
+            try:
+                if self._admin.list_topics(timeout=1).brokers:
+                    return
+            except KafkaException:
+                pass  # not there yet
+        raise ClusterError(f"Kafka did not answer at {self.bootstrap} within {START_S:.0f} s")
+
+    def stop(self) -> None:
+        """Stop the broker as one that is maintained: it writes out what it has and says goodbye."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the broker at once, as a crash would."""
+        self._process.stop()
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Make a topic."""
+        self._admin.create_topics([NewTopic(name, partitions, 1)])[name].result(CALL_S)
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Give a topic more partitions, so that it has `total`."""
+        self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(CALL_S)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """The offset after the last record of each partition."""
+        partitions = self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(topic, partition): latest for partition in partitions}
+        return {
+            asked.partition: found.result(CALL_S).offset for asked, found in self._admin.list_offsets(wanted).items()
+        }
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """The offsets that a consumer group has committed, of those partitions where it has."""
+        request = ConsumerGroupTopicPartitions(group)
+        found = self._admin.list_consumer_group_offsets([request])[group].result(CALL_S)
+        return {each.partition: each.offset for each in found.topic_partitions if each.topic == topic}
+
+    def _format(self, java: list[str], config: Path) -> None:
+        tool = [*java, "kafka.tools.StorageTool", "format", f"--config={config}", "--cluster-id=rochallor-tests-000000"]
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+            tool += ["--add-scram", f"{mechanism}=[name={USERNAME},password={PASSWORD}]"]
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"kafka.tools.StorageTool failed:\n{done.stdout}{done.stderr}")
+
+    def _properties(self, controller_port: int) -> str:
+        identity = self._folder / "identity.pem"
+        identity.touch(mode=0o600)
+        identity.write_text(self._key.read_text() + self._certificate.read_text())
+        clients = f"PLAINTEXT://{self.bootstrap},SASL_SSL://{self.bootstrap_sasl}"
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        return f"""process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners={clients},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={clients}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram}
+ssl.keystore.type=PEM
+ssl.keystore.location={identity}
+log.dirs={self._folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+log.cleaner.dedupe.buffer.size=4194304
+# tests that lose a consumer need not wait 6 s for its group to notice, nor 3 s for a group to form
+group.min.session.timeout.ms=500
+group.initial.rebalance.delay.ms=0
+# after a crash the broker may come back when its session has ended: not 9 s later
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+"""
