@@ -88,13 +88,21 @@ def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 8080,
     grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8081,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Dispatch jobs over these Kafka brokers (PLAINTEXT only) instead of letting workers poll; "
+            "the topics workflow.jobs.<job type> must be there.",
+        ),
+    ] = None,
 ) -> None:
     """Run an in-memory engine for development and tests. Nothing is kept when it ends."""
     from rochallor_worker import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
 
     logs.configure("INFO", "json")
-    raise typer.Exit(server.run(host, port, grpc_port))
+    raise typer.Exit(server.run(host, port, grpc_port, kafka))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The engine's records as gRPC messages (engine.md), with what the engine leaves empty."""
+"""The engine's records as protobuf messages (engine.md), with what the engine leaves empty."""
 
 from typing import cast
 
@@ -9,7 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rochallor_worker.devengine import wire
 from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.devengine.errors import BadRequestError
-from rochallor_worker.devengine.records import Instance, InstanceStatus, Job, StepExecution
+from rochallor_worker.devengine.records import Dispatch, Instance, InstanceStatus, Job, StepExecution
+from rochallor_worker.engine._pb.workflow.v1 import dispatch_pb2
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 from rochallor_worker.engine.definitions import from_definition, to_definition
 from rochallor_worker.engine.struct import from_struct, to_struct
@@ -83,6 +84,22 @@ def job(record: Job) -> pb.Job:
         step_execution_id=record.execution.id,
         retries_remaining=record.retries_remaining,
         lock_expires_at=time(record.lock_expires_at),
+    )
+
+
+def dispatch_event(record: Dispatch) -> dispatch_pb2.JobDispatchEvent:
+    """Return an event as it is published to Kafka."""
+    job = record.job
+    return dispatch_pb2.JobDispatchEvent(
+        schema_version=1,
+        dedup_id=record.dedup_id,
+        job_id=job.id,
+        instance_id=job.instance.id,
+        step_execution_id=job.execution.id,
+        job_type=job.job_type,
+        retries_remaining=record.retries_remaining,
+        job_payload=wire.encode(job.variables),
+        created_at=time(record.created_at),
     )
 
 

@@ -21,7 +21,9 @@ from rochallor_worker.devengine.errors import (
     NotFoundError,
     PollingOffError,
 )
+from rochallor_worker.devengine.outbox import Outbox
 from rochallor_worker.devengine.records import (
+    Dispatch,
     Event,
     Instance,
     InstanceStatus,
@@ -40,8 +42,9 @@ class EngineState:
     """All definitions, instances and jobs, and the calls that change them.
 
     `lease` is how long a claim lasts, in seconds; `clock` gives the time in epoch seconds. With the dispatch mode
-    "kafka_outbox" polls are refused. `log` is every claim, complete, fail and expiry in order: the facts by which a
-    worker can be judged.
+    "kafka_outbox" polls are refused, and `outbox` gets an event each time that a job waits for a worker; the last
+    `replay` published ones can be published again. `log` is every claim, complete, fail and expiry in order: the facts
+    by which a worker can be judged.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class EngineState:
         lease: float = 30.0,
         clock: Callable[[], float] = time.time,
         dispatch_mode: DispatchMode = "polling",
+        replay: int = 0,
     ) -> None:
         self.lease = lease
         self.dispatch_mode = dispatch_mode
+        self.outbox = Outbox(replay)
         self.definitions = Catalog(clock)
         self.jobs: dict[str, Job] = {}
         self.instances: dict[str, Instance] = {}
@@ -272,6 +277,9 @@ class EngineState:
     def _unlock(self, job: Job) -> None:
         job.status, job.worker_id, job.locked_at, job.lock_expires_at = "UNLOCKED", "", 0.0, 0.0
         self._backlog.add(job)
+        if self.dispatch_mode == "kafka_outbox":
+            now = self._clock()
+            self.outbox.add(Dispatch(self._ulids.next(now), job, job.retries_remaining, now))
 
 
 def _without(step_ids: tuple[str, ...], step_id: str) -> tuple[str, ...]:

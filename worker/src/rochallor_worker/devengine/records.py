@@ -63,6 +63,17 @@ class Job(msgspec.Struct, gc=False):
     lock_expires_at: float = 0.0
 
 
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
+    """One event for the workers that listen to Kafka: a job is to be run."""
+
+    dedup_id: str
+    """The same however often the event is published."""
+    job: Job
+    retries_remaining: int
+    """Of the job, when the event was made."""
+    created_at: float
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """What happened to a job: a worker claimed it, completed it or failed it, or its lease ended."""
 

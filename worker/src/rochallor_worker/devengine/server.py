@@ -25,8 +25,10 @@ class DevEngine:
 
     `lease` is how long a claim lasts and `sweep` how often expired ones are looked for, in seconds; the defaults are
     the engine's. Port 0 takes a free port; gRPC is served at `grpc_target` if it is given a port too. With the dispatch
-    mode "kafka_outbox" polls are refused. `faults` makes calls go wrong. `stop` and `start` are a restart that keeps
-    the state and the ports. Raises `OSError` where an address cannot be bound.
+    mode "kafka_outbox" polls are refused, and jobs are published to the brokers at `kafka` (host:port, several with
+    commas between them; PLAINTEXT) if it is given. `faults` makes calls go wrong. `stop` and `start` are a restart that
+    keeps the state and the ports, and publishes the last `replay` events again. Raises `ValueError` for a bad address
+    of Kafka; `start` raises `OSError` where an address cannot be bound.
     """
 
     def __init__(
@@ -38,11 +40,18 @@ class DevEngine:
         lease: float = 30.0,
         sweep: float = 15.0,
         dispatch_mode: DispatchMode = "polling",
+        kafka: str | None = None,
+        replay: int = 10,
     ) -> None:
-        self.state = EngineState(lease=lease, dispatch_mode=dispatch_mode)
+        if kafka is not None and dispatch_mode != "kafka_outbox":
+            raise ValueError('kafka needs the dispatch mode "kafka_outbox"')
+        for address in () if kafka is None else kafka.split(","):
+            _check_address(address)
+        self.state = EngineState(lease=lease, dispatch_mode=dispatch_mode, replay=replay)
         self.faults = Faults()
         self._host, self._port, self._grpc_port = host, port, grpc_port
         self._sweep = sweep
+        self._kafka = kafka
         self._running: AsyncExitStack | None = None
 
     @property
@@ -65,6 +74,10 @@ class DevEngine:
                 self._grpc_port = await started.enter_async_context(
                     grpc.serve(self.state, self.faults, self._host, self._grpc_port)
                 )
+            if self._kafka is not None:
+                from rochallor_worker.devengine import relay  # noqa: PLC0415 — only where Kafka is used
+
+                await started.enter_async_context(relay.relaying(self.state.outbox, self._kafka))
             sweeper = asyncio.create_task(self._sweep_leases(), name="dev engine sweeper")
             started.callback(sweeper.cancel)
             started.callback(self.faults.abandon)
@@ -91,6 +104,13 @@ class DevEngine:
             self.state.sweep()
 
 
+def _check_address(text: str) -> None:
+    """Raise `ValueError` unless it is host:port."""
+    host, _, port = text.strip().rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"a Kafka address must be host:port, is {text!r}")
+
+
 @asynccontextmanager
 async def _rest(state: EngineState, faults: Faults, host: str, port: int) -> AsyncIterator[int]:
     """Serve REST; gives the port."""
@@ -105,13 +125,19 @@ async def _rest(state: EngineState, faults: Faults, host: str, port: int) -> Asy
         await runner.cleanup()
 
 
-def run(host: str, port: int, grpc_port: int | None = None) -> int:
+def run(host: str, port: int, grpc_port: int | None = None, kafka: str | None = None) -> int:
     """Serve until SIGTERM or SIGINT, then stop at once; return the process's exit code.
 
-    gRPC is served if it is given a port.
+    gRPC is served if it is given a port. Jobs are published to the brokers at `kafka`, if given, and not polled.
     """
+    mode: DispatchMode = "polling" if kafka is None else "kafka_outbox"
     try:
-        uvloop.run(_serve(host, port, grpc_port))
+        engine = DevEngine(host=host, port=port, grpc_port=grpc_port, dispatch_mode=mode, kafka=kafka)
+    except ValueError as error:
+        print(f"dev-engine: {error}", file=sys.stderr)
+        return 2
+    try:
+        uvloop.run(_serve(engine, grpc=grpc_port is not None, kafka=kafka))
     except OSError as error:
         ports = f"{port}" if grpc_port is None else f"{port} and {grpc_port}"
         print(f"dev-engine: cannot listen on {host}:{ports}: {error.strerror or error}", file=sys.stderr)
@@ -119,11 +145,12 @@ def run(host: str, port: int, grpc_port: int | None = None) -> int:
     return 0
 
 
-async def _serve(host: str, port: int, grpc_port: int | None) -> None:
+async def _serve(engine: DevEngine, *, grpc: bool, kafka: str | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with DevEngine(host=host, port=port, grpc_port=grpc_port) as engine:
-        where = {"url": engine.url} | ({} if grpc_port is None else {"grpc": engine.grpc_target})
+    async with engine:
+        where = {"url": engine.url} | ({"grpc": engine.grpc_target} if grpc else {})
+        where |= {} if kafka is None else {"kafka": kafka}
         structlog.get_logger("rochallor_worker.devengine").info("dev engine started", **where)
         await stop.wait()

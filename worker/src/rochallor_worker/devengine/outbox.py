@@ -1,0 +1,64 @@
+"""The outbox: events that are to be published to Kafka, and those that were published last (engine.md: Kafka dispatch).
+
+It is in memory and publishes nothing itself: the relay takes a wave of events from it and says which were published.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterable
+
+from rochallor_worker.devengine.records import Dispatch
+
+WAVE_EVENTS = 500
+"""How many events of one job type a wave has at most."""
+
+
+class Outbox:
+    """Events in order of creation, per job type.
+
+    The last `replay` published ones are remembered, to be published again by a relay that starts anew. `added` is set
+    whenever there is a new event; the relay clears it.
+    """
+
+    def __init__(self, replay: int) -> None:
+        self.added = asyncio.Event()
+        self._waiting: dict[str, deque[Dispatch]] = {}
+        self._published: deque[Dispatch] = deque(maxlen=replay)
+
+    @property
+    def waiting(self) -> list[Dispatch]:
+        """The events that are not published, those of a job type in order of creation."""
+        return [event for events in self._waiting.values() for event in events]
+
+    def add(self, event: Dispatch) -> None:
+        """Add an event."""
+        self._waiting.setdefault(event.job.job_type, deque()).append(event)
+        self.added.set()
+
+    def wave(self, without: Collection[str] = ()) -> list[Dispatch]:
+        """Return the oldest events of each job type but those in `without`; they stay until they are `published`.
+
+        No two are of one instance and job type: whatever happens to a wave, the order of an instance is kept.
+        """
+        found: list[Dispatch] = []
+        for job_type, events in self._waiting.items():
+            instances: set[str] = set()
+            for event in events if job_type not in without else ():
+                if event.job.instance.id in instances or len(instances) == WAVE_EVENTS:
+                    break
+                instances.add(event.job.instance.id)
+                found.append(event)
+        return found
+
+    def published(self, events: Iterable[Dispatch]) -> None:
+        """Take out events of the last wave."""
+        for event in events:
+            self._waiting[event.job.job_type].remove(event)  # among the first: a wave is
+            self._published.append(event)
+
+    def replay(self) -> None:
+        """Let the events that were published last wait again, before all others."""
+        for event in reversed(self._published):
+            self._waiting[event.job.job_type].appendleft(event)
+        self._published.clear()
+        self.added.set()
