@@ -148,8 +148,9 @@ async def test_events_wait_for_a_missing_topic_and_hold_no_other_up(broker: Brok
         async with dispatching(broker.bootstrap, job_type, present) as engine:
             for _ in range(2):
                 engine.state.start("order")
-            while not said:  # noqa: ASYNC110 — a log has no event
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(READ_S):
+                while not said:  # noqa: ASYNC110 — a log has no event
+                    await asyncio.sleep(0.01)
             [job, _] = list(engine.state.jobs.values())
             engine.state.complete(job.id, "w")
             await read(broker, present, 1)
@@ -187,9 +188,15 @@ async def test_nothing_is_lost_while_a_broker_restarts(broker: Broker, job_type:
         await asyncio.to_thread(_read, broker.bootstrap, job_type, complete)
 
 
-async def test_a_stop_does_not_wait_for_a_broker_that_is_away(job_type: str) -> None:
-    async with dispatching("127.0.0.1:1", job_type) as engine:
-        engine.state.start("order")
-        async with asyncio.timeout(5):
-            await engine.stop()
-        assert len(engine.state.outbox.waiting) == 1
+async def test_an_event_that_kafka_refuses_holds_no_other_up(broker: Broker, job_type: str) -> None:
+    broker.create_topic(topic(job_type))
+    with structlog.testing.capture_logs() as said:
+        async with dispatching(broker.bootstrap, job_type) as engine:
+            large = engine.state.start("order", variables={"text": "x" * 2**20})
+            small = engine.state.start("order")
+            [record] = await read(broker, job_type, 1)
+            later = engine.state.start("order")
+            _, second = await read(broker, job_type, 2)
+            assert [event.job.instance for event in engine.state.outbox.waiting] == [large]
+    assert [record.key(), second.key()] == [small.id.encode(), later.id.encode()]
+    assert [line["reason"] for line in said] == ["Unable to produce message: Broker: Message size too large"]

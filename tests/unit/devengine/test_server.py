@@ -1,6 +1,7 @@
 """The dev engine as a process of its own."""
 
 import asyncio
+import json
 import re
 import signal
 import sys
@@ -90,8 +91,38 @@ async def test_a_taken_grpc_port_is_named_too() -> None:
         assert process.returncode == 2
 
 
-async def test_whoever_does_not_ask_for_grpc_does_not_load_it() -> None:
+async def test_whoever_asks_for_neither_grpc_nor_kafka_does_not_load_it() -> None:
     text = "import sys, rochallor_worker, rochallor_worker.devengine, rochallor_worker.engine.fake"
-    text += "; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
+    text += "; sys.exit(any(name in sys.modules for name in ('grpc', 'google.protobuf', 'confluent_kafka')))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", text)
     assert await process.wait() == 0
+
+
+def command_line(*options: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "rochallor_worker", "dev-engine", "--port=0", "--grpc-port=0", *options)
+
+
+async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> None:
+    process = await asyncio.create_subprocess_exec(*command_line("--kafka=127.0.0.1:1"), stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        started = json.loads(await process.stderr.readline())
+        assert started["kafka"] == "127.0.0.1:1"
+        async with httpx.AsyncClient(base_url=started["url"]) as http:
+            poll = await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["a"]})
+        assert (poll.status_code, poll.json()["dispatch_mode"]) == (410, "kafka_outbox")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_bad_address_of_kafka_is_one_clear_line() -> None:
+    process = await asyncio.create_subprocess_exec(*command_line("--kafka=broker"), stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        _, text = await process.communicate()
+    assert text.decode() == "dev-engine: a Kafka address must be host:port, is 'broker'\n"
+    assert process.returncode == 2

@@ -25,7 +25,7 @@ SILENCE_SECONDS = 5.0
 _STOP_SECONDS = 0.1
 """How long a stop may go unnoticed."""
 
-_log = structlog.get_logger("rochallor_worker.devengine")
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -47,7 +47,7 @@ class _Relay:
         self._bootstrap_servers = bootstrap_servers
         self._producer = self._connect()
         self._stopped = threading.Event()
-        self._refused: dict[str, float] = {}  # job type → when to try again; kept until one of its events is published
+        self._refused: dict[str, float] = {}  # job type → when to try again; kept until its events are published
 
     def _connect(self) -> Producer:
         return Producer(
@@ -73,8 +73,7 @@ class _Relay:
             now = time.monotonic()
             held = {job_type: again for job_type, again in self._refused.items() if again > now}
             if wave := self._outbox.wave(without=held):
-                errors = await asyncio.to_thread(self._publish, wave)
-                self._settle(wave, errors)
+                self._settle(wave, await asyncio.to_thread(self._publish, wave))
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(held.values()) - now if held else None):
@@ -105,20 +104,20 @@ class _Relay:
         while self._producer.flush(_STOP_SECONDS) and not self._stopped.is_set():
             if time.monotonic() > silence_at:
                 silence_at = float("inf")
-                _log.warning("Kafka does not answer: events wait", kafka=self._bootstrap_servers)
+                log.warning("Kafka does not answer: events wait", kafka=self._bootstrap_servers)
         return answers
 
     def _settle(self, wave: Sequence[Dispatch], answers: dict[str, KafkaError | None]) -> None:
         """Take what was published out of the outbox; say what was refused, unless that was said before."""
         published = [event for event in wave if event.dedup_id in answers and answers[event.dedup_id] is None]
         self._outbox.published(published)
-        for event in published:
-            self._refused.pop(event.job.job_type, None)
         refusals = [(event.job.job_type, error) for event in wave if (error := answers.get(event.dedup_id)) is not None]
+        for job_type in {event.job.job_type for event in published} - {job_type for job_type, _ in refusals}:
+            self._refused.pop(job_type, None)
         for job_type, error in refusals:
             if job_type not in self._refused:
                 topic = f"workflow.jobs.{job_type}"
-                _log.warning("Kafka refuses events: they wait", topic=topic, reason=error.str())
+                log.warning("Kafka refuses events: they wait", topic=topic, reason=error.str())
             self._refused[job_type] = time.monotonic() + RETRY_SECONDS
         if any(error.fatal() for _, error in refusals):  # this producer will never send again
             self._producer = self._connect()
