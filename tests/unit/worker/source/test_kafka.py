@@ -1,0 +1,347 @@
+"""The promises of the Kafka source, against any interleaving of records, ends, revokes and losses.
+
+A model of the brokers drives it: what is committed decides what comes again. Nothing is ever committed past a job whose
+outcome was not accepted, the jobs of an instance run one after another, and in the end everything is committed.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
+from rochallor_worker.events import Duplicate, Event, Skipped
+from rochallor_worker.source import topic
+from rochallor_worker.source.base import Delivery
+from rochallor_worker.source.brokers import Kafka
+from rochallor_worker.source.kafka import KafkaSource
+from unit.worker.engines import loop_time
+
+PARTITIONS = 3
+ROOM = 8
+
+
+@dataclass
+class Message:
+    """A record as the client gives it."""
+
+    number: int
+    place: int
+    content: bytes
+
+    def partition(self) -> int:
+        return self.number
+
+    def offset(self) -> int:
+        return self.place
+
+    def value(self) -> bytes:
+        return self.content
+
+    def topic(self) -> str:
+        return "workflow.jobs.a"
+
+
+@dataclass
+class Broker:
+    """The partitions of a topic, what is committed of each, and which jobs the engine has accepted."""
+
+    log: list[list[Message]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
+    committed: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    accepted: set[str] = field(default_factory=set)
+
+    def publish(self, partition: int, instance: str, dedup_id: str) -> None:
+        event = JobDispatchEvent(job_id=f"job {dedup_id}", instance_id=instance, job_type="a", dedup_id=dedup_id)
+        self._append(partition, event.SerializeToString())
+
+    def publish_rubbish(self, partition: int) -> None:
+        self._append(partition, b"\xff")
+
+    def _append(self, partition: int, content: bytes) -> None:
+        self.log[partition].append(Message(partition, len(self.log[partition]), content))
+
+    def commit(self, partition: int, offset: int) -> None:
+        for message in self.log[partition][:offset]:
+            if message.content != b"\xff":
+                job_id = JobDispatchEvent.FromString(message.content).job_id
+                assert job_id in self.accepted, "committed past a job that was not accepted"
+        self.committed[partition] = max(self.committed[partition], offset)
+
+
+class Consumer:
+    """Stands in for the client: the test says what happens to it."""
+
+    latest: "Consumer"
+    broker: Broker
+
+    def __init__(self, _kafka: Kafka, job_type: str, _client_id: str, listener: topic.Topic, room: int) -> None:
+        self.topic = f"workflow.jobs.{job_type}"
+        self.trouble = None
+        self.stuck = False
+        self.paused: frozenset[int] = frozenset()
+        self.highs: dict[int, int] = {}
+        self.listener = listener
+        self.room = room
+        self.positions: dict[int, int] = {}
+        Consumer.latest = self
+
+    def start(self) -> None:
+        pass
+
+    def make_room(self, count: int) -> None:
+        self.room += count
+        assert self.room <= ROOM
+
+    def commit(self, partition: int, offset: int) -> None:
+        assert partition in self.positions
+        self.broker.commit(partition, offset)
+
+    def hold(self, partitions: frozenset[int]) -> None:
+        self.paused = partitions
+
+    async def stop(self) -> None:
+        await self.revoke(list(self.positions))
+
+    def assign(self, partition: int) -> None:
+        if partition not in self.positions:
+            self.positions[partition] = self.broker.committed[partition]
+            self.listener.assigned([partition])
+
+    def fetch(self, partition: int, count: int) -> None:
+        if partition in self.positions and partition not in self.paused:
+            start = self.positions[partition]
+            found = self.broker.log[partition][start : start + min(count, self.room)]
+            self.positions[partition] += len(found)
+            self.room -= len(found)
+            self.listener.received(found)  # type: ignore[arg-type]
+
+    async def revoke(self, partitions: Sequence[int]) -> None:
+        mine = [number for number in partitions if number in self.positions]
+        offsets = await self.listener.revoked(mine)
+        for number in mine:
+            del self.positions[number]
+        for number, offset in offsets.items():
+            self.broker.commit(number, offset)
+
+    def lose(self, partition: int) -> None:
+        if self.positions.pop(partition, None) is not None:
+            self.listener.lost([partition])
+
+
+class Worker:
+    """A source and the jobs that it started."""
+
+    def __init__(self, broker: Broker, events: list[Event]) -> None:
+        Consumer.broker = broker
+        self.broker = broker
+        self.source = KafkaSource(
+            Kafka("broker:9092"),
+            "w",
+            ["a"],
+            parallelism=ROOM // 2,
+            drain_timeout=20,
+            observer=events.append,
+            clock=loop_time,
+            random=Random(0),
+        )
+        self.consumer = Consumer.latest
+        self.running: list[Delivery] = []
+        self.rebalances: set[asyncio.Task[None]] = set()
+
+    async def take(self, count: int) -> None:
+        started = await self.source.take(count)
+        for delivery in started:
+            record: topic.Record = cast("Any", delivery.settle).args[0]
+            assert record.message.partition() in self.consumer.positions, "started a job of a partition given up"
+        self.running += started
+        instances = [delivery.job.instance_id for delivery in self.running]
+        assert len(instances) == len(set(instances)), "two jobs of an instance at once"
+
+    def end(self, choose: Callable[[Sequence[Delivery]], Delivery]) -> None:
+        if self.running:
+            delivery = choose(self.running)
+            self.running.remove(delivery)
+            self.broker.accepted.add(delivery.job.id)
+            delivery.settle("accepted")
+
+    def start(self, rebalance: Coroutine[Any, Any, None]) -> None:
+        self.rebalances.add(asyncio.create_task(rebalance))
+
+    async def finish(self) -> None:
+        while any(not task.done() for task in self.rebalances) or self.running:
+            if self.running:
+                self.end(lambda running: running[0])
+            await asyncio.sleep(1)
+        await asyncio.gather(*self.rebalances)
+        for partition in range(PARTITIONS):
+            self.consumer.assign(partition)
+        while True:
+            for partition in range(PARTITIONS):
+                self.consumer.fetch(partition, ROOM)
+            await self.take(100)
+            if not self.running:
+                break
+            while self.running:
+                self.end(lambda running: running[0])
+
+
+@pytest.fixture(autouse=True)
+def _no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "Consumer", Consumer)
+
+
+class Story:
+    """What happens, a step at a time; `random` chooses to whom."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.broker = Broker()
+        self.events: list[Event] = []
+        self.worker = Worker(self.broker, self.events)
+        self._published: list[tuple[int, str, str]] = []
+
+    async def publish(self) -> None:
+        instance = self.random.choice("xyz")
+        self._published.append((ord(instance) % PARTITIONS, instance, str(len(self._published))))
+        self.broker.publish(*self._published[-1])
+
+    async def repeat(self) -> None:
+        """The relay publishes an event again; after partitions were added, on another one."""
+        if self._published:
+            partition, instance, dedup_id = self.random.choice(self._published)
+            self.broker.publish(self.random.choice([partition, self._partition()]), instance, dedup_id)
+
+    async def rubbish(self) -> None:
+        self.broker.publish_rubbish(self._partition())
+
+    async def assign(self) -> None:
+        self.worker.consumer.assign(self._partition())
+
+    async def fetch(self) -> None:
+        if not self.worker.rebalances:  # the client's thread waits in a rebalance
+            self.worker.consumer.fetch(self._partition(), self.random.randrange(1, ROOM))
+
+    async def take(self) -> None:
+        await self.worker.take(self.random.randrange(1, 4))
+
+    async def end(self) -> None:
+        self.worker.end(self.random.choice)
+
+    async def revoke(self) -> None:
+        if not self.worker.rebalances:
+            self.worker.start(self.worker.consumer.revoke([self._partition()]))
+        await asyncio.sleep(self.random.choice([0, 1, 60]))
+        self.worker.rebalances = {task for task in self.worker.rebalances if not task.done()}
+
+    async def lose(self) -> None:
+        if not self.worker.rebalances:
+            self.worker.consumer.lose(self._partition())
+
+    async def crash(self) -> None:
+        for task in self.worker.rebalances:
+            task.cancel()
+        self.worker = Worker(self.broker, self.events)
+
+    def _partition(self) -> int:
+        return self.random.randrange(PARTITIONS)
+
+
+OFTEN = [Story.publish, Story.repeat, Story.assign, Story.fetch, Story.take, Story.end]
+STEPS = st.lists(
+    st.sampled_from([*OFTEN, *OFTEN, *OFTEN, Story.rubbish, Story.revoke, Story.revoke, Story.lose, Story.crash]),
+    max_size=150,
+)
+
+
+@pytest.mark.looptime
+@settings(max_examples=300)
+@given(steps=STEPS, seed=st.integers(0, 2**32))
+async def test_whatever_happens_no_job_is_lost_and_all_is_committed_in_the_end(
+    steps: list[Callable[[Story], Coroutine[Any, Any, None]]], seed: int
+) -> None:
+    story = Story(Random(seed))
+    for step in steps:
+        await step(story)
+    await story.worker.finish()
+    assert story.broker.committed == [len(log) for log in story.broker.log]
+    await story.worker.source.aclose()
+
+
+async def test_a_repeat_is_not_run_and_counts_once() -> None:
+    broker, events = Broker(), list[Event]()
+    worker = Worker(broker, events)
+    for _ in range(3):
+        broker.publish(0, "x", "d")
+    worker.consumer.assign(0)
+    worker.consumer.fetch(0, 2)
+    await worker.take(10)
+    [delivery] = worker.running
+    assert (delivery.lease_end, delivery.deadline) == (None, None)
+    assert broker.committed[0] == 0
+    worker.end(lambda running: running[0])
+    assert broker.committed[0] == 2
+    worker.consumer.fetch(0, 1)
+    await worker.take(10)
+    assert worker.running == []
+    assert broker.committed[0] == 3
+    assert events == [Duplicate("a"), Duplicate("a")]
+
+
+async def test_what_is_no_job_is_skipped_and_logged(logged: list[dict[str, object]]) -> None:
+    broker, events = Broker(), list[Event]()
+    worker = Worker(broker, events)
+    broker.publish_rubbish(0)
+    broker.publish(0, "x", "d")
+    worker.consumer.assign(0)
+    worker.consumer.fetch(0, 2)
+    await worker.take(10)
+    assert [delivery.job.instance_id for delivery in worker.running] == ["x"]
+    assert broker.committed[0] == 1
+    assert events == [Skipped("a")]
+    [line] = logged
+    assert (line["log_level"], line["offset"], line["reason"]) == ("error", 0, "the value is not a JobDispatchEvent")
+
+
+@pytest.mark.looptime
+async def test_a_revoke_waits_for_what_runs_and_no_longer_than_the_drain() -> None:
+    broker, events = Broker(), list[Event]()
+    worker = Worker(broker, events)
+    broker.publish(0, "x", "first")
+    broker.publish(0, "y", "second")
+    worker.consumer.assign(0)
+    worker.consumer.fetch(0, 2)
+    await worker.take(10)
+    began = loop_time()
+    revoking = asyncio.create_task(worker.consumer.revoke([0]))
+    await asyncio.sleep(5)
+    worker.end(lambda running: running[0])
+    await revoking
+    assert loop_time() - began == pytest.approx(20)
+    assert broker.committed[0] == 1  # the second still runs
+    worker.end(lambda running: running[0])
+    assert broker.committed[0] == 1  # not ours any more
+
+
+async def test_one_slow_job_does_not_let_the_rest_run_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "MAX_WIDTH", 4)
+    broker, events = Broker(), list[Event]()
+    worker = Worker(broker, events)
+    for number in range(20):
+        broker.publish(0, f"instance {number}", str(number))
+    worker.consumer.assign(0)
+    worker.consumer.fetch(0, 1)
+    await worker.take(1)
+    for _ in range(10):
+        worker.consumer.fetch(0, 1)
+        await worker.take(1)
+        if len(worker.running) > 1:
+            worker.end(lambda running: running[1])
+    assert worker.consumer.paused == {0}
+    assert worker.consumer.positions[0] == 5
+    worker.end(lambda running: running[0])
+    assert worker.consumer.paused == frozenset()

@@ -1,0 +1,68 @@
+"""What Kafka carries becomes a job or one sentence; never another exception."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
+from rochallor_worker.source.records import UndecodableError, decode
+
+
+def event(**fields: object) -> bytes:
+    known: dict[str, object] = {
+        "schema_version": 1,
+        "dedup_id": "d",
+        "job_id": "j",
+        "instance_id": "i",
+        "step_execution_id": "s",
+        "job_type": "a",
+        "retries_remaining": 2,
+        "job_payload": b'{"n": 1, "x": 0.5}',
+    }
+    return JobDispatchEvent(**(known | fields)).SerializeToString()  # type: ignore[arg-type]
+
+
+def test_a_job() -> None:
+    dedup_id, job = decode(event(), "a")
+    assert dedup_id == "d"
+    assert (job.id, job.instance_id, job.step_execution_id, job.job_type) == ("j", "i", "s", "a")
+    assert (job.retries_remaining, job.variables, job.created_at) == (2, {"n": 1, "x": 0.5}, None)
+
+
+@pytest.mark.parametrize("payload", [b"", b"null", b"{}"])
+def test_no_variables(payload: bytes) -> None:
+    assert decode(event(job_payload=payload), "a")[1].variables == {}
+
+
+def test_fields_of_later_engines_are_ignored() -> None:
+    later = event() + b"\xfa\x07\x03new"  # field 127
+    assert decode(later, "a")[1].id == "j"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "the event names no job or no instance"),
+        (b"\xff\xff", "the value is not a JobDispatchEvent"),
+        (event(job_id=""), "the event names no job or no instance"),
+        (event(job_type="b"), "the event is of job type 'b', its topic of 'a'"),
+        (event(job_payload=b"[1]"), "the job's variables are not a JSON object"),
+        (event(job_payload=b'{"a": '), "the job's variables are not a JSON object"),
+        (event(job_payload=b"[" * 100_000), "the job's variables are not a JSON object"),
+    ],
+)
+def test_what_is_no_job_is_one_sentence(value: bytes | None, sentence: str) -> None:
+    with pytest.raises(UndecodableError) as refusal:
+        decode(value, "a")
+    assert str(refusal.value).startswith(sentence)
+
+
+@given(st.one_of(st.binary(), st.binary().map(lambda payload: event(job_payload=payload))))
+def test_any_bytes_are_a_job_or_undecodable(value: bytes) -> None:
+    with suppress(UndecodableError):
+        _, job = decode(value, "a")
+        assert job.variables is not None
+        json.dumps(job.variables)
