@@ -151,8 +151,8 @@ class KafkaSource:
         lost = set(map(id, gone))
         for record in self._queue.drop(lambda record: id(record.offsets) in lost):
             record.topic.consumer.make_room(1)
-            for repeat in self._dedup.drop(record.dedup_id):  # one that came by a partition we keep takes its place
-                if id(repeat.offsets) not in lost and self.accept(repeat):
+            for repeat in self._dedup.drop(record.dedup_id):  # one of a partition that we keep takes its place
+                if id(repeat.offsets) not in lost and repeat.topic.holds(repeat) and self.accept(repeat):
                     repeat.topic.consumer.make_room(-1)
 
     async def running_ended(self, gone: Iterable[Offsets]) -> None:

@@ -73,6 +73,10 @@ class Topic:
         next_one = self.partitions[partition].committable
         return 0 if next_one is None else max(0, self.consumer.highs.get(partition, 0) - next_one)
 
+    def holds(self, record: Record) -> bool:
+        """Whether the partition of a record has been ours without a break since the record came."""
+        return self.partitions.get(_partition(record.message)) is record.offsets
+
     def done(self, records: Sequence[Record]) -> None:
         """These are worked off: commit as far as can be."""
         for record in records:
