@@ -27,13 +27,21 @@ def build(target: str, name: str) -> None:
 
     Raises ClusterError when a tool is missing and can't be installed, or the build fails.
     """
+    build_from(ROOT, name, f"--target={target}")
+
+
+def build_from(context: Path, name: str, *options: str) -> None:
+    """Build the image `name` (NAME:TAG) from the folder `context` and its Dockerfile, with more options for the tool.
+
+    Raises ClusterError as `build` does.
+    """
     command = ["docker", "build"]
     if not kind.works():
         packages.ensure(packages.IMAGES)
         _ensure_base()
         command = ["buildah", "build", "--layers", "--network=host", f"--build-arg=BASE_IMAGE={BASE}"]
     with phase(f"build the image {name}") as note:
-        _run([*command, *_secrets(), f"--target={target}", f"--tag={name}", str(ROOT)], note)
+        _run([*command, *_secrets(), *options, f"--tag={name}", str(context)], note)
 
 
 def identity(name: str) -> str:
