@@ -76,6 +76,11 @@ class Worker:
         async with httpx.AsyncClient() as http:
             return await http.get(self.url + path)
 
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = (await self.get("/metrics")).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+
     async def answers(self, path: str, status: int) -> None:
         """Wait until a path answers with a status."""
         async with asyncio.timeout(30):
@@ -91,9 +96,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker_process(folder: Path, engine: str, /, **settings: str) -> AsyncIterator[Worker]:
+async def worker_process(
+    folder: Path, engine: str, /, *, code: str = HANDLERS, **settings: str
+) -> AsyncIterator[Worker]:
     """Run `rochallor-worker run` with a free metrics port; killed at the end if it still runs."""
-    (folder / "my_handlers.py").write_text(HANDLERS)
+    (folder / "my_handlers.py").write_text(code)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")},
         "PYTHONPATH": str(folder),

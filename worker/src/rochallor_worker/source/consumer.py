@@ -25,9 +25,11 @@ POLL_SECONDS = 0.1
 PAUSE_AFTER = 1.0
 """Seconds without room after which the partitions are paused; resuming one costs fetching its records again."""
 LOOK_SECONDS = 2.0
-"""Between two looks at what is wrong, at the lag and at changed files."""
+"""Between two looks at what is wrong and at the lag."""
 STUCK_AFTER = 120.0
 """Seconds without a turn after which only a restart helps."""
+LEAVE_SECONDS = 5.0
+"""How long a leaving member tries to commit."""
 SESSION_SECONDS = 15
 """After this time without a heartbeat the brokers give a dead worker's partitions to others."""
 
@@ -137,6 +139,7 @@ class Consumer:
                 except KafkaException as error:
                     self._on_error(error.args[0])
                     self._pause_for(LOOK_SECONDS)
+            self._commit_all()
             self._client.close()
         except BaseException as error:  # noqa: BLE001 — told to the loop, which ends the worker
             self._tell(self._listener.crashed, error)
@@ -179,6 +182,20 @@ class Consumer:
         mine = [self._at(number, offset) for number, offset in offsets.items() if number in self._assigned]
         if mine:
             self._client.store_offsets(offsets=mine)
+
+    def _commit_all(self) -> None:
+        """Commit what is done before the group is left: while partitions move, the brokers refuse it for a moment."""
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while time.monotonic() < deadline:
+            self._store_offsets()
+            try:
+                self._client.commit(asynchronous=False)
+                return
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError._NO_OFFSET:  # noqa: SLF001 — nothing to commit
+                    return
+                log.debug("not committed yet", topic=self.topic, error=client.text(error))
+            self._client.poll(POLL_SECONDS)
 
     def _on_assign(self, _: object, partitions: Sequence[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
@@ -226,20 +243,20 @@ class Consumer:
             self._errors = error.str()
 
     def _look(self) -> None:
-        """Measure the lag; find out whether what was wrong still is; take over a changed password."""
+        """Measure the lag; find out whether what was wrong still is."""
         self._looked_at = time.monotonic()
         for number in self._assigned:
             if (high := self._client.get_watermark_offsets(self._at(number, 0), cached=True)[1]) >= 0:
                 self.highs[number] = high
-        if (login := client.changed_login(self._kafka, self._login)) is not None:
-            self._login = login
-            self._client.set_sasl_credentials(*login)
-        if self._errors is not None or not self._joined:
+        if self._errors is not None or self.trouble is not None:
             self._topic_exists()
 
     def _topic_exists(self) -> bool:
-        """Ask the brokers for the topic; says in `trouble` what is wrong."""
+        """Ask the brokers for the topic, with the login as it is now; says in `trouble` what is wrong."""
         self._turned_at = time.monotonic()
+        if (login := client.changed_login(self._kafka, self._login)) is not None:
+            self._login = login
+            self._client.set_sasl_credentials(*login)
         wrong: Trouble | None
         try:
             found = self._client.list_topics(self.topic, timeout=LOOK_SECONDS).topics[self.topic].error
@@ -280,12 +297,13 @@ class Consumer:
             "group.id": group_of(job_type),
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": SESSION_SECONDS * 1000,
+            "heartbeat.interval.ms": 1000,  # by its answer a member hears that partitions are to move
             "auto.offset.reset": "earliest",
             "allow.auto.create.topics": False,
             "enable.auto.commit": True,
             "auto.commit.interval.ms": 1000,
             "enable.auto.offset.store": False,  # what is committed is what we say is done
-            "topic.metadata.refresh.interval.ms": 30_000,  # new partitions are noticed within this time
+            "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are noticed within this time
             # a worker needs what its slots can take, not the client's usual 64 MB and 100,000 records
             "queued.min.messages": 1000,
             "queued.max.messages.kbytes": 16 * 1024,

@@ -1,0 +1,274 @@
+"""A worker process on a real Kafka: jobs get done, outcomes decide what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from cluster.kafka import PASSWORD, USERNAME
+from integration.kafka.workers import site, until
+from rochallor_worker.devengine.faults import Fault
+from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster.kafka import Broker
+    from integration.engine.pki import Authority
+    from integration.worker.conftest import Worker
+
+
+@pytest.mark.parametrize("outcomes", ["rest", "grpc"])
+async def test_jobs_get_done_and_are_committed(broker: Broker, tmp_path: Path, outcomes: str) -> None:
+    async with site(broker, tmp_path, grpc=True) as here:
+        here.start(100)
+        here.start(10, fail="once")
+        here.start(10, fail="always")
+        grpc = here.engine.grpc_target
+        async with here.worker(outcome_transport=outcomes, engine_grpc_target=grpc) as worker:
+            await worker.started()
+            await here.until_ended(110)
+            await here.until_ended(10, "FAILED")
+            await here.until_committed()
+            await worker.answers("/readyz", 200)
+            assert await worker.metric("rochallor_worker_duplicates_total") == 0
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.ended() == 0
+        assert len(here.runs()) == 130  # ten jobs failed once
+        assert {one.variables["seen"] for one in here.engine.state.instances.values() if "seen" in one.variables} == {
+            *range(100)
+        }
+
+
+async def test_workers_that_come_and_go_run_nothing_twice(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here, here.worker(0.05, parallelism="8") as staying:
+        await has_partitions(staying)
+        here.start(1500)
+        async with here.worker(0.05, parallelism="8") as leaving:
+            await has_partitions(leaving)
+            await until(lambda: len(here.runs()) > 400)
+            async with here.worker(0.05, parallelism="8") as joining:
+                await has_partitions(joining)
+                await until(lambda: len(here.runs()) > 800)
+                leaving.process.send_signal(signal.SIGTERM)
+                assert await leaving.ended() == 0
+                await here.until_ended(1500)
+                await here.until_committed()
+    # whoever had a record gave its partition away only when it was done
+    assert Counter(job for _, _, job in here.runs()).most_common(1)[0][1] == 1
+    assert len({process for process, _, _ in here.runs()}) == 3
+
+
+async def test_a_killed_worker_costs_only_what_it_had_in_flight(broker: Broker, tmp_path: Path) -> None:
+    jobs = 5000
+    async with site(broker, tmp_path) as here:
+        async with (
+            here.worker(0.05, parallelism="16") as first,
+            here.worker(0.05, parallelism="16") as second,
+            here.worker(0.05, parallelism="16") as victim,
+        ):
+            for worker in (first, second, victim):
+                await has_partitions(worker)
+            here.start(jobs)
+            await until(lambda: here.ended() > jobs // 5)
+            victim.process.kill()
+            await until(lambda: here.ended() > 2 * jobs // 5)
+            async with here.worker(0.05, parallelism="16"):
+                await here.until_ended(jobs)
+                await here.until_committed()
+        runs = here.runs()
+        assert {job for _, _, job in runs} == {*here.engine.state.jobs}
+        assert len({process for process, _, _ in runs}) == 4
+        repeats = {job for job, count in Counter(job for _, _, job in runs).items() if count > 1}
+        by_victim = [job for process, _, job in runs if process == str(victim.process.pid)]
+        assert repeats <= {*by_victim}
+        # what ran, and what was done since the last commit, a second before
+        assert repeats <= {*by_victim[-16 * 40 :]}
+
+
+async def test_the_records_of_an_instance_run_in_order(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here:
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        for number in range(200):
+            instance = f"instance-{number % 7}"
+            event = JobDispatchEvent(
+                dedup_id=str(number), job_id=f"job-{number:03}", instance_id=instance, job_type=here.job_type
+            )
+            producer.produce(here.topic, event.SerializeToString(), instance)
+        producer.flush()
+        async with here.worker(0.005) as worker:
+            await worker.started()
+            await here.until_committed()  # the engine knows none of these jobs, and says so: they are done with
+        order = defaultdict(list)
+        for what in ("begin", "end"):
+            for _, instance, job in here.runs(what):
+                order[what, instance].append(job)
+        assert len(here.runs()) == 200
+        for jobs in order.values():
+            assert jobs == sorted(jobs)
+        open_now: set[str] = set()
+        for line in (tmp_path / "runs").read_text().splitlines():
+            what, _, instance, _ = line.split()
+            assert (instance in open_now) == (what == "end"), "two jobs of an instance at once"
+            (open_now.add if what == "begin" else open_now.remove)(instance)
+
+
+async def test_an_engine_that_is_away_loses_nothing(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here:
+        here.start(600)
+        async with here.worker(0.01, parallelism="32") as worker:
+            await worker.started()
+            await here.until_ended(100)
+            await here.engine.stop()
+            await worker.answers("/readyz", 503)
+            assert (await worker.get("/readyz")).text.startswith("EngineUnreachable: ")
+            assert (await worker.get("/livez")).status_code == 200
+            await here.engine.start()
+            await here.until_ended(600)
+            await worker.answers("/readyz", 200)
+            await here.until_committed()
+        assert Counter(job for _, _, job in here.runs()).most_common(1)[0][1] == 1
+
+
+async def test_lost_answers_lose_nothing(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here:
+        here.engine.faults.next("complete_job", *[Fault(answer="lost"), Fault(times=0), Fault(answer="error")] * 5)
+        here.start(50)
+        async with here.worker() as worker:
+            await worker.started()
+            await here.until_ended(50)
+            await here.until_committed()
+            assert await worker.metric("rochallor_worker_outcome_retries_total") == 15
+
+
+async def test_a_broker_that_restarts_loses_nothing(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here:
+        here.start(300)
+        async with here.worker(0.05, parallelism="8") as worker:
+            await worker.started()
+            await here.until_ended(50)
+            await asyncio.to_thread(broker.stop)
+            try:
+                await worker.answers("/readyz", 503)
+                assert (await worker.get("/readyz")).text.startswith(
+                    f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap}: "
+                )
+                assert (await worker.get("/livez")).status_code == 200
+            finally:
+                await asyncio.to_thread(broker.start)
+            here.start(100)
+            await here.until_ended(400)
+            await worker.answers("/readyz", 200)
+            await here.until_committed()
+
+
+async def test_a_missing_topic_is_waited_for_in_words(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path, partitions=0) as here:
+        here.start(10)
+        async with here.worker() as worker:
+            await worker.started()
+            await worker.logged("create it")
+            answer = await worker.get("/readyz")
+            expected = f"TopicNotFound: Kafka has no topic {here.topic!r}: create it (the engine does not)\n"
+            assert (answer.status_code, answer.text) == (503, expected)
+            await asyncio.to_thread(broker.create_topic, here.topic, 2)
+            await here.until_ended(10)
+            await worker.answers("/readyz", 200)
+
+
+async def test_added_partitions_are_taken_up(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site(broker, tmp_path, partitions=1) as here, here.worker() as worker:
+        await worker.logged("partitions assigned")
+        await asyncio.to_thread(broker.add_partitions, here.topic, 4)
+        await until(lambda: '"all": [0, 1, 2, 3]' in worker.log)
+
+
+@pytest.mark.parametrize("dead_letter", ["0", "1"])
+async def test_a_poison_record_is_put_aside(broker: Broker, tmp_path: Path, dead_letter: str) -> None:
+    async with site(broker, tmp_path, partitions=1) as here:
+        await asyncio.to_thread(broker.create_topic, f"{here.topic}.dlq", 1)
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        producer.produce(here.topic, b"\xff rubbish", b"key", headers=[("dedup-id", b"7")])
+        producer.flush()
+        here.start(20)
+        async with here.worker(kafka_dead_letter=dead_letter) as worker:
+            await worker.started()
+            await here.until_ended(20)
+            await here.until_committed()
+            assert await worker.metric("rochallor_worker_kafka_skipped_total") == 1
+            assert "the value is not a JobDispatchEvent" in worker.log
+        assert broker.end_offsets(f"{here.topic}.dlq") == {0: int(dead_letter)}
+        if dead_letter == "1":
+            message = await asyncio.to_thread(_first, broker.bootstrap, f"{here.topic}.dlq")
+            assert (message.value(), message.key()) == (b"\xff rubbish", b"key")
+            assert dict(message.headers() or []) == {
+                "dedup-id": b"7",
+                "error": b"the value is not a JobDispatchEvent",
+                "origin": f"{here.topic}/0/0".encode(),
+            }
+
+
+async def test_scram_over_tls(broker: Broker, kafka_authority: Authority, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    secure = {
+        "kafka_bootstrap_servers": broker.bootstrap_sasl,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "SCRAM-SHA-256",
+        "kafka_sasl_username": USERNAME,
+        "kafka_sasl_password_file": str(password),
+        "kafka_ca_file": str(kafka_authority.ca.cert),
+    }
+    async with site(broker, tmp_path) as here:
+        here.start(20)
+        async with here.worker(0, **secure) as worker:
+            await worker.started()
+            await worker.logged("SASL authentication error")
+            answer = await worker.get("/readyz")
+            assert answer.text.startswith(f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap_sasl}: ")
+            assert "wrong" not in worker.log
+            password.write_text(PASSWORD)  # a secret that was rotated is taken over without a restart
+            await here.until_ended(20)
+            await worker.answers("/readyz", 200)
+        assert len(here.runs()) == 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kafka_bootstrap_servers": "kafka"}, "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS: 'kafka' is not allowed"),
+        ({"kafka_security_protocol": "SASL_SSL"}, "Kafka's security protocol SASL_SSL needs a user"),
+        (
+            {"kafka_security_protocol": "SSL", "kafka_ca_file": "/nowhere/ca.pem"},
+            "the Kafka settings cannot be used: Failed to create consumer: ssl.ca.location failed",
+        ),
+    ],
+)
+async def test_settings_that_cannot_be_used_are_one_line(
+    broker: Broker, tmp_path: Path, settings: dict[str, str], sentence: str
+) -> None:
+    async with site(broker, tmp_path) as here, here.worker(0, **settings) as worker:
+        assert await worker.ended() == 2
+        [line] = worker.log.splitlines()
+        assert sentence in line
+
+
+async def has_partitions(worker: Worker) -> None:
+    await until(lambda: re.search(r'"all": \[\d', worker.log) is not None)
+
+
+def _first(bootstrap: str, topic: str) -> Message:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    try:
+        message = consumer.poll(30)
+        assert message is not None
+        return message
+    finally:
+        consumer.close()
