@@ -109,8 +109,10 @@ def test_what_was_published_last_is_published_again(clock: Clock, state: EngineS
     [new] = [event.dedup_id for event in engine.outbox.waiting]
     engine.outbox.replay()
     assert published(engine.outbox) == [*first[1:], new]
-    engine.outbox.replay()
+    for _ in range(2):  # a second restart finds it waiting already
+        engine.outbox.replay()
     assert published(engine.outbox) == [first[2], new]
+    assert engine.outbox.waiting == []
 
 
 def test_a_wave_has_a_bound(dispatching: EngineState) -> None:

@@ -1,6 +1,7 @@
-"""The relay without a broker: away, silent, or with a producer that is done for."""
+"""The relay on Kafka's bad days: away, slow, refusing, or with a producer that is done for."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from rochallor_worker.devengine import relay
 from rochallor_worker.devengine.model import EngineState
 
 NOWHERE = "127.0.0.1:1"
+PICK, SHIP = "workflow.jobs.pick", "workflow.jobs.ship"
 
 
 @pytest.fixture
@@ -20,53 +22,98 @@ def dispatching(state: EngineState) -> EngineState:
     return state
 
 
-async def test_a_stop_does_not_wait_for_a_broker_that_is_away(dispatching: EngineState) -> None:
-    async with asyncio.timeout(10):
-        async with relay.relaying(dispatching.outbox, NOWHERE):
-            dispatching.start("order")
-    assert len(dispatching.outbox.waiting) == 1
+class Kafka:
+    """A stand-in for the producer: `refuse` gives an error for a topic; the first `silent` flushes bring no answer."""
 
+    def __init__(self, refuse: Callable[[str], KafkaError | None] = lambda _: None, silent: int = 0) -> None:
+        self.producers = 0
+        self.tried: list[str] = []
+        self._refuse, self._silent = refuse, silent
 
-async def test_a_broker_that_is_away_is_one_line(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "SILENCE_SECONDS", 0)
-    with capture_logs() as said:
-        async with relay.relaying(dispatching.outbox, NOWHERE):
-            dispatching.start("order")
-            async with asyncio.timeout(30):
-                while not said:  # noqa: ASYNC110 — a log has no event
-                    await asyncio.sleep(0.01)
-            dispatching.start("order")
-    assert said == [{"event": "Kafka does not answer: events wait", "kafka": NOWHERE, "log_level": "warning"}]
+    def __call__(self, _: dict[str, Any]) -> "Kafka":
+        self.producers += 1
+        return self
 
-
-class BrokenProducer:
-    """A producer of which the first is done for, and later ones publish at once."""
-
-    made = 0
-
-    def __init__(self, _: dict[str, Any]) -> None:
-        BrokenProducer.made += 1
-        self._broken = BrokenProducer.made == 1
-
-    def produce(self, *_: Any, on_delivery: Any, **__: Any) -> None:
-        if self._broken:
-            raise KafkaException(KafkaError(KafkaError._FATAL, fatal=True))
+    def produce(self, topic: str, *_: Any, on_delivery: Any, **__: Any) -> None:
+        self.tried.append(topic)
+        if error := self._refuse(topic):
+            raise KafkaException(error)
         on_delivery(None, None)
 
     def flush(self, _: float) -> int:
-        return 0
+        self._silent -= 1
+        return int(self._silent >= 0)
 
     def purge(self) -> None:
         pass
 
 
+async def until(happened: Callable[[], object]) -> None:
+    """Wait until it happened: neither the log nor the outbox has an event that says so."""
+    async with asyncio.timeout(30):
+        while not happened():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_events_wait_for_a_broker_that_is_away_and_a_stop_does_not(
+    dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "SILENCE_SECONDS", 0)
+    dispatching.start("order")
+    with capture_logs() as said:
+        async with relay.relaying(dispatching.outbox, NOWHERE):
+            await until(lambda: said)
+            dispatching.start("order")
+            stopping = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - stopping < 10
+    assert len(dispatching.outbox.waiting) == 2
+
+
+async def test_silence_is_said_once(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "Producer", Kafka(silent=5))
+    monkeypatch.setattr(relay, "SILENCE_SECONDS", 0)
+    dispatching.start("order")
+    with capture_logs() as said:
+        async with relay.relaying(dispatching.outbox, NOWHERE):
+            await until(lambda: not dispatching.outbox.waiting)
+    assert said == [{"event": "Kafka does not answer: events wait", "kafka": NOWHERE, "log_level": "warning"}]
+
+
+async def test_a_refused_job_type_is_left_alone_for_a_while(
+    dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = Kafka(lambda topic: KafkaError(KafkaError._UNKNOWN_TOPIC) if topic == PICK else None)
+    monkeypatch.setattr(relay, "Producer", kafka)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 3600)
+    dispatching.start("order")
+    [job] = dispatching.jobs.values()
+    async with relay.relaying(dispatching.outbox, NOWHERE):
+        await until(lambda: kafka.tried)
+        dispatching.start("order")
+        dispatching.complete(job.id, "w")
+        await until(lambda: SHIP in kafka.tried)
+    assert kafka.tried == [PICK, SHIP]
+    assert [event.job.job_type for event in dispatching.outbox.waiting] == ["pick", "pick"]
+
+
+async def test_a_refused_event_is_tried_again(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = Kafka(lambda _: KafkaError(KafkaError._UNKNOWN_TOPIC) if len(kafka.tried) < 4 else None)
+    monkeypatch.setattr(relay, "Producer", kafka)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 0.01)
+    dispatching.start("order")
+    with capture_logs() as said:
+        async with relay.relaying(dispatching.outbox, NOWHERE):
+            await until(lambda: not dispatching.outbox.waiting)
+    assert (kafka.tried, kafka.producers, len(said)) == ([PICK] * 4, 1, 1)
+
+
 async def test_a_producer_that_is_done_for_is_replaced(
     dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "Producer", BrokenProducer)
-    monkeypatch.setattr(relay, "RETRY_SECONDS", 0)
+    kafka = Kafka(lambda _: KafkaError(KafkaError._FATAL, fatal=True) if kafka.producers == 1 else None)
+    monkeypatch.setattr(relay, "Producer", kafka)
+    monkeypatch.setattr(relay, "RETRY_SECONDS", 0.01)
     dispatching.start("order")
-    async with asyncio.timeout(10), relay.relaying(dispatching.outbox, NOWHERE):
-        while dispatching.outbox.waiting:  # noqa: ASYNC110 — the outbox says only what is added
-            await asyncio.sleep(0.01)
-    assert BrokenProducer.made == 2
+    async with relay.relaying(dispatching.outbox, NOWHERE):
+        await until(lambda: not dispatching.outbox.waiting)
+    assert kafka.producers == 2
