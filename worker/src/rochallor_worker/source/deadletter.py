@@ -24,7 +24,11 @@ class DeadLetters:
     """Sends records to the dead-letter topics. Raises `StartError` for settings the client refuses."""
 
     def __init__(self, kafka: Kafka, random: Random) -> None:
-        settings = {"enable.idempotence": True, "message.timeout.ms": SEND_SECONDS * 1000}
+        settings = {
+            "enable.idempotence": True,
+            "message.timeout.ms": SEND_SECONDS * 1000,
+            "topic.metadata.propagation.max.ms": 0,  # a missing topic is said at once
+        }
         self._producer = client.make(confluent_kafka.Producer, kafka, client.login(kafka), settings)
         self._random = random
 
