@@ -51,6 +51,7 @@ docs: setup ## write the reference pages from the code
 .PHONY: bench
 bench: setup ## measure a worker process against an engine process (minutes)
 	PYTHONPATH=tests $(RUN) python -m bench.worker
+	PYTHONPATH=tests $(RUN) python -m bench.kafka
 
 .PHONY: control-plane
 control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)

@@ -31,6 +31,10 @@ registry = Registry()
 @registry.handler("noop")
 async def noop(job): ...
 
+@registry.handler("brief")
+async def brief(job):
+    await asyncio.sleep(0.1)
+
 @registry.handler("slow")
 async def slow(job):
     await asyncio.sleep(2)
@@ -131,19 +135,19 @@ class Worker:
 
 
 @asynccontextmanager
-async def engine(folder: Path) -> AsyncIterator[tuple[str, RestClient, Process]]:
+async def engine(folder: Path, *options: str) -> AsyncIterator[tuple[str, RestClient, Process]]:
     """A dev engine in a process of its own."""
-    async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0") as (running, log):
+    async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0", *options) as (running, log):
         url = await _logged(log, r'"url": "([^"]+)"')
         async with RestClient(url, timeout=120) as client:
             yield url, client, running
 
 
 @asynccontextmanager
-async def worker(folder: Path, url: str) -> AsyncIterator[Worker]:
-    """A worker process with its defaults."""
+async def worker(folder: Path, url: str, **settings: str) -> AsyncIterator[Worker]:
+    """A worker process with its defaults, and these settings."""
     arguments = ("run", "bench_handlers:registry")
-    async with _process(folder, *arguments, engine_url=url, metrics_port="0") as (_, log):
+    async with _process(folder, *arguments, engine_url=url, metrics_port="0", **settings) as (_, log):
         port = await _logged(log, r'"metrics_port": (\d+)')
         yield Worker(f"http://127.0.0.1:{port}")
 
@@ -189,10 +193,11 @@ async def start(client: RestClient, count: int) -> None:
     await asyncio.gather(*(some(count // 16 + (n < count % 16)) for n in range(16)))
 
 
-async def completed(client: RestClient, count: int) -> None:
-    """Wait until that many instances are COMPLETED."""
-    while (await client.list_instances(status=InstanceStatus.COMPLETED, page_size=1)).total < count:
+async def completed(client: RestClient, count: int) -> int:
+    """Wait until that many instances are COMPLETED, and return how many are."""
+    while (done := (await client.list_instances(status=InstanceStatus.COMPLETED, page_size=1)).total) < count:
         await asyncio.sleep(0.05)
+    return done
 
 
 if __name__ == "__main__":

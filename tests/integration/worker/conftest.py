@@ -119,6 +119,7 @@ async def worker_process(
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
         await worker.ended()
+        (folder / f"worker-{process.pid}.log").write_text(worker.log)  # for whoever looks into a failure
 
 
 @pytest.fixture
