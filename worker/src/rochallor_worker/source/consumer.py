@@ -213,9 +213,9 @@ class Consumer:
         self._forget(numbers)
         if offsets:
             try:
-                self._client.commit(
-                    offsets=[self._at(number, offset) for number, offset in offsets.items()], asynchronous=False
-                )
+                # stored first: a commit by the client's own clock may follow, and would take what was stored before
+                self._client.store_offsets(offsets=[self._at(number, offset) for number, offset in offsets.items()])
+                self._client.commit(asynchronous=False)
             except KafkaException as error:
                 log.warning(
                     "offsets were not committed: jobs will run again", topic=self.topic, error=client.text(error)
