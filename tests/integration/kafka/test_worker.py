@@ -168,6 +168,38 @@ async def test_a_broker_that_restarts_loses_nothing(broker: Broker, tmp_path: Pa
             await here.until_committed()
 
 
+async def test_a_worker_that_is_full_pauses_and_goes_on(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path, partitions=2) as here:
+        here.start(12)
+        async with here.worker(2, parallelism="2") as worker:
+            await worker.started()
+            await worker.shows("rochallor_worker_kafka_paused", 2)
+            await worker.shows("rochallor_worker_kafka_paused", 0)
+            await here.until_ended(12)
+            await here.until_committed()
+            await worker.shows("rochallor_worker_kafka_lag", 0)
+        assert len(here.runs()) == 12
+
+
+async def test_after_a_crash_what_was_decided_is_sent_and_not_run_again(broker: Broker, tmp_path: Path) -> None:
+    async with site(broker, tmp_path) as here:
+        here.engine.faults.always("complete_job", Fault(times=0))  # no complete gets there
+        here.start(10)
+        async with here.worker(journal_dir=str(tmp_path / "journal")) as worker:
+            await worker.started()
+            await until(lambda: here.engine.faults.calls["complete_job"] >= 10)
+            await worker.shows("rochallor_worker_journal_entries", 10)
+            worker.process.kill()
+            await worker.ended()
+        here.engine.faults.clear()
+        async with here.worker(journal_dir=str(tmp_path / "journal")) as worker:
+            await worker.started()
+            await here.until_ended(10)
+            await here.until_committed()
+            assert await worker.metric("rochallor_worker_journal_recalled_total") == 10
+        assert len(here.runs()) == 10
+
+
 async def test_a_missing_topic_is_waited_for_in_words(broker: Broker, tmp_path: Path) -> None:
     async with site(broker, tmp_path, partitions=0) as here:
         here.start(10)

@@ -81,6 +81,12 @@ class Worker:
         lines = (await self.get("/metrics")).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
 
+    async def shows(self, metric: str, value: float) -> None:
+        """Wait until a metric, summed over its labels, has a value."""
+        async with asyncio.timeout(30):
+            while await self.metric(metric) != value:  # noqa: ASYNC110 — another process
+                await asyncio.sleep(0.05)
+
     async def answers(self, path: str, status: int) -> None:
         """Wait until a path answers with a status."""
         async with asyncio.timeout(30):

@@ -8,7 +8,7 @@ import pytest
 
 from rochallor_worker.errors import AnswerLost, Conflict, EngineError, InternalError, NotFound, Rejected, Unreachable
 from rochallor_worker.outcome import Completed, Failed, Outcome
-from rochallor_worker.report import FAIL_TRAVEL, RETRY_CAP, SETTLE_WAIT, Reporter
+from rochallor_worker.report import FAIL_TRAVEL, RETRY_CAP, SETTLE_WAIT, TROUBLE_AFTER, Reporter
 from rochallor_worker.source.base import Verdict
 from unit.worker.engines import Fault, FaultyEngine, definition, loop_time
 
@@ -28,10 +28,16 @@ async def engine_with_a_job(
     return engine, job.id
 
 
-async def deliver(engine: FaultyEngine, job_id: str, outcome: Outcome, retries: list[str] | None = None) -> Verdict:
+async def deliver(
+    engine: FaultyEngine,
+    job_id: str,
+    outcome: Outcome,
+    retries: list[str] | None = None,
+    lease_end: float | None = LEASE_END,
+) -> Verdict:
     counted = retries if retries is not None else []
     reporter = Reporter(engine, "w", loop_time, Random(1))
-    return await reporter.deliver(job_id, outcome, LEASE_END, lambda: counted.append("retry"))
+    return await reporter.deliver(job_id, outcome, lease_end, lambda: counted.append("retry"))
 
 
 @pytest.mark.parametrize("error", [Unreachable("refused"), InternalError("500"), AnswerLost("timeout")], ids=repr)
@@ -95,3 +101,37 @@ async def test_no_fail_is_sent_after_the_lease() -> None:
     assert await deliver(engine, job_id, Failed("boom", retryable=True)) == "abandoned"
     assert max(engine.times("fail_job")) < LEASE_END - FAIL_TRAVEL
     assert loop_time() < LEASE_END + RETRY_CAP
+
+
+@pytest.mark.parametrize("error", [Unreachable("refused"), AnswerLost("timeout"), InternalError("500")], ids=repr)
+async def test_without_a_lease_a_fail_is_sent_until_it_gets_through(error: EngineError) -> None:
+    engine, job_id = await engine_with_a_job(before=lambda _, number: error if number < 50 else None)
+    assert await deliver(engine, job_id, Failed("boom", retryable=True), lease_end=None) == "accepted"
+    assert engine.count("fail_job") == 51
+    assert engine.state.jobs[job_id].retries_remaining == 4
+
+
+async def test_outcomes_that_do_not_get_through_are_trouble_once_that_lasts() -> None:
+    away = Unreachable("CompleteJob: cannot connect")
+    engine, job_id = await engine_with_a_job(before=lambda *_: away if loop_time() < 20 else None)
+    reporter = Reporter(engine, "w", loop_time, Random(1))
+    delivery = asyncio.create_task(reporter.deliver(job_id, Completed({}), None, lambda: None))
+    seen = []
+    for wait in (TROUBLE_AFTER - 0.5, 1):
+        await asyncio.sleep(wait)
+        seen.append(reporter.trouble)
+    assert await delivery == "accepted"
+    assert [*seen, reporter.trouble] == [None, ("EngineUnreachable", "CompleteJob: cannot connect"), None]
+
+
+async def test_one_outcome_that_fails_among_many_that_pass_is_no_trouble() -> None:
+    engine, job_id = await engine_with_a_job(before=lambda *_: InternalError("500"))
+    reporter = Reporter(engine, "w", loop_time, Random(1))
+    delivery = asyncio.create_task(reporter.deliver(job_id, Completed({}), None, lambda: None))
+    for _ in range(20):
+        await asyncio.sleep(1)
+        engine.before = lambda *_: None
+        await reporter.deliver("another", Failed("x", retryable=True), None, lambda: None)
+        engine.before = lambda *_: InternalError("500")
+        assert reporter.trouble is None
+    delivery.cancel()

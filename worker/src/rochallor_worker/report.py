@@ -70,7 +70,10 @@ class Reporter:
                 try:
                     await self._send(job_id, outcome)
                 except EngineError as error:
-                    if (verdict := _final(job_id, outcome, lease_end is not None, error)) is not None:
+                    verdict = _final(job_id, outcome, lease_end is not None, error)
+                    if verdict == "refused":
+                        self._got_through_at = self._clock()  # the engine is there, whatever it says
+                    if verdict is not None:
                         return verdict
                     self._retrying.setdefault(job_id, (self._clock(), error))
                     wait = backoff.next() + (SETTLE_WAIT if isinstance(error, AnswerLost) else 0.0)
