@@ -49,9 +49,12 @@ docs: setup ## write the reference pages from the code
 	$(RUN) python docs/generate.py
 
 .PHONY: bench
-bench: setup ## measure a worker process against an engine process (minutes)
-	PYTHONPATH=tests $(RUN) python -m bench.worker
-	PYTHONPATH=tests $(RUN) python -m bench.kafka
+bench: setup ## measure a worker beside a raw client and a naive loop (minutes)
+	PYTHONPATH=tests $(RUN) python -m bench
+
+.PHONY: bench-docs
+bench-docs: setup ## the same with a million jobs more, written to docs/benchmarks.md
+	PYTHONPATH=tests $(RUN) python -m bench --soak --write
 
 .PHONY: control-plane
 control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)

@@ -1,52 +1,42 @@
-"""`make bench`: a worker process whose jobs come from a real Kafka; prints a line per scenario, asserts nothing."""
+"""A worker whose jobs come from a real Kafka."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from bench.worker import HANDLERS, completed, engine, start, upload, worker
+from bench.load import completed, start, upload
+from bench.processes import engine, worker
 from cluster.kafka import Broker
 from integration.engine.pki import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 PARTITIONS = 6
 
 
-def main() -> None:
-    """Run every scenario."""
-    with TemporaryDirectory() as folder:
-        home = Path(folder)
-        (home / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
-        identity = Authority.make(home / "pki").issue("broker")
-        with Broker(identity.cert, identity.key) as broker:
-            for job_type in ("noop", "brief"):
-                broker.create_topic(f"workflow.jobs.{job_type}", PARTITIONS)
-            asyncio.run(throughput(home, broker, "noop", 5000))
-            asyncio.run(throughput(home, broker, "brief", 3000))
+async def dispatched(folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """(scenario, figures) for jobs that do nothing and for jobs of 100 ms, on 64 slots."""
+    identity = Authority.make(folder / "pki").issue("broker")
+    with Broker(identity.cert, identity.key) as broker:
+        for job_type, jobs, what in (("noop", 5000, "no-op jobs"), ("brief", 3000, "jobs of 100 ms on 64 slots")):
+            broker.create_topic(f"workflow.jobs.{job_type}", PARTITIONS)
+            yield f"Kafka, {PARTITIONS} partitions, {jobs:,} {what}", await _run(folder, broker, job_type, jobs)
 
 
-async def throughput(folder: Path, broker: Broker, job_type: str, jobs: int) -> None:
+async def _run(folder: Path, broker: Broker, job_type: str, jobs: int) -> str:
     """Jobs that are all in the topic when the worker starts, from the first end to the last."""
     async with engine(folder, "--kafka", broker.bootstrap) as (url, client, _):
         await upload(client, job_type)
         await start(client, jobs)
         settings = {"transport": "kafka", "kafka_bootstrap_servers": broker.bootstrap, "job_types": job_type}
-        async with worker(folder, url, **settings) as running:
+        async with worker(folder, engine_url=url, **settings) as running:
             first = await completed(client, 1)
-            began = time.perf_counter()
-            cpu_before = await running.metric("process_cpu_seconds_total")
+            began, cpu_before = time.perf_counter(), running.cpu_seconds
             await completed(client, jobs)
-            seconds = time.perf_counter() - began
-            cpu = await running.metric("process_cpu_seconds_total") - cpu_before
+            seconds, cpu = time.perf_counter() - began, running.cpu_seconds - cpu_before
             runs = await running.metric("rochallor_worker_handler_seconds_count")
     done = jobs - first
-    print(
-        f"Kafka, {PARTITIONS} partitions, {jobs} {job_type} jobs: {done / seconds:.0f} jobs/s, "
-        f"{cpu / done * 1000:.2f} ms CPU a job, {runs - jobs:.0f} runs too many"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return f"{done / seconds:.0f} jobs/s, {cpu / done * 1000:.2f} ms CPU a job, {runs - jobs:.0f} runs too many"

@@ -48,6 +48,7 @@ PACKAGES = {
     "coredns": ("cluster", "./coredns"),
     "pause": ("cluster", "./pause"),
     "kind": ("kind", "sigs.k8s.io/kind"),
+    "stub": ("stub", "."),
 }
 FLAGS = (
     "-trimpath",

@@ -1,0 +1,46 @@
+"""`make bench`: measures a worker, prints what it finds and asserts nothing.
+
+`--write` writes docs/benchmarks.md and its charts too; `--soak` runs a million jobs as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import kafka, page, promises, soak, throughput
+
+
+async def main() -> None:
+    """Run everything."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--soak", action="store_true", help="run a million jobs too (minutes)")
+    wanted = parser.parse_args()
+    print(page.machine(), flush=True)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        figures, results, samples = [], [], []
+        async for result in throughput.compare(folder):
+            results.append(result)
+            print(*page.row(result), sep=" | ", flush=True)
+        for scenario, measure in promises.SCENARIOS.items():
+            figures.append((scenario, await measure(folder)))
+            print(*figures[-1], sep=": ", flush=True)
+        async for figure in kafka.dispatched(folder):
+            figures.append(figure)
+            print(*figure, sep=": ", flush=True)
+        if wanted.soak:
+            samples = await soak.soak(folder)
+            for sample in samples:
+                print(
+                    f"after {sample.jobs:,} jobs: {sample.rss_mb:.0f} MB, {sample.cpu_ms:.3f} ms CPU a job", flush=True
+                )
+    if wanted.write:
+        page.write(results, figures, samples)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

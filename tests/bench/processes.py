@@ -1,0 +1,145 @@
+"""The processes that benchmarks watch: an engine, a stub of one, workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from cluster import programs
+from rochallor_worker import RestClient
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+
+HANDLERS = """
+import asyncio
+from rochallor_worker import Registry
+registry = Registry()
+
+@registry.handler("noop")
+async def noop(job): ...
+
+@registry.handler("brief")
+async def brief(job):
+    await asyncio.sleep(0.1)
+
+@registry.handler("slow")
+async def slow(job):
+    await asyncio.sleep(2)
+"""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process."""
+
+    url: str
+    pid: int
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        async with httpx.AsyncClient() as http:
+            lines = (await http.get(f"{self.url}/metrics")).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    @property
+    def rss_mb(self) -> float:
+        """Memory it has now, in MB (2^20 bytes)."""
+        [kilobytes] = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8"))
+        return int(kilobytes) / 1024
+
+
+@dataclass(frozen=True)
+class Stub:
+    """The engine's stand-in: `tests/cluster/modules/stub`."""
+
+    rest: str
+    grpc: str
+
+    async def load(self, jobs: int, rate: float = 0) -> None:
+        """Have so many jobs from now on; `rate` bounds the outcomes taken a second."""
+        async with httpx.AsyncClient() as http:
+            (await http.post(f"{self.rest}/load", params={"jobs": jobs, "rate": rate})).raise_for_status()
+
+    async def stats(self) -> dict[str, Any]:
+        """What has happened since."""
+        async with httpx.AsyncClient() as http:
+            found: dict[str, Any] = (await http.get(f"{self.rest}/stats")).json()
+            return found
+
+    async def ended(self, jobs: int) -> dict[str, Any]:
+        """Wait until so many jobs have an outcome."""
+        while (found := await self.stats())["completed"] < jobs:
+            await asyncio.sleep(0.1)
+        return found
+
+
+@asynccontextmanager
+async def stub() -> AsyncIterator[Stub]:
+    """A stub in a process of its own."""
+    programs.ensure("stub")
+    running = await asyncio.create_subprocess_exec(programs.path("stub"), stdout=asyncio.subprocess.PIPE)
+    assert running.stdout is not None
+    try:
+        yield Stub(**json.loads(await running.stdout.readline()))
+    finally:
+        running.terminate()
+        await running.wait()
+
+
+@asynccontextmanager
+async def engine(folder: Path, *options: str) -> AsyncIterator[tuple[str, RestClient, Process]]:
+    """A dev engine in a process of its own."""
+    async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0", *options) as (running, log):
+        url = await _logged(log, r'"url": "([^"]+)"')
+        async with RestClient(url, timeout=120) as client:
+            yield url, client, running
+
+
+@asynccontextmanager
+async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
+    """A worker process with its defaults, and these settings."""
+    (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
+    arguments = ("run", "bench_handlers:registry")
+    async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
+        port = await _logged(log, r'"metrics_port": (\d+)')
+        yield Worker(f"http://127.0.0.1:{port}", running.pid)
+
+
+@asynccontextmanager
+async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
+    environment = {**os.environ, **{f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}}
+    log = folder / f"{arguments[0]}.log"
+    with log.open("wb") as file:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=environment, stderr=file
+        )
+    try:
+        yield running, log
+    finally:
+        running.send_signal(signal.SIGTERM)
+        await running.wait()
+
+
+async def _logged(log: Path, pattern: str) -> str:
+    while (found := re.search(pattern, log.read_text(encoding="utf-8"))) is None:
+        await asyncio.sleep(0.02)
+    return found[1]

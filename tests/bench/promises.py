@@ -1,0 +1,93 @@
+"""What a worker promises, against a dev engine: one figure per scenario."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from statistics import quantiles
+from typing import TYPE_CHECKING
+
+from bench.load import completed, start, upload
+from bench.processes import engine, worker
+from rochallor_worker import InstanceStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def startup(folder: Path) -> str:
+    """From the start of the process to its first claim."""
+    async with engine(folder) as (url, client, _):
+        await upload(client, "noop")
+        await start(client, 1)
+        began = time.perf_counter()
+        async with worker(folder, engine_url=url) as running:
+            await completed(client, 1)
+            seconds, rss = time.perf_counter() - began, running.rss_mb
+    return f"first job done {seconds:.2f} s after the start of the process; {rss:.0f} MB"
+
+
+async def idle(folder: Path) -> str:
+    """Polls per second of a worker that finds nothing."""
+    async with engine(folder) as (url, _, _), worker(folder, engine_url=url) as running:
+        await asyncio.sleep(3)
+        before, cpu = await running.metric("rochallor_worker_polls_total"), running.cpu_seconds
+        await asyncio.sleep(20)
+        polls = await running.metric("rochallor_worker_polls_total") - before
+        cpu = running.cpu_seconds - cpu
+    return f"{polls / 20:.2f} polls/s, {cpu / 20:.1%} of a core"
+
+
+async def three_steps(folder: Path) -> str:
+    """Start to end of instances with three steps, one after another."""
+    async with engine(folder) as (url, client, _), worker(folder, engine_url=url):
+        await upload(client, "noop", "noop", "noop")
+        seconds = []
+        for _ in range(200):
+            began = time.perf_counter()
+            instance = await client.start_instance("bench")
+            while (await client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
+                await asyncio.sleep(0.001)
+            seconds.append(time.perf_counter() - began)
+    cuts = quantiles(seconds, n=100)
+    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
+
+
+async def slow_jobs(folder: Path) -> str:
+    """1,500 jobs of 2 s on 64 slots: runs too many, and how much of the slots' time was used."""
+    jobs, ideal = 1500, 1500 * 2 / 64
+    async with engine(folder) as (url, client, _):
+        await upload(client, "slow")
+        await start(client, jobs)
+        async with worker(folder, engine_url=url) as running:
+            began = time.perf_counter()
+            await completed(client, jobs)
+            seconds = time.perf_counter() - began
+            runs = await running.metric("rochallor_worker_handler_seconds_count")
+    return f"{runs - jobs:.0f} runs too many, {seconds:.1f} s: {ideal / seconds:.0%} of the slots' time"
+
+
+async def outage(folder: Path) -> str:
+    """The engine's process stands still for 60 s under load (SIGSTOP): what is lost, how soon the backlog is served."""
+    jobs = 2000
+    async with engine(folder) as (url, client, process), worker(folder, engine_url=url) as running:
+        await upload(client, "noop")
+        await start(client, jobs)
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(60)
+        process.send_signal(signal.SIGCONT)
+        began = time.perf_counter()
+        await completed(client, jobs)
+        seconds = time.perf_counter() - began
+        runs = await running.metric("rochallor_worker_handler_seconds_count")
+    return f"all of {jobs:,} jobs done {seconds:.1f} s after its return, {runs - jobs:.0f} runs too many"
+
+
+SCENARIOS = {
+    "start of a worker": startup,
+    "idle worker, default poll interval": idle,
+    "three steps in a row, one instance at a time": three_steps,
+    "1,500 jobs of 2 s on 64 slots": slow_jobs,
+    "engine away for 60 s under load": outage,
+}
