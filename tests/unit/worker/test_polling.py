@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -24,6 +25,7 @@ def source_of(engine: FaultyEngine, events: list[Event] | None = None) -> Pollin
         lease=30,
         observer=(events if events is not None else []).append,
         clock=loop_time,
+        random=Random(1),  # how often it polls in an outage is bounded in the mean, not in every run
     )
 
 
