@@ -16,7 +16,7 @@ from rochallor_operator import handlers, health, logs, settings
 from rochallor_operator.errors import KubernetesError, StartError
 from rochallor_operator.kube import Kube, load_configuration
 from rochallor_operator.metrics import QUEUE_DEPTH
-from rochallor_operator.names import API_VERSION, KIND
+from rochallor_operator.names import API_VERSION, FOREIGN, KIND
 from rochallor_operator.queue import WorkQueue
 from rochallor_operator.reconcile import Reconciler
 
@@ -59,13 +59,14 @@ async def _run(values: settings.Settings) -> None:
             log.info("started", extra={"version": version("rochallor-operator"), "http_port": port})
             _cancel_on_signal()
             await _crd_served(kube, state)
+            served = [kind for kind in FOREIGN if await kube.serves(kind)]
             state.not_ready = None
             log.info("watching", extra={"server": configuration.host, "namespaces": values.namespaces or "all"})
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(queue.run())
                 await asyncio.sleep(0)  # kopf cancels every task that starts later than itself when it stops
                 await kopf.operator(
-                    registry=handlers.registry(queue, reconciler, configuration),
+                    registry=handlers.registry(queue, reconciler, configuration, served),
                     settings=handlers.kopf_settings(),
                     standalone=True,
                     clusterwide=not values.namespaces,

@@ -1,14 +1,16 @@
-"""Applying a worker's objects: only our own ones, and only when that changes something."""
+"""Applying and removing a worker's objects: only our own ones, and only when that changes something."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from rochallor_operator.errors import DegradedError
-from rochallor_operator.names import MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Manifest
+from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_name
+from rochallor_operator.observe import autoscaler_trouble
 from rochallor_operator.reasons import Reason
 
 if TYPE_CHECKING:
@@ -38,22 +40,52 @@ class Children:
 
     As long as neither the wish nor the live object has changed since, nothing is sent: a steady state writes nothing.
     The memory is only a saving; after a restart each object is applied once, which changes nothing in the cluster.
+    An object is looked for to be removed only when an apply or an event has told of it. Nothing is missed: the listing
+    with which each watch starts is an event for every object.
     """
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._applied: defaultdict[Key, dict[str, tuple[str, str]]] = defaultdict(dict)
+        self._present: defaultdict[Key, set[str]] = defaultdict(set)
+        self._heard: dict[tuple[str, Key], str] = {}
 
-    def forget(self, namespace: str, kind: str, name: str) -> None:
-        """Drop what is remembered of an object that is no longer wanted."""
-        self._applied.pop((namespace, kind, name), None)
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of the children of a worker that is gone."""
+        self._applied.pop(key, None)
+        self._present.pop(key, None)
 
-    async def put(self, worker: Worker, desired: Manifest, live: Manifest | None) -> Manifest:
+    def expect(self, key: Key, kind: str) -> None:
+        """Note that a worker has an object of a kind, before any event has told of it."""
+        self._present[key].add(kind)
+
+    def hear(self, kind: str, live: Manifest, *, gone: bool) -> bool:
+        """Take in an event of a child; whether it says something that matters."""
+        metadata = live["metadata"]
+        key = Key(metadata["namespace"], worker_name(kind, metadata["name"]))
+        if gone:
+            self._heard.pop((kind, key), None)
+            self._present[key].discard(kind)
+            if not self._present[key]:
+                del self._present[key]
+            return True
+        self._present[key].add(kind)
+        if kind not in AUTOSCALERS:
+            return True
+        # An autoscaler writes into its status every few seconds; of that, only its trouble matters.
+        trouble = autoscaler_trouble(live)
+        news = digest(
+            [_state(live, live), "deletionTimestamp" in metadata, trouble and [trouble.reason, trouble.message]]
+        )
+        before, self._heard[kind, key] = self._heard.get((kind, key)), news
+        return news != before
+
+    async def put(self, worker: Worker, wish: Manifest, live: Manifest | None) -> Manifest:
         """Bring one object into place and return it as it is then.
 
         Raises DegradedError when it belongs to someone else, KubernetesError when the API server refuses it.
         """
-        kind, name = desired["kind"], desired["metadata"]["name"]
+        kind, name = wish["kind"], wish["metadata"]["name"]
         if live is not None and not is_ours(live, worker.name, worker.uid):
             raise DegradedError(
                 Reason.NAME_CONFLICT,
@@ -61,20 +93,37 @@ class Children:
             )
         if live is not None and "deletionTimestamp" in live["metadata"]:
             return live  # made anew when it is gone
-        memory = (worker.namespace, kind, name)
-        wish = digest(desired)
-        before = None if live is None else _state(live)
-        if live is not None and self._applied.get(memory) == (wish, before):
+        key = Key(worker.namespace, worker.name)
+        wished = digest(wish)
+        before = None if live is None else _state(live, wish)
+        if live is not None and self._applied[key].get(kind) == (wished, before):
             return live
-        applied = await self._kube.apply(desired)
-        after = _state(applied)
+        applied = await self._kube.apply(wish)
+        after = _state(applied, wish)
         if after != before:
             log.info("created" if before is None else "updated", extra={"child": f"{kind} {worker.namespace}/{name}"})
-        self._applied[memory] = (wish, after)
+        self._applied[key][kind] = (wished, after)
+        self._present[key].add(kind)
         return applied
 
+    async def remove(self, worker: Worker, kind: str) -> None:
+        """Remove the worker's object of an optional kind, when there is one and it is ours."""
+        key = Key(worker.namespace, worker.name)
+        if kind not in self._present.get(key, ()):
+            return
+        live = await self._kube.get(kind, worker.namespace, worker.name)
+        if live is not None and is_ours(live, worker.name, worker.uid) and "deletionTimestamp" not in live["metadata"]:
+            await self._kube.delete(kind, worker.namespace, worker.name, live["metadata"]["uid"])
+            log.info("removed", extra={"child": f"{kind} {key}"})
+        self._applied[key].pop(kind, None)
+        self._present[key].discard(kind)
 
-def _state(live: Manifest) -> str:
-    """Hash of everything in an object that an apply could put right."""
+
+def _state(live: Manifest, wish: Manifest) -> str:
+    """Hash of everything in an object that an apply of the wish could put right: what the wish says nothing of is left
+    out, such as replicas under an autoscaler."""
     metadata = live["metadata"]
-    return digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), live["spec"]])
+    spec = live.get("spec", {})
+    rest = {part: live.get(part) for part in wish if part not in {"apiVersion", "kind", "metadata", "spec", "status"}}
+    named = {field: spec.get(field) for field in wish.get("spec", {})}
+    return digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), named, rest])

@@ -10,20 +10,37 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
-from rochallor_operator.names import GROUP, MANAGED_BY_LABEL, MANAGER, PLURAL, SERVICE_SUFFIX, VERSION
-from rochallor_operator.reconcile import Key, Reconciler
+from rochallor_operator.names import (
+    APIS,
+    CHILDREN,
+    FOREIGN,
+    GROUP,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    PLURAL,
+    VERSION,
+    Key,
+    worker_name,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kubernetes.aio.client import Configuration
 
     from rochallor_operator.queue import WorkQueue
+    from rochallor_operator.reconcile import Reconciler
 
 ROOT_CA: Final = "kube-root-ca.crt"
 """Kubernetes keeps a ConfigMap of this name in every namespace; nobody's handlers are in it."""
+BIG_SECRETS: Final = ("helm.sh/release.v1", "kubernetes.io/service-account-token")
+"""Types of Secrets that a cluster has many of and no worker uses. (kopf can't watch only the metadata of objects.)"""
 
 
-def registry(queue: WorkQueue[Key], reconciler: Reconciler, configuration: Configuration) -> kopf.OperatorRegistry:
-    """The handlers: which events wake which resource."""
+def registry(
+    queue: WorkQueue[Key], reconciler: Reconciler, configuration: Configuration, served: Sequence[str]
+) -> kopf.OperatorRegistry:
+    """The handlers: which events wake which resource. served are those of the FOREIGN kinds that this cluster knows."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -34,21 +51,27 @@ def registry(queue: WorkQueue[Key], reconciler: Reconciler, configuration: Confi
     async def resource(**event: Any) -> None:
         queue.add(Key(event["namespace"], event["name"]))
 
-    # A child is told by its name, which can't be edited away as its labels and owner can.
-    @kopf.on.event("apps", "v1", "deployments", registry=handlers)
-    async def deployment(**event: Any) -> None:
-        queue.add(Key(event["namespace"], event["name"]))
-
-    @kopf.on.event("", "v1", "services", registry=handlers)
-    async def service(**event: Any) -> None:
-        queue.add(Key(event["namespace"], event["name"].removesuffix(SERVICE_SUFFIX)))
-
-    @kopf.on.event("", "v1", "configmaps", registry=handlers)
-    async def config_map(**event: Any) -> None:
-        for key in reconciler.users_of(event["namespace"], event["name"]):
-            queue.add(key)
+    for kind in (*CHILDREN, *served):
+        _on_child(kind, handlers, queue, reconciler)
+    for kind in ("ConfigMap", "Secret"):
+        _on_source(kind, handlers, queue, reconciler)
 
     return handlers
+
+
+def _on_child(kind: str, handlers: kopf.OperatorRegistry, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
+    @kopf.on.event(*APIS[kind], id=kind, registry=handlers)
+    async def child(**event: Any) -> None:
+        # A child is told by its name, which can't be edited away as its labels and owner can.
+        if reconciler.hear(kind, event["event"]["object"], gone=event["type"] == "DELETED"):
+            queue.add(Key(event["namespace"], worker_name(kind, event["name"])))
+
+
+def _on_source(kind: str, handlers: kopf.OperatorRegistry, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
+    @kopf.on.event(*APIS[kind], id=kind, registry=handlers)
+    async def source(**event: Any) -> None:
+        for key in reconciler.users_of(kind, event["namespace"], event["name"]):
+            queue.add(key)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -61,10 +84,10 @@ def kopf_settings() -> kopf.OperatorSettings:
     values.watching.connect_timeout = 5
     values.networking.request_timeout = 10
     values.watching.chunk_size = 500  # a cluster's ConfigMaps at once would need much memory
-    ours = f"{MANAGED_BY_LABEL}={MANAGER}"
-    values.watching.label_selectors["apps", "v1", "deployments"] = ours
-    values.watching.label_selectors["", "v1", "services"] = ours
+    for kind in (*CHILDREN, *FOREIGN):
+        values.watching.label_selectors[APIS[kind]] = f"{MANAGED_BY_LABEL}={MANAGER}"
     values.watching.field_selectors["", "v1", "configmaps"] = f"metadata.name!={ROOT_CA}"
+    values.watching.field_selectors["", "v1", "secrets"] = ",".join(f"type!={kind}" for kind in BIG_SECRETS)
     return values
 
 

@@ -15,18 +15,11 @@ from kubernetes.aio.dynamic import DynamicClient
 
 from rochallor_operator.errors import KubernetesError, StartError
 from rochallor_operator.metrics import API_WRITES
-from rochallor_operator.names import API_VERSION, GROUP, KIND, MANAGER, PLURAL, VERSION, Manifest
+from rochallor_operator.names import APIS, KIND, MANAGER, REPLICAS_MANAGER, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_COLLECTIONS: Final = {
-    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
-    "Service": "api/v1/namespaces/{}/services",
-    "ConfigMap": "api/v1/namespaces/{}/configmaps",
-    "Pod": "api/v1/namespaces/{}/pods",
-    KIND: f"apis/{GROUP}/{VERSION}/namespaces/{{}}/{PLURAL}",
-}
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
 
 
@@ -68,18 +61,23 @@ class Kube:
 
     async def serves_resource(self) -> bool:
         """Whether the CRD is installed."""
-        listing = await self._read(f"apis/{API_VERSION}")
-        return listing is not None and any(item["name"] == PLURAL for item in listing["resources"])
+        return await self.serves(KIND)
+
+    async def serves(self, kind: str) -> bool:
+        """Whether the API server knows a kind of a named group."""
+        group, version, plural = APIS[kind]
+        listing = await self._read(f"apis/{group}/{version}")
+        return listing is not None and any(item["name"] == plural for item in listing["resources"])
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The live object, or None when there is none."""
-        return await self._read(f"{_COLLECTIONS[kind].format(namespace)}/{name}")
+        return await self._read(_path(kind, namespace, name))
 
     async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Manifest]:
         """The pods with these labels, read from the API server's cache."""
         listing = await self._request(
             "get",
-            _COLLECTIONS["Pod"].format(namespace),
+            _path("Pod", namespace),
             label_selector=",".join(f"{key}={value}" for key, value in selector.items()),
             resource_version="0",
         )
@@ -88,22 +86,42 @@ class Kube:
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply of our fields; returns the live object. A field of ours that someone else changed is taken
         back; what others added stays."""
-        return await self._apply(manifest, subresource="")
+        return await self._apply(manifest)
 
     async def apply_status(self, manifest: Manifest) -> None:
         """Server-side apply of the status subresource."""
         await self._apply(manifest, subresource="/status")
 
-    async def _apply(self, manifest: Manifest, subresource: str) -> Manifest:
+    async def give_away_replicas(self, deployment: Manifest, replicas: int) -> Manifest:
+        """Set a Deployment's replicas as another field manager; returns the live object.
+
+        An apply removes a field that it no longer has and that nobody else owns: replicas would fall to the default of
+        1. With this owner they stay until the autoscaler changes them.
+        """
+        metadata = {part: deployment["metadata"][part] for part in ("namespace", "name", "uid")}
+        wish = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": replicas}}
+        return await self._apply(wish, manager=REPLICAS_MANAGER)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Delete this very object; nothing happens when it is gone."""
+        API_WRITES.labels(kind=kind).inc()
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        try:
+            await self._request("delete", _path(kind, namespace, name), body=options)
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+
+    async def _apply(self, manifest: Manifest, subresource: str = "", manager: str = MANAGER) -> Manifest:
         metadata = manifest["metadata"]
         kind = manifest["kind"]
         API_WRITES.labels(kind=kind).inc()
         return await self._request(
             "patch",
-            f"{_COLLECTIONS[kind].format(metadata['namespace'])}/{metadata['name']}{subresource}",
+            _path(kind, metadata["namespace"], metadata["name"]) + subresource,
             body=manifest,
             content_type="application/apply-patch+yaml",
-            field_manager=MANAGER,
+            field_manager=manager,
             force_conflicts="true",
         )
 
@@ -125,6 +143,12 @@ class Kube:
             why = str(error) or type(error).__name__
             raise KubernetesError(None, f"the API server can't be reached: {why}") from error
         return answer
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    group, version, plural = APIS[kind]
+    root = f"apis/{group}" if group else "api"
+    return f"{root}/{version}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
 
 def _message(error: ApiException) -> str:

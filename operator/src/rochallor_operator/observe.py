@@ -65,6 +65,27 @@ def rollout(deployment: Mapping[str, Any]) -> Rollout:
     )
 
 
+def autoscaler_trouble(live: Mapping[str, Any]) -> Trouble | None:
+    """What a HorizontalPodAutoscaler or a ScaledObject says about itself."""
+    conditions = {condition["type"]: condition for condition in live.get("status", {}).get("conditions") or []}
+    works = conditions.get("ScalingActive") or conditions.get("Ready") or {}
+    fallback = conditions.get("Fallback", {})
+    for failed, bad in ((works, "False"), (fallback, "True")):
+        if failed.get("status") == bad:
+            return Trouble(Reason.METRICS_UNAVAILABLE, failed.get("message") or failed.get("reason", ""))
+    if works.get("status") != "True":
+        return Trouble(Reason.STARTING, "the autoscaler has not reported yet")
+    return None
+
+
+def owns_replicas(live: Mapping[str, Any], manager: str) -> bool:
+    """Whether a field manager owns the replicas of a Deployment."""
+    return any(
+        entry["manager"] == manager and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+        for entry in live["metadata"].get("managedFields", [])
+    )
+
+
 def trouble(pods: Iterable[Manifest]) -> Trouble | None:
     """The first trouble among the newest generation of pods, or None.
 

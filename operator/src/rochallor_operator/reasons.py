@@ -11,7 +11,7 @@ class Reason(StrEnum):
     # Ready and Progressing
     AVAILABLE = "Available"  # all pods of this generation are available
     SUSPENDED = "Suspended"  # no pods: spec.suspend
-    SCALED_TO_ZERO = "ScaledToZero"  # no pods: spec.replicas is 0
+    SCALED_TO_ZERO = "ScaledToZero"  # no pods: spec.replicas is 0, or the autoscaler needs none
     ROLLING_OUT = "RollingOut"  # pods are being replaced or started
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"  # no progress for the Deployment's deadline
     CRASH_LOOP = "CrashLoopBackOff"  # a container ends again and again
@@ -21,8 +21,17 @@ class Reason(StrEnum):
     # Degraded
     HEALTHY = "Healthy"  # nothing to put right
     INVALID_SPEC = "InvalidSpec"  # the resource, or what the API server made of it, is wrong
-    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"  # the handlers' ConfigMap, or the module's key in it, is missing
-    NAME_CONFLICT = "NameConflict"  # a Deployment or Service of that name belongs to someone else
+    SECRET_NOT_FOUND = "SecretNotFound"  # a Secret that the pods use, or a key in it, is missing  # noqa: S105
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"  # a ConfigMap that the pods use, or a key in it, is missing
+    NAME_CONFLICT = "NameConflict"  # an object of a child's name belongs to someone else
     QUOTA_EXCEEDED = "QuotaExceeded"  # a ResourceQuota refuses objects or pods
     FORBIDDEN = "Forbidden"  # the operator, or a pod by an admission rule, is not allowed
     POD_CREATION_FAILED = "PodCreationFailed"  # the ReplicaSet can't make pods for another reason
+
+    # AutoscalerReady and PodMonitorReady
+    IN_PLACE = "InPlace"  # the object is there and reports no trouble
+    STARTING = "Starting"  # the autoscaler has not reported yet
+    KEDA_NOT_INSTALLED = "KedaNotInstalled"  # the cluster doesn't know KEDA's objects
+    POD_MONITOR_NOT_INSTALLED = "PodMonitorNotInstalled"  # the cluster doesn't know PodMonitors
+    METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on
+    API_ERROR = "ApiError"  # the API server, or a webhook that it asks, fails; tried again

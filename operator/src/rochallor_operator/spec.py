@@ -6,49 +6,53 @@ again here is only what the rest of the code relies on, so that a looser CRD end
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
 
+from rochallor_operator.connection import Engine, Kafka
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.names import Manifest  # noqa: TC001 (pydantic reads the annotations)
+from rochallor_operator.names import Manifest
+from rochallor_operator.part import Duration, Part
+from rochallor_operator.scaling import Autoscaling, DisruptionBudget, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RESERVED_ENV: Final = frozenset(
-    {
-        "ROCHALLOR_HANDLERS",
-        "ROCHALLOR_TRANSPORT",
-        "ROCHALLOR_ENGINE_URL",
-        "ROCHALLOR_JOB_TYPES",
-        "ROCHALLOR_PARALLELISM",
-        "ROCHALLOR_POLL_INTERVAL",
-        "ROCHALLOR_HANDLER_TIMEOUT",
-        "ROCHALLOR_DRAIN_TIMEOUT",
-        "ROCHALLOR_WORKER_ID",
-        "ROCHALLOR_METRICS_PORT",
-    }
+    f"ROCHALLOR_{name}"
+    for name in (
+        "HANDLERS",
+        "TRANSPORT",
+        "OUTCOME_TRANSPORT",
+        "ENGINE_URL",
+        "ENGINE_GRPC_TARGET",
+        "ENGINE_TOKEN_FILE",
+        "ENGINE_HEADERS",
+        "ENGINE_CA_FILE",
+        "ENGINE_CERT_FILE",
+        "ENGINE_KEY_FILE",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_SECURITY_PROTOCOL",
+        "KAFKA_SASL_MECHANISM",
+        "KAFKA_SASL_USERNAME_FILE",
+        "KAFKA_SASL_PASSWORD_FILE",
+        "KAFKA_CA_FILE",
+        "KAFKA_CERT_FILE",
+        "KAFKA_KEY_FILE",
+        "KAFKA_DEDUP_WINDOW",
+        "KAFKA_DEAD_LETTER",
+        "JOB_TYPES",
+        "PARALLELISM",
+        "POLL_INTERVAL",
+        "HANDLER_TIMEOUT",
+        "DRAIN_TIMEOUT",
+        "JOURNAL_DIR",
+        "WORKER_ID",
+        "METRICS_PORT",
+    )
 )
 """Variables that mirror a field of the spec: a user's value would contradict it. The CRD has the same list."""
-
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m)")
-_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
-
-
-def seconds(duration: str) -> float:
-    """Length of a duration string such as 500ms, 30s or 10m. Raises ValueError for anything else."""
-    match = _DURATION.fullmatch(duration)
-    if match is None:
-        raise ValueError(f"{duration!r} is not a duration: write a whole number and ms, s or m, such as 500ms")
-    return int(match[1]) * _UNIT_SECONDS[match[2]]
-
-
-def _duration(value: str) -> str:
-    seconds(value)
-    return value
 
 
 def _not_reserved(variables: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
@@ -58,20 +62,7 @@ def _not_reserved(variables: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
     return variables
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
-
-
-class Engine(_Part):
-    """Where the engine is."""
-
-    url: str
-
-
-class ConfigMapHandlers(_Part):
+class ConfigMapHandlers(Part):
     """Handlers in a ConfigMap; module is file:registry."""
 
     name: str
@@ -83,7 +74,7 @@ class ConfigMapHandlers(_Part):
         return self.module.partition(":")[0] + ".py"
 
 
-class Handlers(_Part):
+class Handlers(Part):
     """Where the handlers are: exactly one of the two is set."""
 
     module: str | None = None
@@ -96,11 +87,13 @@ class Handlers(_Part):
         return self
 
 
-class Spec(_Part):
+class Spec(Part):
     """spec of the resource. Durations stay strings (500ms, 30s); the other units are in the CRD."""
 
     engine: Engine
-    transport: Literal["rest"] = "rest"
+    transport: Literal["rest", "grpc", "kafka"] = "rest"
+    outcome_transport: Literal["rest", "grpc"] | None = None
+    kafka: Kafka | None = None
     job_types: Annotated[tuple[str, ...], Field(min_length=1)]
     parallelism: int = 64
     poll_interval: Duration = "500ms"
@@ -111,10 +104,33 @@ class Spec(_Part):
     image_pull_policy: str | None = None
     image_pull_secrets: tuple[Manifest, ...] = ()
     replicas: int = 1
+    autoscaling: Autoscaling | None = None
     suspend: bool = False
+    disruption_budget: DisruptionBudget | None = None
+    metrics: Metrics = Metrics()
+    journal: bool = True
     resources: Manifest = Field(default_factory=dict)
     env: Annotated[tuple[Manifest, ...], AfterValidator(_not_reserved)] = ()
     env_from: tuple[Manifest, ...] = ()
+    template: Manifest = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Spec:
+        if (self.transport == "kafka") != (self.kafka is not None):
+            raise ValueError("write kafka with transport kafka, and only then")
+        reached_over = (self.outcome_transport or "rest") if self.transport == "kafka" else self.transport
+        if reached_over == "rest" and self.engine.url is None:
+            raise ValueError("write engine.url: the engine is reached over REST")
+        if reached_over == "grpc" and self.engine.grpc_target is None:
+            raise ValueError("write engine.grpcTarget: the engine is reached over gRPC")
+        return self
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Spec:
+        scaling = self.autoscaling
+        if scaling is not None and scaling.provider == "keda" and self.kafka is None and scaling.prometheus is None:
+            raise ValueError("write autoscaling.prometheus: KEDA asks it how busy the workers are")
+        return self
 
 
 class Worker(BaseModel):
@@ -129,9 +145,21 @@ class Worker(BaseModel):
     spec: Spec
 
     @property
-    def replicas(self) -> int:
-        """Pods wanted now."""
-        return 0 if self.spec.suspend else self.spec.replicas
+    def autoscaling(self) -> Autoscaling | None:
+        """The autoscaler wanted now."""
+        return None if self.spec.suspend else self.spec.autoscaling
+
+    @property
+    def replicas(self) -> int | None:
+        """Pods wanted now; None when an autoscaler decides."""
+        if self.spec.suspend:
+            return 0
+        return self.spec.replicas if self.spec.autoscaling is None else None
+
+    @property
+    def most_replicas(self) -> int:
+        """The most pods there may be while it isn't suspended."""
+        return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.max_replicas
 
 
 def parse(resource: Mapping[str, Any]) -> Worker:

@@ -17,20 +17,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A child that pods can live without: what goes wrong with it is a condition of its own and never flips Ready."""
+
+    kind: str
+    name: str
+    refused: DegradedError | None = None
+    """Why it isn't in place; tried again."""
+    trouble: Trouble | None = None
+    """What it says about itself once it is in place; its events tell when that changes."""
+
+
+@dataclass(frozen=True)
 class Observation:
-    """Everything a status is made of. worker is None when the spec is invalid, rollout when there is no Deployment."""
+    """Everything a status is made of. worker is None when the spec is invalid, rollout when there is no Deployment,
+    autoscaler and pod_monitor when there should be none."""
 
     worker: Worker | None
     rollout: Rollout | None
     trouble: Trouble | None
     degraded: DegradedError | None
+    autoscaler: Aside | None = None
+    pod_monitor: Aside | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether something could not be put in place."""
+        asides = (self.autoscaler, self.pod_monitor)
+        return self.degraded is not None or any(aside is not None and aside.refused for aside in asides)
 
     @property
     def settled(self) -> bool:
         """Whether nothing more is expected to happen by itself."""
         if self.worker is None:
             return True
-        return self.degraded is None and self.rollout is not None and self.rollout.complete
+        return not self.refused and self.rollout is not None and self.rollout.complete
 
 
 @dataclass(frozen=True)
@@ -48,6 +69,9 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     degraded = _degraded(seen)
     progressing = _progressing(seen, degraded)
     verdicts = {"Ready": _ready(seen, degraded, progressing), "Progressing": progressing, "Degraded": degraded}
+    for kind, aside in (("AutoscalerReady", seen.autoscaler), ("PodMonitorReady", seen.pod_monitor)):
+        if aside is not None:
+            verdicts[kind] = _aside(aside)
     conditions = []
     for kind, verdict in verdicts.items():
         value = str(verdict.status)
@@ -69,12 +93,28 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     }
     if seen.worker is not None:
         result["transport"] = seen.worker.spec.transport
+        scaling = seen.worker.autoscaling
+        if scaling is not None and seen.autoscaler is not None and seen.autoscaler.refused is None:
+            result["autoscaler"] = {
+                "kind": seen.autoscaler.kind,
+                "name": seen.autoscaler.name,
+                "minReplicas": scaling.min_replicas,
+                "maxReplicas": scaling.max_replicas,
+            }
     rollout = seen.rollout
     result["replicas"] = rollout.total if rollout else 0
     result["readyReplicas"] = rollout.ready if rollout else 0
     result["updatedReplicas"] = rollout.updated if rollout else 0
     result["availableReplicas"] = rollout.available if rollout else 0
     return result
+
+
+def _aside(aside: Aside) -> _Verdict:
+    if aside.refused is not None:
+        return _Verdict(False, aside.refused.reason, str(aside.refused))
+    if aside.trouble is not None:
+        return _Verdict(False, aside.trouble.reason, aside.trouble.message)
+    return _Verdict(True, Reason.IN_PLACE, f"{aside.kind} {aside.name!r} is in place and reports no trouble")
 
 
 def _degraded(seen: Observation) -> _Verdict:
@@ -109,7 +149,7 @@ def _progressing(seen: Observation, degraded: _Verdict) -> _Verdict:
 def _ready(seen: Observation, degraded: _Verdict, progressing: _Verdict) -> _Verdict:
     if not degraded.status and seen.worker is not None and seen.rollout is not None:
         # Zero pods on purpose is as wanted from the moment the Deployment says so; the last ones may still drain.
-        at_rest = seen.rollout.observed and seen.worker.replicas == 0 == seen.rollout.wanted
+        at_rest = seen.rollout.observed and seen.rollout.wanted == 0 and seen.worker.replicas in {0, None}
         if at_rest or seen.rollout.complete:
             verdict = _at_rest(seen.worker, seen.rollout)
             return _Verdict(True, verdict.reason, verdict.message)
@@ -120,7 +160,8 @@ def _at_rest(worker: Worker, rollout: Rollout) -> _Verdict:
     if worker.spec.suspend:
         return _Verdict(False, Reason.SUSPENDED, "no pods, because spec.suspend is true")
     if rollout.wanted == 0:
-        return _Verdict(False, Reason.SCALED_TO_ZERO, "no pods, because spec.replicas is 0")
+        why = "spec.replicas is 0" if worker.autoscaling is None else "the autoscaler needs none"
+        return _Verdict(False, Reason.SCALED_TO_ZERO, f"no pods, because {why}")
     return _Verdict(False, Reason.AVAILABLE, f"{rollout.available} of {rollout.wanted} pods available")
 
 

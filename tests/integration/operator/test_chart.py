@@ -10,6 +10,7 @@ import yaml
 
 from cluster import programs
 from integration.operator.conftest import CHART, SYSTEM, helm
+from rochallor_operator.names import APIS, OPTIONAL
 
 if TYPE_CHECKING:
     from cluster.controlplane import ControlPlane
@@ -81,7 +82,12 @@ def test_the_pod_may_do_little() -> None:
     }
     rules = only("ClusterRole")["rules"]
     assert not [rule for rule in rules if "*" in rule["verbs"] + rule["resources"] + rule["apiGroups"]]
-    assert not [rule for rule in rules if "secrets" in rule["resources"] or "delete" in rule["verbs"]]
+    verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+    assert verbs["secrets"] == verbs["configmaps"] == {"get", "list", "watch"}
+    # What a spec can stop asking for can be deleted, and nothing else.
+    assert {resource for resource, allowed in verbs.items() if "delete" in allowed} == {
+        APIS[kind].plural for kind in OPTIONAL
+    }
 
 
 @pytest.mark.parametrize(

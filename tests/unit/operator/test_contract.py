@@ -8,13 +8,17 @@ import pytest
 
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
-from rochallor_operator.spec import RESERVED_ENV, seconds
+from rochallor_operator.part import seconds
+from rochallor_operator.spec import RESERVED_ENV
 from rochallor_worker import settings
 from unit.operator.samples import worker
-from unit.operator.test_desired import FULL
+from unit.operator.test_desired import FULL, GRPC, KAFKA, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
+    from rochallor_operator.spec import Spec
+
+SPECS: dict[str, Manifest] = {"minimal": {}, "full": FULL, "grpc": GRPC, "kafka": KAFKA, "template": TEMPLATE}
 
 
 def variables(**spec: object) -> dict[str, str]:
@@ -27,23 +31,64 @@ def variables(**spec: object) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("spec", [{}, FULL], ids=["minimal", "full"])
-def test_the_worker_understands_every_variable(monkeypatch: pytest.MonkeyPatch, spec: Manifest) -> None:
+def read(monkeypatch: pytest.MonkeyPatch, spec: Manifest) -> tuple[Spec, settings.Settings]:
+    """What the user wrote, and what the worker makes of it."""
     written = variables(**spec)
     assert set(written) <= RESERVED_ENV
     assert settings.unknown_variables(written) == []
     for name, value in written.items():
         monkeypatch.setenv(name, value)
-    wish, read = worker(**spec).spec, settings.load()
+    return worker(**spec).spec, settings.load()
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_the_worker_understands_every_variable(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    wish, got = read(monkeypatch, SPECS[case])
     module = wish.handlers.config_map.module if wish.handlers.config_map else wish.handlers.module
     timeout = None if wish.handler_timeout is None else seconds(wish.handler_timeout)
-    assert (read.handlers, read.transport, read.engine_url) == (module, wish.transport, wish.engine.url)
-    assert (tuple(read.job_types), read.parallelism) == (wish.job_types, wish.parallelism)
-    assert read.poll_interval == pytest.approx(seconds(wish.poll_interval))
-    assert read.drain_timeout == pytest.approx(seconds(wish.drain_timeout))
-    assert read.handler_timeout == (None if timeout is None else pytest.approx(timeout))
-    assert (read.worker_id, read.metrics_port) == ("payments-7d-x", METRICS_PORT)
+    assert (got.handlers, got.transport, got.engine_url) == (module, wish.transport, wish.engine.url)
+    assert (got.engine_grpc_target, got.outcome_transport) == (
+        wish.engine.grpc_target,
+        wish.outcome_transport or "rest",
+    )
+    assert got.connection.headers == tuple((header.name, header.value) for header in wish.engine.headers)
+    assert (tuple(got.job_types), got.parallelism) == (wish.job_types, wish.parallelism)
+    assert got.poll_interval == pytest.approx(seconds(wish.poll_interval))
+    assert got.drain_timeout == pytest.approx(seconds(wish.drain_timeout))
+    assert got.handler_timeout == (None if timeout is None else pytest.approx(timeout))
+    assert bool(got.journal_dir) is wish.journal
+    assert (got.worker_id, got.metrics_port) == ("payments-7d-x", METRICS_PORT)
 
 
-def test_a_full_spec_writes_every_reserved_variable() -> None:
-    assert set(variables(**FULL)) == RESERVED_ENV
+def test_the_worker_understands_how_to_reach_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, KAFKA)
+    kafka = got.kafka
+    assert wish.kafka is not None
+    assert kafka is not None
+    assert kafka.bootstrap_servers == wish.kafka.bootstrap_servers
+    assert (kafka.security_protocol, kafka.sasl_mechanism) == (wish.kafka.security_protocol, wish.kafka.sasl_mechanism)
+    assert (kafka.dedup_window, kafka.dead_letter) == (seconds(wish.kafka.dedup_window), wish.kafka.dead_letter)
+
+
+def test_every_secret_is_a_file_where_the_worker_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, got = read(monkeypatch, KAFKA)
+    pod = deployment(worker(**KAFKA), "worker:1", None)["spec"]["template"]["spec"]
+    (volume,) = [item for item in pod["volumes"] if item["name"] == "connections"]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "connections"]
+    items = [source["secret"]["items"][0]["path"] for source in volume["projected"]["sources"]]
+    assert mount["readOnly"] is True
+    assert [f"{mount['mountPath']}/{item}" for item in items] == [
+        got.engine_token_file,
+        got.engine_ca_file,
+        got.engine_cert_file,
+        got.engine_key_file,
+        got.kafka_sasl_username_file,
+        got.kafka_sasl_password_file,
+        got.kafka_ca_file,
+        got.kafka_cert_file,
+        got.kafka_key_file,
+    ]
+
+
+def test_the_specs_here_write_every_reserved_variable() -> None:
+    assert set().union(*(variables(**spec) for spec in SPECS.values())) == RESERVED_ENV

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest
+from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest, account_name, service_name
 from rochallor_operator.reasons import Reason
 from rochallor_operator.spec import RESERVED_ENV, Spec
 
@@ -40,13 +40,38 @@ def test_the_names_are_those_of_the_code() -> None:
     assert (CRD["spec"]["names"]["kind"], CRD["spec"]["names"]["plural"]) == (KIND, PLURAL)
 
 
+def _fields(model: Manifest, root: Manifest, path: str = "spec") -> Iterator[tuple[str, Manifest]]:
+    """The fields of a pydantic model's JSON schema, those of its parts too."""
+    for name, field in model["properties"].items():
+        yield f"{path}.{name}", field
+        for form in (field, field.get("items", {}), *field.get("anyOf", []), *field.get("allOf", [])):
+            if "$ref" in form:
+                inner = f"{path}.{name}" + ("[]" if form is field.get("items") else "")
+                yield from _fields(root["$defs"][form["$ref"].rpartition("/")[2]], root, inner)
+
+
+MODEL = Spec.model_json_schema()
+FIELDS = dict(_fields(MODEL, MODEL))
+OPAQUE = ("spec.resources.", "spec.env[].", "spec.envFrom[].", "spec.imagePullSecrets[].", "spec.template.")
+"""What the code hands on as it is."""
+
+
+def _understood(path: str) -> bool:
+    return not path.startswith((*OPAQUE, "spec.autoscaling.behavior."))
+
+
 def test_the_fields_are_those_of_the_code() -> None:
-    assert set(SPEC["properties"]) == {field.alias for field in Spec.model_fields.values()}
+    assert {path for path, _ in _properties(SPEC) if _understood(path)} == set(FIELDS)
 
 
 def test_the_defaults_are_those_of_the_code() -> None:
-    defaults = {name: schema["default"] for name, schema in SPEC["properties"].items() if "default" in schema}
-    assert defaults == {field.alias: field.default for field in Spec.model_fields.values() if field.alias in defaults}
+    defaults = {path: field["default"] for path, field in _properties(SPEC) if "default" in field}
+    assert defaults == {path: FIELDS[path]["default"] for path in defaults}
+
+
+def test_the_longest_name_of_every_child_is_a_label() -> None:
+    longest = "a" * 55
+    assert max(len(name) for name in (service_name(longest), account_name(longest))) == 63
 
 
 def test_the_reserved_variables_are_those_of_the_code() -> None:

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from rochallor_operator.desired.autoscaling import autoscaler
 from rochallor_operator.desired.deployment import deployment
+from rochallor_operator.desired.disruption_budget import disruption_budget
+from rochallor_operator.desired.pod import pod_template
+from rochallor_operator.desired.pod_monitor import pod_monitor
 from rochallor_operator.desired.service import service
+from rochallor_operator.desired.service_account import service_account
+from rochallor_operator.errors import InvalidSpecError
 from unit.operator.samples import worker
 
 if TYPE_CHECKING:
@@ -39,10 +45,95 @@ FULL: Manifest = {
     ],
     "envFrom": [{"configMapRef": {"name": "common"}}],
 }
+GRPC: Manifest = {
+    "engine": {
+        "grpcTarget": "https://gateway.example.com:443",
+        "tls": {"caSecret": "gateway-ca", "clientCertSecret": "payments-cert"},
+        "tokenSecret": {"name": "gateway", "key": "token"},
+        "headers": [{"name": "X-Tenant", "value": "shop"}, {"name": "X-Stage", "value": "a: b"}],
+    },
+    "transport": "grpc",
+    "journal": False,
+}
+KAFKA: Manifest = {
+    "engine": GRPC["engine"] | {"url": "https://gateway.example.com"},
+    "transport": "kafka",
+    "outcomeTransport": "grpc",
+    "kafka": {
+        "bootstrapServers": "kafka-0:9093,kafka-1:9093",
+        "securityProtocol": "SASL_SSL",
+        "saslMechanism": "SCRAM-SHA-256",
+        "credentialsSecret": "kafka-user",
+        "tls": {"caSecret": "kafka-ca", "clientCertSecret": "kafka-cert"},
+        "dedupWindow": "5m",
+        "deadLetter": True,
+    },
+    "jobTypes": ["charge-card", "refund"],
+    "handlerTimeout": "10m",
+}
+TEMPLATE: Manifest = {
+    "template": {
+        "metadata": {"annotations": {"mesh.example.com/inject": "true"}, "labels": {"team": "shop"}},
+        "spec": {
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "serviceAccountName": "payments",
+            "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "maxSkew": 2}],
+            "securityContext": {"runAsGroup": None},
+            "containers": [
+                {
+                    "name": "worker",
+                    "env": [{"name": "STAGE", "value": "test"}],
+                    "ports": [{"name": "debug", "containerPort": 5678}],
+                    "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+                    "livenessProbe": {"periodSeconds": 30},
+                },
+                {"name": "proxy", "image": "proxy:1"},
+            ],
+            "volumes": [
+                {"name": "models", "secret": {"secretName": "models"}},
+                {"name": "journal", "persistentVolumeClaim": {"claimName": "journal"}},
+            ],
+        },
+    }
+}
+BEHAVIOR: Manifest = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
+HPA: Manifest = {"autoscaling": {"minReplicas": 2, "maxReplicas": 10, "targetUtilization": 75, "behavior": BEHAVIOR}}
+KEDA: Manifest = {
+    "autoscaling": {
+        "minReplicas": 0,
+        "maxReplicas": 10,
+        "provider": "keda",
+        "prometheus": {"address": "http://prometheus.monitoring:9090"},
+        "backlog": {"dsnSecret": {"name": "engine-db", "key": "dsn"}, "query": "SELECT 1", "target": 100},
+        "behavior": BEHAVIOR,
+    }
+}
+KEDA_KAFKA: Manifest = KAFKA | {
+    "autoscaling": {"minReplicas": 1, "maxReplicas": 6, "provider": "keda", "kafkaLagThreshold": 50}
+}
+MONITORED: Manifest = {
+    "metrics": {
+        "podMonitor": True,
+        "labels": {"release": "prometheus", "rochallor.io/worker": "other"},
+        "interval": "15s",
+    }
+}
 CASES: dict[str, Manifest] = {
     "deployment-minimal": deployment(worker(), "worker:1", None),
     "deployment-full": deployment(worker(**FULL), "worker:1", "0123456789abcdef"),
+    "deployment-grpc": deployment(worker(**GRPC), "worker:1", "0123456789abcdef"),
+    "deployment-kafka": deployment(worker(**KAFKA), "worker:1", "0123456789abcdef"),
+    "deployment-template": deployment(worker(**TEMPLATE), "worker:1", "0123456789abcdef"),
     "service": service(worker()),
+    "service-account": service_account(worker()),
+    "disruption-budget": disruption_budget(worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}))[0],
+    "pod-monitor": pod_monitor(worker(**MONITORED))[0],
+    "horizontal-pod-autoscaler": autoscaler(worker(**HPA))[0],
+    "trigger-authentication": autoscaler(worker(**KEDA))[0],
+    "scaled-object": autoscaler(worker(**KEDA))[1],
+    "trigger-authentication-kafka": autoscaler(worker(**KEDA_KAFKA))[0],
+    "scaled-object-kafka": autoscaler(worker(**KEDA_KAFKA))[1],
 }
 
 
@@ -70,6 +161,73 @@ def test_replicas_do_not_touch_the_pod_template() -> None:
 def test_a_pod_may_live_ten_seconds_longer_than_its_drain(drain: str, grace: int) -> None:
     made = deployment(worker(drainTimeout=drain), "worker:1", None)
     assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+@pytest.mark.parametrize("spec", [HPA, KEDA, KEDA_KAFKA], ids=["hpa", "keda", "kafka"])
+def test_replicas_are_left_to_an_autoscaler(spec: Manifest) -> None:
+    assert "replicas" not in deployment(worker(replicas=3, **spec), "worker:1", None)["spec"]
+
+
+@pytest.mark.parametrize("spec", [HPA, KEDA, KEDA_KAFKA], ids=["hpa", "keda", "kafka"])
+def test_suspend_wins_over_an_autoscaler(spec: Manifest) -> None:
+    suspended = worker(suspend=True, **spec)
+    assert autoscaler(suspended) == []
+    assert deployment(suspended, "worker:1", None)["spec"]["replicas"] == 0
+
+
+def test_without_secrets_keda_needs_no_authentication() -> None:
+    plain = {"transport": "kafka", "kafka": {"bootstrapServers": "kafka:9092"}, "parallelism": 8}
+    (only,) = autoscaler(worker(**plain, autoscaling={"maxReplicas": 6, "provider": "keda"}))
+    (trigger,) = only["spec"]["triggers"]
+    assert only["kind"] == "ScaledObject"
+    assert "authenticationRef" not in trigger
+    assert trigger["metadata"]["lagThreshold"] == "8", "a pod for each parallelism records"
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0, True), (1, False)])
+def test_no_series_is_an_error_unless_there_may_be_no_pod(least: int, expected: bool) -> None:
+    scaling = KEDA["autoscaling"] | {"minReplicas": least}
+    trigger = autoscaler(worker(autoscaling=scaling))[1]["spec"]["triggers"][0]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    assert ("or vector(0)" in trigger["metadata"]["query"]) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"replicas": 1}, 0),
+        ({"replicas": 2}, 1),
+        ({"replicas": 5, "autoscaling": {"maxReplicas": 1}}, 0),
+        ({"replicas": 1, "autoscaling": {"maxReplicas": 2}}, 1),
+    ],
+)
+def test_a_disruption_budget_needs_room_for_two_pods(spec: Manifest, expected: int) -> None:
+    assert len(disruption_budget(worker(disruptionBudget={"maxUnavailable": 1}, **spec))) == expected
+    assert disruption_budget(worker(**spec)) == []
+
+
+def container(**change: object) -> Manifest:
+    return {"spec": {"containers": [{"name": "worker", **change}]}}
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ({"spec": {"containers": None}}, "the container 'worker' must stay"),
+        ({"spec": None}, "the container 'worker' must stay"),
+        ({"spec": {"containers": [{"image": "x"}]}}, "each item of containers needs its name"),
+        ({"spec": {"containers": ["worker"]}}, "each item of containers needs its name"),
+        ({"metadata": None}, "the label rochallor.io/worker must stay 'payments', because it selects the pods"),
+        ({"metadata": {"labels": {"rochallor.io/worker": "refunds"}}}, "the label rochallor.io/worker must stay"),
+        (container(env=[{"name": "ROCHALLOR_PARALLELISM", "value": "1"}]), "the ROCHALLOR_ variables that mirror"),
+        (container(env=[{"name": "ROCHALLOR_ENGINE_HEADERS", "value": "A: b"}]), "the ROCHALLOR_ variables that"),
+        (container(env=None), "the ROCHALLOR_ variables that mirror a field of the spec must stay"),
+    ],
+)
+def test_a_template_that_takes_away_what_the_rest_needs_is_refused(template: Manifest, sentence: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        pod_template(worker(template=template), "worker:1")
+    assert str(caught.value).startswith(f"spec.template: {sentence}")
 
 
 if __name__ == "__main__":

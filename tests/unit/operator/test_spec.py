@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.spec import parse, seconds
+from rochallor_operator.part import seconds
+from rochallor_operator.spec import parse
 from unit.operator.samples import resource, worker
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
+
+
+BROKERS = {"bootstrapServers": "kafka:9092"}
 
 
 @pytest.mark.parametrize(
@@ -34,13 +38,30 @@ def test_defaults() -> None:
 def test_no_pods_are_wanted_while_suspended() -> None:
     assert worker(replicas=3).replicas == 3
     assert worker(replicas=3, suspend=True).replicas == 0
+    scaling = {"maxReplicas": 5}
+    assert worker(replicas=3, autoscaling=scaling).replicas is None
+    assert worker(replicas=3, autoscaling=scaling, suspend=True).replicas == 0
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"jobTypes": []}, "spec.jobTypes: "),
-        ({"engine": {}}, "spec.engine.url: Field required"),
+        ({"engine": None}, "spec.engine: "),
+        ({"engine": {}}, "spec: write engine.url: the engine is reached over REST"),
+        ({"transport": "grpc"}, "spec: write engine.grpcTarget: the engine is reached over gRPC"),
+        ({"transport": "kafka"}, "spec: write kafka with transport kafka, and only then"),
+        ({"kafka": BROKERS}, "spec: write kafka with transport kafka, and only then"),
+        ({"transport": "kafka", "kafka": BROKERS, "engine": {}}, "spec: write engine.url: "),
+        (
+            {"transport": "kafka", "kafka": BROKERS, "outcomeTransport": "grpc"},
+            "spec: write engine.grpcTarget: ",
+        ),
+        ({"autoscaling": {}}, "spec.autoscaling.maxReplicas: Field required"),
+        (
+            {"autoscaling": {"maxReplicas": 2, "provider": "keda"}},
+            "spec: write autoscaling.prometheus: KEDA asks it how busy the workers are",
+        ),
         ({"transport": "pigeon"}, "spec.transport: Input should be 'rest'"),
         ({"drainTimeout": "soon"}, "spec.drainTimeout: 'soon' is not a duration"),
         ({"handlers": {}}, "spec.handlers: write exactly one of module and configMap"),

@@ -1,0 +1,73 @@
+"""The variables of the worker container: the operator's whole contract with the worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rochallor_operator.desired.connections import CONNECTIONS_PATH, files
+from rochallor_operator.names import METRICS_PORT
+
+if TYPE_CHECKING:
+    from rochallor_operator.connection import Kafka
+    from rochallor_operator.names import Manifest
+    from rochallor_operator.spec import Handlers, Spec
+
+HANDLERS_PATH: Final = "/handlers"
+JOURNAL_PATH: Final = "/var/lib/rochallor"
+
+
+def environment(spec: Spec) -> list[Manifest]:
+    """Our variables, then the user's, which replace ours of the same name (spec.py keeps some names reserved)."""
+    values = {
+        "ROCHALLOR_TRANSPORT": spec.transport,
+        **_engine(spec),
+        **(_kafka(spec.kafka) if spec.kafka is not None else {}),
+        "ROCHALLOR_JOB_TYPES": ",".join(spec.job_types),
+        "ROCHALLOR_PARALLELISM": str(spec.parallelism),
+        "ROCHALLOR_POLL_INTERVAL": spec.poll_interval,
+        "ROCHALLOR_DRAIN_TIMEOUT": spec.drain_timeout,
+        "ROCHALLOR_METRICS_PORT": str(METRICS_PORT),
+        **{f"ROCHALLOR_{file.setting}": f"{CONNECTIONS_PATH}/{file.path}" for file in files(spec)},
+    }
+    if spec.handler_timeout is not None:
+        values["ROCHALLOR_HANDLER_TIMEOUT"] = spec.handler_timeout
+    if spec.journal:
+        values["ROCHALLOR_JOURNAL_DIR"] = JOURNAL_PATH
+    values |= _handlers(spec.handlers)
+    ours: list[Manifest] = [{"name": name, "value": value} for name, value in values.items()]
+    ours.append({"name": "ROCHALLOR_WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
+    theirs = {variable["name"]: variable for variable in spec.env}
+    return [variable for variable in ours if variable["name"] not in theirs] + list(theirs.values())
+
+
+def _engine(spec: Spec) -> dict[str, str]:
+    engine = spec.engine
+    values: dict[str, str] = {}
+    if spec.transport == "kafka":
+        values["ROCHALLOR_OUTCOME_TRANSPORT"] = spec.outcome_transport or "rest"
+    if engine.url is not None:
+        values["ROCHALLOR_ENGINE_URL"] = engine.url
+    if engine.grpc_target is not None:
+        values["ROCHALLOR_ENGINE_GRPC_TARGET"] = engine.grpc_target
+    if engine.headers:
+        values["ROCHALLOR_ENGINE_HEADERS"] = "\n".join(f"{header.name}: {header.value}" for header in engine.headers)
+    return values
+
+
+def _kafka(kafka: Kafka) -> dict[str, str]:
+    values = {
+        "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "ROCHALLOR_KAFKA_SECURITY_PROTOCOL": kafka.security_protocol,
+        "ROCHALLOR_KAFKA_DEDUP_WINDOW": kafka.dedup_window,
+    }
+    if kafka.sasl_mechanism is not None:
+        values["ROCHALLOR_KAFKA_SASL_MECHANISM"] = kafka.sasl_mechanism
+    if kafka.dead_letter:
+        values["ROCHALLOR_KAFKA_DEAD_LETTER"] = "1"
+    return values
+
+
+def _handlers(handlers: Handlers) -> dict[str, str]:
+    if handlers.config_map is not None:
+        return {"ROCHALLOR_HANDLERS": handlers.config_map.module, "PYTHONPATH": HANDLERS_PATH}
+    return {"ROCHALLOR_HANDLERS": handlers.module} if handlers.module is not None else {}

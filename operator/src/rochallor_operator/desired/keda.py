@@ -1,0 +1,127 @@
+"""KEDA's ScaledObject and TriggerAuthentication of a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rochallor_operator.desired.connections import files
+from rochallor_operator.desired.metadata import metadata
+
+if TYPE_CHECKING:
+    from rochallor_operator.connection import Kafka
+    from rochallor_operator.names import Manifest
+    from rochallor_operator.scaling import Autoscaling
+    from rochallor_operator.spec import Worker
+
+_SASL: Final = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
+_PARAMETERS: Final = {
+    "KAFKA_SASL_USERNAME_FILE": "username",
+    "KAFKA_SASL_PASSWORD_FILE": "password",
+    "KAFKA_CA_FILE": "ca",
+    "KAFKA_CERT_FILE": "cert",
+    "KAFKA_KEY_FILE": "key",
+}
+"""KEDA's word for what the worker reads from a file."""
+
+
+def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None:
+    """Where KEDA finds the credentials of Kafka or of the engine's database; None when it needs none."""
+    secrets = [
+        {"parameter": _PARAMETERS[file.setting], "name": file.secret, "key": file.key}
+        for file in files(worker.spec)
+        if file.setting in _PARAMETERS
+    ]
+    if wish.backlog is not None:
+        dsn = wish.backlog.dsn_secret
+        secrets.append({"parameter": "connection", "name": dsn.name, "key": dsn.key})
+    if not secrets:
+        return None
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "TriggerAuthentication",
+        "metadata": metadata(worker, worker.name),
+        "spec": {"secretTargetRef": secrets},
+    }
+
+
+def scaled_object(worker: Worker, wish: Autoscaling) -> Manifest:
+    """Scales on the lag of the job types' topics, or on the share of busy slots and, when asked for, on the backlog.
+
+    While a trigger can't be read there are as many pods as before: an outage of Prometheus is no lack of work.
+    """
+    kafka = worker.spec.kafka
+    spec: Manifest = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": worker.name},
+        "minReplicaCount": wish.min_replicas,
+        "maxReplicaCount": wish.max_replicas,
+        "fallback": {
+            "failureThreshold": 3,
+            "replicas": max(1, wish.min_replicas),
+            "behavior": "currentReplicasIfHigher",
+        },
+        "triggers": _busy_and_backlog(worker, wish) if kafka is None else _topics(worker, wish, kafka),
+    }
+    if wish.behavior is not None:
+        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": wish.behavior}}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata(worker, worker.name),
+        "spec": spec,
+    }
+
+
+def _topics(worker: Worker, wish: Autoscaling, kafka: Kafka) -> list[Manifest]:
+    """A trigger per job type. Without a threshold a pod is wanted for each `parallelism` records."""
+    common = {
+        "bootstrapServers": kafka.bootstrap_servers,
+        "lagThreshold": str(wish.kafka_lag_threshold or worker.spec.parallelism),
+        "offsetResetPolicy": "earliest",
+    }
+    if kafka.sasl_mechanism is not None:
+        common["sasl"] = _SASL[kafka.sasl_mechanism]
+    if kafka.security_protocol in {"SSL", "SASL_SSL"}:
+        common["tls"] = "enable"
+    reference: Manifest = {}
+    if trigger_authentication(worker, wish) is not None:
+        reference["authenticationRef"] = {"name": worker.name}
+    return [
+        {
+            "type": "kafka",
+            "metadata": {
+                **common,
+                "topic": f"workflow.jobs.{job_type}",
+                "consumerGroup": f"workflow.workers.{job_type}",
+            },
+            **reference,
+        }
+        for job_type in worker.spec.job_types
+    ]
+
+
+def _busy_and_backlog(worker: Worker, wish: Autoscaling) -> list[Manifest]:
+    triggers: list[Manifest] = []
+    if wish.prometheus is not None:
+        metadata_of_trigger = {
+            "serverAddress": wish.prometheus.address,
+            "query": _busy_pods(worker, wish),
+            "threshold": str(wish.target_utilization / 100),
+            "ignoreNullValues": "false",
+        }
+        triggers.append({"type": "prometheus", "metadata": metadata_of_trigger})
+    if wish.backlog is not None:
+        query = {"query": wish.backlog.query, "targetQueryValue": str(wish.backlog.target)}
+        triggers.append(
+            {"type": "postgresql", "metadata": query, "authenticationRef": {"name": worker.name}},
+        )
+    return triggers
+
+
+def _busy_pods(worker: Worker, wish: Autoscaling) -> str:
+    """PromQL for how many pods the busy slots would fill."""
+    pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+-[a-z0-9]+"'
+    busy = f"sum(rate(rochallor_worker_slot_busy_seconds_total{{{pods}}}[1m]))"
+    if wish.min_replicas == 0:
+        # At zero pods there is rightly no series; an error would start pods again, by the fallback.
+        busy = f"({busy} or vector(0))"
+    return f"{busy} / {worker.spec.parallelism}"

@@ -1,0 +1,132 @@
+"""The pod template of a worker: the operator's own, and the user's template over it."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from rochallor_operator.desired.connections import CONNECTIONS_PATH, files, sources
+from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, environment
+from rochallor_operator.desired.merge import merge
+from rochallor_operator.errors import InvalidSpecError
+from rochallor_operator.names import METRICS_PORT, WORKER_CONTAINER, Manifest, account_name, labels, selector
+from rochallor_operator.part import seconds
+from rochallor_operator.spec import RESERVED_ENV, Worker
+
+USER_ID: Final = 65532
+GRACE_SECONDS: Final = 10
+"""How much longer than its drain a pod may live: time to report the last outcomes and to end."""
+
+
+def pod_template(worker: Worker, default_image: str) -> Manifest:
+    """The template of the worker's pods, without the hash of what they use.
+
+    default_image is used when the spec names none. Raises InvalidSpecError when spec.template takes away what the rest
+    relies on.
+    """
+    ours: Manifest = {"metadata": {"labels": labels(worker.name)}, "spec": _pod(worker, default_image)}
+    try:
+        merged = merge(ours, worker.spec.template)
+    except ValueError as error:
+        raise InvalidSpecError(f"spec.template: {error}") from error
+    _check(worker, ours, merged)
+    return merged
+
+
+def _check(worker: Worker, ours: Manifest, merged: Manifest) -> None:
+    there = merged.get("metadata", {}).get("labels", {})
+    for label, value in selector(worker.name).items():
+        if there.get(label) != value:
+            raise InvalidSpecError(f"spec.template: the label {label} must stay {value!r}, because it selects the pods")
+    containers = {item["name"]: item for item in merged.get("spec", {}).get("containers", [])}
+    container = containers.get(WORKER_CONTAINER)
+    if container is None:
+        raise InvalidSpecError(f"spec.template: the container {WORKER_CONTAINER!r} must stay")
+    if _reserved(container) != _reserved(ours["spec"]["containers"][0]):
+        raise InvalidSpecError("spec.template: the ROCHALLOR_ variables that mirror a field of the spec must stay")
+
+
+def _reserved(container: Manifest) -> dict[str, Manifest]:
+    return {item["name"]: item for item in container.get("env", []) if item["name"] in RESERVED_ENV}
+
+
+def _pod(worker: Worker, default_image: str) -> Manifest:
+    spec = worker.spec
+    mounts, volumes = _storage(worker)
+    pod: Manifest = {
+        "containers": [_container(worker, default_image, mounts)],
+        "volumes": volumes,
+        "serviceAccountName": account_name(worker.name),
+        "automountServiceAccountToken": False,
+        # A Service called rochallor-engine would otherwise add variables that look like the worker's settings.
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": math.ceil(seconds(spec.drain_timeout)) + GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector(worker.name)},
+            }
+        ],
+    }
+    if spec.image_pull_secrets:
+        pod["imagePullSecrets"] = list(spec.image_pull_secrets)
+    return pod
+
+
+def _storage(worker: Worker) -> tuple[list[Manifest], list[Manifest]]:
+    """The mounts of the container and the volumes of the pod."""
+    spec = worker.spec
+    mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 (a mount point, not a file of ours)
+    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
+    if spec.handlers.config_map is not None:
+        mounts.append({"name": "handlers", "mountPath": HANDLERS_PATH, "readOnly": True})
+        volumes.append({"name": "handlers", "configMap": {"name": spec.handlers.config_map.name}})
+    if spec.journal:
+        mounts.append({"name": "journal", "mountPath": JOURNAL_PATH})
+        volumes.append({"name": "journal", "emptyDir": {}})
+    secrets = files(spec)
+    if secrets:
+        mounts.append({"name": "connections", "mountPath": CONNECTIONS_PATH, "readOnly": True})
+        volumes.append({"name": "connections", "projected": {"sources": sources(secrets)}})
+    return mounts, volumes
+
+
+def _container(worker: Worker, default_image: str, mounts: list[Manifest]) -> Manifest:
+    spec = worker.spec
+    container: Manifest = {
+        "name": WORKER_CONTAINER,
+        "image": spec.image or default_image,
+        "args": ["run"],
+        "env": environment(spec),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        "volumeMounts": mounts,
+        # The worker's last log line is the sentence people need when it can't start.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "startupProbe": _probe("/livez", periodSeconds=2, failureThreshold=60),
+        "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=3),
+        "readinessProbe": _probe("/readyz", periodSeconds=3, failureThreshold=2),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if spec.image_pull_policy is not None:
+        container["imagePullPolicy"] = spec.image_pull_policy
+    if spec.resources:
+        container["resources"] = spec.resources
+    if spec.env_from:
+        container["envFrom"] = list(spec.env_from)
+    return container
+
+
+def _probe(path: str, **timing: int) -> Manifest:
+    return {"httpGet": {"path": path, "port": "metrics"}, "timeoutSeconds": 3, **timing}

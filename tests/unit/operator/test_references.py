@@ -1,0 +1,77 @@
+"""Which Secrets and ConfigMaps a change of which rolls the pods."""
+
+from __future__ import annotations
+
+from rochallor_operator.content import Users
+from rochallor_operator.desired.pod import pod_template
+from rochallor_operator.desired.references import Reference, references
+from rochallor_operator.names import Key
+from unit.operator.samples import worker
+from unit.operator.test_desired import FULL, KAFKA, TEMPLATE
+
+
+def uses(**spec: object) -> list[Reference]:
+    made = worker(**spec)
+    return references(made, pod_template(made, "worker:1"))
+
+
+def brief(**spec: object) -> list[tuple[str, str, str | None]]:
+    return [(use.kind, use.name, use.key) for use in uses(**spec)]
+
+
+def test_a_minimal_worker_uses_none() -> None:
+    assert uses() == []
+
+
+def test_handlers_and_variables_but_not_pull_secrets() -> None:
+    assert brief(**FULL) == [
+        ("ConfigMap", "common", None),
+        ("ConfigMap", "payment-handlers", None),
+        ("ConfigMap", "payment-handlers", "handlers.py"),
+        ("Secret", "gateway", "token"),
+    ]
+
+
+def test_connections() -> None:
+    assert brief(**KAFKA) == [
+        ("Secret", "gateway", "token"),
+        ("Secret", "gateway-ca", "ca.crt"),
+        ("Secret", "kafka-ca", "ca.crt"),
+        ("Secret", "kafka-cert", "tls.crt"),
+        ("Secret", "kafka-cert", "tls.key"),
+        ("Secret", "kafka-user", "password"),
+        ("Secret", "kafka-user", "username"),
+        ("Secret", "payments-cert", "tls.crt"),
+        ("Secret", "payments-cert", "tls.key"),
+    ]
+
+
+def test_the_users_template() -> None:
+    assert brief(**TEMPLATE) == [("Secret", "models", None)]
+    sidecar = {
+        "name": "proxy",
+        "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "a", "optional": True}}}],
+        "envFrom": [{"secretRef": {"name": "proxy"}}],
+    }
+    projected = {"sources": [{"configMap": {"name": "p", "items": [{"key": "k", "path": "f"}]}}, {"downwardAPI": {}}]}
+    pod = {"initContainers": [sidecar], "volumes": [{"name": "p", "projected": projected}]}
+    assert uses(template={"spec": pod}) == [
+        Reference("ConfigMap", "p", "k", optional=False),
+        Reference("ConfigMap", "proxy", "a", optional=True),
+        Reference("Secret", "proxy", None, optional=False),
+    ]
+
+
+def test_the_index_follows_what_is_used() -> None:
+    users = Users()
+    one, two = Key("shop", "one"), Key("shop", "two")
+    users.note(one, uses(**FULL))
+    users.note(two, uses(**KAFKA))
+    assert users.of("Secret", "shop", "gateway") == [one, two]
+    assert users.of("ConfigMap", "shop", "gateway") == []
+    assert users.of("Secret", "other", "gateway") == []
+    users.note(one, uses())
+    assert users.of("Secret", "shop", "gateway") == [two]
+    users.forget(two)
+    users.forget(two)
+    assert users.of("Secret", "shop", "gateway") == []
