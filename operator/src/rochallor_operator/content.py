@@ -65,8 +65,8 @@ def _check(use: Reference, content: Manifest | None) -> None:
     if use.optional:
         return
     if content is None:
-        key = "" if use.key is None else f" (its key {use.key!r} is used)"
-        raise DegradedError(_NOT_FOUND[use.kind], f"{use.kind} {use.name!r} does not exist{key}")
+        key = "" if use.key is None else f" with the key {use.key!r}"
+        raise DegradedError(_NOT_FOUND[use.kind], f"{use.kind} {use.name!r}{key} does not exist")
     keys = sorted([*content["data"], *content["binaryData"]])
     if use.key is not None and use.key not in keys:
         raise DegradedError(

@@ -20,14 +20,21 @@ Object = dict[str, Any]
 
 COLLECTIONS = {
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Namespace": "api/v1/namespaces",
     "ConfigMap": "api/v1/namespaces/{}/configmaps",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
     "Pod": "api/v1/namespaces/{}/pods",
+    "PodDisruptionBudget": "apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "PodMonitor": "apis/monitoring.coreos.com/v1/namespaces/{}/podmonitors",
     "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
     "ResourceQuota": "api/v1/namespaces/{}/resourcequotas",
     "RochallorWorker": "apis/rochallor.io/v1alpha1/namespaces/{}/rochallorworkers",
+    "ScaledObject": "apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects",
+    "Secret": "api/v1/namespaces/{}/secrets",
     "Service": "api/v1/namespaces/{}/services",
+    "ServiceAccount": "api/v1/namespaces/{}/serviceaccounts",
+    "TriggerAuthentication": "apis/keda.sh/v1alpha1/namespaces/{}/triggerauthentications",
 }
 
 

@@ -51,7 +51,7 @@ def test_an_image_that_can_not_be_pulled(api: Api) -> None:
 
 def test_a_missing_config_map(api: Api) -> None:
     api.create(with_config_map())
-    sentence = "ConfigMap 'code' with the handlers does not exist"
+    sentence = "ConfigMap 'code' with the key 'handlers.py' does not exist"
     live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound", sentence))
     assert has("Ready", "False", "ConfigMapNotFound", sentence)(live)
     assert api.get("Deployment", NAME) is None

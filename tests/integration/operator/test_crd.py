@@ -2,21 +2,101 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from integration.operator.api import Api, Object, RefusedError
 from integration.operator.samples import resource
 
+BROKERS: Object = {"bootstrapServers": "kafka:9092"}
+KAFKA: Object = {"transport": "kafka", "kafka": BROKERS}
+PROMETHEUS: Object = {"address": "http://prometheus:9090"}
+BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
+
+
+def engine(**fields: Any) -> Object:
+    return {"engine": {"url": "http://engine:8080", **fields}}
+
+
+def kafka(**fields: Any) -> Object:
+    return {
+        "transport": "kafka",
+        "kafka": {key: value for key, value in (BROKERS | fields).items() if value is not None},
+    }
+
+
+def scaling(**fields: Any) -> Object:
+    return {"autoscaling": {"maxReplicas": 5, **fields}}
+
+
 BAD: dict[str, tuple[Object, str]] = {
     "no engine": ({"engine": None}, "spec.engine: Required value"),
-    "engine without url": ({"engine": {}}, "spec.engine.url: Required value"),
+    "engine without url": ({"engine": {}}, "write engine.url, such as http://engine:8080"),
+    "kafka without url": ({"engine": {}, **KAFKA}, "write engine.url, such as http://engine:8080"),
+    "grpc without target": ({"transport": "grpc"}, "write engine.grpcTarget, such as engine:9090"),
+    "outcomes over grpc without target": (
+        {**KAFKA, "outcomeTransport": "grpc"},
+        "write engine.grpcTarget, such as engine:9090",
+    ),
+    "target without port": (
+        {"transport": "grpc", "engine": {"grpcTarget": "engine"}},
+        "write host:port, such as engine:9090",
+    ),
+    "target as a URL": (
+        {"transport": "grpc", "engine": {"grpcTarget": "http://engine:9090/"}},
+        "write host:port, such as engine:9090",
+    ),
+    "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
+    "a CA without name": (engine(tls={"caSecret": ""}), "spec.engine.tls.caSecret in body should be at least 1 chars"),
+    "a header with a colon": (
+        engine(headers=[{"name": "A:", "value": "b"}]),
+        "a header's name has letters, digits, '-', '_' and '.'",
+    ),
+    "a header of two lines": (engine(headers=[{"name": "A", "value": "b\nC: d"}]), "a header's value is one line"),
+    "a header twice": (
+        engine(headers=[{"name": "A", "value": "b"}, {"name": "A", "value": "c"}]),
+        'spec.engine.headers[1]: Duplicate value: {"name":"A"}',
+    ),
+    "outcomes without kafka": ({"outcomeTransport": "rest"}, "remove outcomeTransport; it belongs to transport kafka"),
+    "unknown outcomes": ({**KAFKA, "outcomeTransport": "kafka"}, 'supported values: "rest", "grpc"'),
+    "transport without kafka": ({"transport": "kafka"}, "write kafka (at least kafka.bootstrapServers) with transport"),
+    "kafka without transport": ({"kafka": BROKERS}, "with transport kafka, and only then"),
+    "kafka without brokers": (kafka(bootstrapServers=None), "spec.kafka.bootstrapServers: Required value"),
+    "broker without port": (kafka(bootstrapServers="kafka"), "write host:port, several separated by commas"),
+    "brokers with a space": (kafka(bootstrapServers="a:1, b:2"), "write host:port, several separated by commas"),
+    "unknown security": (kafka(securityProtocol="TLS"), 'supported values: "PLAINTEXT", "SSL"'),
+    "unknown mechanism": (kafka(saslMechanism="GSSAPI"), 'supported values: "PLAIN", "SCRAM-SHA-256"'),
+    "SASL without user": (
+        kafka(securityProtocol="SASL_SSL", saslMechanism="PLAIN"),
+        "write saslMechanism and credentialsSecret with securityProtocol SASL_PLAINTEXT and SASL_SSL, and only then",
+    ),
+    "SASL without mechanism": (
+        kafka(securityProtocol="SASL_PLAINTEXT", credentialsSecret="user"),
+        "write saslMechanism and credentialsSecret with securityProtocol",
+    ),
+    "a user without SASL": (
+        kafka(securityProtocol="SSL", saslMechanism="PLAIN", credentialsSecret="user"),
+        "write saslMechanism and credentialsSecret with securityProtocol",
+    ),
+    "a mechanism without SASL": (kafka(saslMechanism="PLAIN"), "write saslMechanism and credentialsSecret"),
+    "certificates without TLS": (
+        kafka(tls={"caSecret": "ca"}),
+        "write securityProtocol SSL or SASL_SSL, or remove tls",
+    ),
+    "dedup window": (kafka(dedupWindow="1d"), "write a whole number and ms, s or m, at most 1440m, such as 10m"),
+    "long dedup window": (kafka(dedupWindow="1441m"), "write a whole number and ms, s or m, at most 1440m"),
+    "dead letter as text": (kafka(deadLetter="yes"), 'spec.kafka.deadLetter in body must be of type boolean: "string"'),
     "url without scheme": (
         {"engine": {"url": "engine:8080"}},
         "write an http:// or https:// address, such as http://engine:8080",
     ),
     "url of another scheme": ({"engine": {"url": "ftp://engine"}}, "write an http:// or https:// address"),
     "url without host": ({"engine": {"url": "http://"}}, "write an http:// or https:// address"),
-    "unknown transport": ({"transport": "pigeon"}, 'Unsupported value: "pigeon": supported values: "rest"'),
+    "unknown transport": (
+        {"transport": "pigeon"},
+        'Unsupported value: "pigeon": supported values: "rest", "grpc", "kafka"',
+    ),
     "no job types": ({"jobTypes": None}, "spec.jobTypes: Required value"),
     "empty job types": ({"jobTypes": []}, "spec.jobTypes in body should have at least 1 items"),
     "too many job types": ({"jobTypes": [f"t{n}" for n in range(65)]}, "must have at most 64 items"),
@@ -37,7 +117,13 @@ BAD: dict[str, tuple[Object, str]] = {
     "huge interval": ({"pollInterval": "999999999999999"}, "from 10ms to 5m, such as 500ms"),
     "timeout beyond the lease": ({"handlerTimeout": "30s"}, "shorter than the engine's 30s lease, such as 20s"),
     "timeout in minutes": ({"handlerTimeout": "1m"}, "shorter than the engine's 30s lease"),
-    "no timeout": ({"handlerTimeout": "0s"}, "at least 10ms and shorter than the engine's 30s lease"),
+    "timeout beyond the lease of grpc": (
+        {"transport": "grpc", "engine": {"grpcTarget": "engine:9090"}, "handlerTimeout": "30s"},
+        "shorter than the engine's 30s lease",
+    ),
+    "no timeout": ({"handlerTimeout": "0s"}, "write a whole number and ms, s or m, from 10ms to 1440m, such as 20s"),
+    "timeout beyond a day": ({**KAFKA, "handlerTimeout": "1441m"}, "from 10ms to 1440m, such as 20s"),
+    "timeout without unit": ({**KAFKA, "handlerTimeout": "20"}, "from 10ms to 1440m, such as 20s"),
     "no drain": ({"drainTimeout": "500ms"}, "from 1s to 10m, such as 25s"),
     "long drain": ({"drainTimeout": "11m"}, "from 1s to 10m, such as 25s"),
     "no handlers": ({"handlers": None}, "spec.handlers: Required value"),
@@ -69,6 +155,68 @@ BAD: dict[str, tuple[Object, str]] = {
     "unknown pull policy": ({"imagePullPolicy": "Sometimes"}, 'supported values: "Always", "IfNotPresent", "Never"'),
     "pull secret without name": ({"imagePullSecrets": [{}]}, "spec.imagePullSecrets[0].name: Required value"),
     "negative replicas": ({"replicas": -1}, "spec.replicas in body should be greater than or equal to 0"),
+    "autoscaling without bound": ({"autoscaling": {}}, "spec.autoscaling.maxReplicas: Required value"),
+    "autoscaling to nothing": (scaling(maxReplicas=0), "spec.autoscaling.maxReplicas in body should be greater than"),
+    "bounds the wrong way round": (
+        scaling(minReplicas=3, maxReplicas=2),
+        "write a maxReplicas that is at least minReplicas",
+    ),
+    "no utilization": (scaling(targetUtilization=0), "spec.autoscaling.targetUtilization in body should be greater"),
+    "too much utilization": (scaling(targetUtilization=101), "targetUtilization in body should be less than or equal"),
+    "unknown provider": (scaling(provider="vpa"), 'supported values: "hpa", "keda"'),
+    "hpa from zero": (
+        scaling(minReplicas=0),
+        "write autoscaling.minReplicas 1 or more; only provider keda starts pods",
+    ),
+    "keda from zero without backlog": (
+        scaling(minReplicas=0, provider="keda", prometheus=PROMETHEUS),
+        "write autoscaling.minReplicas 1 or more",
+    ),
+    "keda without prometheus": (
+        scaling(provider="keda"),
+        "write autoscaling.prometheus.address, such as http://prometheus.monitoring:9090",
+    ),
+    "prometheus for hpa": (scaling(prometheus=PROMETHEUS), "remove autoscaling.prometheus and autoscaling.backlog"),
+    "backlog for hpa": (scaling(backlog=BACKLOG), "remove autoscaling.prometheus and autoscaling.backlog"),
+    "prometheus for kafka": (
+        KAFKA | scaling(provider="keda", prometheus=PROMETHEUS),
+        "remove autoscaling.prometheus and autoscaling.backlog; they need provider keda, and with transport kafka",
+    ),
+    "prometheus without scheme": (
+        scaling(provider="keda", prometheus={"address": "prometheus:9090"}),
+        "write an http:// or https:// address, such as http://prometheus.monitoring:9090",
+    ),
+    "lag without kafka": (
+        scaling(provider="keda", prometheus=PROMETHEUS, kafkaLagThreshold=5),
+        "remove autoscaling.kafkaLagThreshold; it needs transport kafka and provider keda",
+    ),
+    "lag for hpa": (KAFKA | scaling(kafkaLagThreshold=5), "remove autoscaling.kafkaLagThreshold"),
+    "backlog without query": (
+        scaling(provider="keda", prometheus=PROMETHEUS, backlog={key: BACKLOG[key] for key in ("dsnSecret", "target")}),
+        "spec.autoscaling.backlog.query: Required value",
+    ),
+    "a policy without period": (
+        scaling(behavior={"scaleUp": {"policies": [{"type": "Pods", "value": 1}]}}),
+        "spec.autoscaling.behavior.scaleUp.policies[0].periodSeconds: Required value",
+    ),
+    "unknown policy": (
+        scaling(behavior={"scaleDown": {"policies": [{"type": "Nodes", "value": 1, "periodSeconds": 1}]}}),
+        'supported values: "Pods", "Percent"',
+    ),
+    "a budget without a number": ({"disruptionBudget": {}}, "spec.disruptionBudget.maxUnavailable: Required value"),
+    "a negative budget": (
+        {"disruptionBudget": {"maxUnavailable": -1}},
+        "write a number of pods such as 1, or a percentage such as 25%",
+    ),
+    "a budget as a word": ({"disruptionBudget": {"maxUnavailable": "some"}}, "write a number of pods such as 1"),
+    "monitor interval": ({"metrics": {"interval": "often"}}, "write a whole number and ms, s or m, such as 30s"),
+    "monitor label": (
+        {"metrics": {"labels": {"a": 1}}},
+        'spec.metrics.labels.a in body must be of type string: "integer"',
+    ),
+    "journal as text": ({"journal": "yes"}, 'spec.journal in body must be of type boolean: "string"'),
+    "template as text": ({"template": "x"}, 'spec.template in body must be of type object: "string"'),
+    "a pod in place of a template": ({"template": {"nodeSelector": {}}}, 'unknown field "spec.template.nodeSelector"'),
     "suspend as text": ({"suspend": "yes"}, 'spec.suspend in body must be of type boolean: "string"'),
     "quantity": ({"resources": {"limits": {"memory": "lots"}}}, "write a quantity, such as 500m, 2 or 256Mi"),
     "reserved variable": (
@@ -153,12 +301,61 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
                 {"name": "D", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
                 {"name": "E", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
             ],
+            journal=False,
+            disruptionBudget={"maxUnavailable": "50%"},
+            metrics={"podMonitor": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+            template={
+                "metadata": {"labels": {"team": "shop"}, "annotations": {"a": "b"}},
+                "spec": {"containers": [{"name": "proxy", "image": "proxy:1"}], "securityContext": None},
+            },
             envFrom=[{"prefix": "X_", "configMapRef": {"name": "x"}}, {"secretRef": {"name": "y", "optional": True}}],
         ),
         dryRun="All",
         fieldValidation="Strict",
     )
     assert accepted["spec"]["transport"] == "rest"
+    assert accepted["spec"]["template"]["spec"]["securityContext"] is None, "null reaches the operator"
+
+
+FINE: dict[str, Object] = {
+    "grpc": {
+        "transport": "grpc",
+        "engine": {
+            "grpcTarget": "https://engine.example.com:443",
+            "tls": {"caSecret": "ca", "clientCertSecret": "cert"},
+            "tokenSecret": {"name": "token", "key": "token"},
+            "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
+        },
+    },
+    "kafka": KAFKA | {"handlerTimeout": "1440m"},
+    "kafka with TLS": kafka(securityProtocol="SSL", tls={"caSecret": "ca", "clientCertSecret": "cert"}),
+    "kafka with a user": kafka(
+        bootstrapServers="a:1,b:2",
+        securityProtocol="SASL_SSL",
+        saslMechanism="SCRAM-SHA-512",
+        credentialsSecret="user",
+        tls={"caSecret": "ca"},
+        dedupWindow="1440m",
+        deadLetter=True,
+    ),
+    "kafka with outcomes over grpc": {**KAFKA, "outcomeTransport": "grpc", "engine": {"grpcTarget": "engine:9090"}},
+    "hpa": scaling(
+        targetUtilization=100,
+        behavior={
+            "scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}], "selectPolicy": "Max"},
+            "scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Disabled"},
+        },
+    ),
+    "hpa for kafka": KAFKA | scaling(),
+    "keda": scaling(provider="keda", prometheus=PROMETHEUS),
+    "keda from zero": scaling(minReplicas=0, provider="keda", prometheus=PROMETHEUS, backlog=BACKLOG),
+    "keda for kafka": KAFKA | scaling(minReplicas=0, provider="keda", kafkaLagThreshold=100),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_a_right_spec_is_accepted(api: Api, case: str) -> None:
+    api.create(resource(**FINE[case]), dryRun="All", fieldValidation="Strict")
 
 
 def test_defaults(api: Api) -> None:

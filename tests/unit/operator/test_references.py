@@ -26,8 +26,8 @@ def test_a_minimal_worker_uses_none() -> None:
 def test_handlers_and_variables_but_not_pull_secrets() -> None:
     assert brief(**FULL) == [
         ("ConfigMap", "common", None),
-        ("ConfigMap", "payment-handlers", None),
         ("ConfigMap", "payment-handlers", "handlers.py"),
+        ("ConfigMap", "payment-handlers", None),
         ("Secret", "gateway", "token"),
     ]
 

@@ -32,7 +32,8 @@ def references(worker: Worker, template: Manifest) -> list[Reference]:
     handlers = worker.spec.handlers.config_map
     if handlers is not None:
         found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False))
-    return sorted(found, key=lambda use: (use.kind, use.name, use.key or "", use.optional))
+    # A use that names its key comes first, for the sentence when the object is missing.
+    return sorted(found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional))
 
 
 def _volumes(pod: Manifest) -> Iterator[Reference]:
