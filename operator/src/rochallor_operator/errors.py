@@ -44,6 +44,7 @@ class KubernetesError(OperatorError):
         if self.status == 403:
             quota = "exceeded quota" in message
             return DegradedError(Reason.QUOTA_EXCEEDED if quota else Reason.FORBIDDEN, message)
-        if self.status in {400, 422}:
+        # A field that no object of the kind has is an internal error to the API server's apply.
+        if self.status in {400, 422} or "field not declared in schema" in message:
             return InvalidSpecError(message)
         return None

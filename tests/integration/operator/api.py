@@ -96,6 +96,13 @@ class Api:
         path = self._path(kind, name) + subresource
         return _answer(self._http.patch(path, content=json.dumps(change), headers={"Content-Type": content_type}))
 
+    def replace(self, kind: str, name: str, change: Object) -> Object:
+        """Replace whole top-level fields of an object, whatever happens to the others meanwhile."""
+        fields = [{"op": "replace", "path": f"/{field}", "value": value} for field, value in change.items()]
+        content_type = "application/json-patch+json"
+        path = self._path(kind, name)
+        return _answer(self._http.patch(path, content=json.dumps(fields), headers={"Content-Type": content_type}))
+
     def delete(self, kind: str, name: str, propagation: str = "Background") -> None:
         """Delete an object."""
         _answer(self._http.delete(self._path(kind, name), params={"propagationPolicy": propagation}))

@@ -37,6 +37,33 @@ def code(text: str = "registry = ...", key: str = "handlers.py") -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {key: text}}
 
 
+def secret(name: str, **keys: str) -> Object:
+    """A Secret."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys}
+
+
+def hpa(least: int = 1, most: int = 5) -> Object:
+    """The field that asks for a HorizontalPodAutoscaler."""
+    return {"minReplicas": least, "maxReplicas": most}
+
+
+def container(deployment: Object) -> Object:
+    """The worker's container of a Deployment."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return next(item for item in containers if item["name"] == "worker")
+
+
+def environment(deployment: Object) -> dict[str, str]:
+    """The worker container's variables that have a plain value."""
+    return {item["name"]: item["value"] for item in container(deployment)["env"] if "value" in item}
+
+
+def annotations(deployment: Object) -> dict[str, str]:
+    """The annotations of the pods."""
+    found: dict[str, str] = deployment["spec"]["template"]["metadata"].get("annotations", {})
+    return found
+
+
 def pods(api: Api, name: str = NAME) -> list[Object]:
     """The worker's pods that aren't being deleted, oldest first."""
     ours = [pod for pod in api.every("Pod") if pod["metadata"].get("labels", {}).get("rochallor.io/worker") == name]

@@ -10,6 +10,7 @@ from integration.operator.api import condition, has
 from integration.operator.samples import (
     NAME,
     code,
+    environment,
     make_available,
     pods,
     replicas,
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
     from integration.operator.api import Api, Object
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-def environment(deployment: Object) -> dict[str, str]:
-    """The worker container's variables that have a plain value."""
-    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-    return {item["name"]: item["value"] for item in variables if "value" in item}
 
 
 def gone(live: Object | None) -> bool:
