@@ -80,6 +80,16 @@ class Api:
         items: list[Object] = _answer(self._http.get(self._path(kind)))["items"]
         return items
 
+    def table(self, kind: str) -> tuple[list[str], list[list[Any]]]:
+        """What kubectl prints of all objects of the kind: the columns' names and the rows."""
+        form = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        answer = _answer(self._http.get(self._path(kind), headers=form))
+        shown = [not column["priority"] for column in answer["columnDefinitions"]]
+        names = [column["name"] for column in answer["columnDefinitions"]]
+        rows = [names, *(row["cells"] for row in answer["rows"])]
+        columns, *cells = ([cell for cell, show in zip(row, shown, strict=True) if show] for row in rows)
+        return columns, cells
+
     def create(self, manifest: Object, **query: str) -> Object:
         """Create an object."""
         return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))

@@ -58,7 +58,7 @@ def environment(deployment: Object) -> dict[str, str]:
     return {item["name"]: item["value"] for item in container(deployment)["env"] if "value" in item}
 
 
-def annotations(deployment: Object) -> dict[str, str]:
+def pod_annotations(deployment: Object) -> dict[str, str]:
     """The annotations of the pods."""
     found: dict[str, str] = deployment["spec"]["template"]["metadata"].get("annotations", {})
     return found

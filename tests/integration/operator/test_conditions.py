@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.operator.api import has
-from integration.operator.samples import NAME, code, make_available, pods, replicas, resource, with_config_map
+from integration.operator.samples import NAME, code, hpa, make_available, pods, replicas, resource, with_config_map
 
 if TYPE_CHECKING:
     from integration.operator.api import Api, Object
@@ -75,30 +75,86 @@ def test_running_pods_outlive_their_config_map(api: Api) -> None:
     assert live["spec"]["template"] == template
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service"])
-def test_a_foreign_child_is_refused_and_left_alone(api: Api, kind: str) -> None:
-    name = NAME if kind == "Deployment" else f"{NAME}-metrics"
-    labels = {"app": "other"}
-    specs: dict[str, Object] = {
-        "Deployment": {
+FOREIGN: dict[str, tuple[str, str, Object]] = {
+    "Deployment": (
+        NAME,
+        "apps/v1",
+        {
             "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+            "selector": {"matchLabels": {"app": "other"}},
+            "template": {
+                "metadata": {"labels": {"app": "other"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
         },
-        "Service": {"selector": labels, "ports": [{"port": 80}]},
-    }
-    api_version = {"Deployment": "apps/v1", "Service": "v1"}[kind]
-    api.create({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": specs[kind]})
-    api.create(resource())
+    ),
+    "Service": (f"{NAME}-metrics", "v1", {"selector": {"app": "other"}, "ports": [{"port": 80}]}),
+    "ServiceAccount": (f"{NAME}-worker", "v1", {}),
+    "PodDisruptionBudget": (NAME, "policy/v1", {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "other"}}}),
+    "HorizontalPodAutoscaler": (
+        NAME,
+        "autoscaling/v2",
+        {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "other", "apiVersion": "apps/v1"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_child_is_refused_and_left_alone(api: Api, kind: str) -> None:
+    name, version, spec = FOREIGN[kind]
+    api.create({"apiVersion": version, "kind": kind, "metadata": {"name": name}} | ({"spec": spec} if spec else {}))
+    api.create(resource(autoscaling=hpa(), disruptionBudget={"maxUnavailable": 1}))
     sentence = f"{kind} '{name}' exists and is not part of this resource"
-    live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "NameConflict", sentence))
-    assert has("Ready", "False", "NameConflict")(live)
+    if kind == "HorizontalPodAutoscaler":
+        live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "NameConflict", sentence))
+        assert has("Degraded", "False", "Healthy")(live)
+    else:
+        live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "NameConflict", sentence))
+        assert has("Ready", "False", "NameConflict")(live)
     foreign = api.the(kind, name)
     assert "labels" not in foreign["metadata"]
     assert "ownerReferences" not in foreign["metadata"]
     api.delete(kind, name)
     api.until_the(kind, name, lambda found: found["metadata"].get("ownerReferences"), timeout=30)
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "condition", "reason", "sentence"),
+    [
+        (
+            {
+                "autoscaling": {
+                    "maxReplicas": 5,
+                    "provider": "keda",
+                    "prometheus": {"address": "http://prometheus:9090"},
+                }
+            },
+            "AutoscalerReady",
+            "KedaNotInstalled",
+            "the cluster has no ScaledObjects: install KEDA",
+        ),
+        (
+            {"metrics": {"podMonitor": True}},
+            "PodMonitorReady",
+            "PodMonitorNotInstalled",
+            "the cluster has no PodMonitors: install the Prometheus Operator's resource definitions",
+        ),
+    ],
+)
+def test_kinds_that_the_cluster_does_not_know(
+    api: Api, spec: Object, condition: str, reason: str, sentence: str
+) -> None:
+    api.create(resource(**spec))
+    make_available(api, 1)
+    api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+    live = api.until_the("RochallorWorker", NAME, has(condition, "False", reason, sentence))
+    assert has("Degraded", "False", "Healthy")(live)
+    assert "autoscaler" not in live["status"]
+    api.replace("RochallorWorker", NAME, {"spec": resource()["spec"]})
+    api.until_the(
+        "RochallorWorker", NAME, lambda seen: all(c["type"] != condition for c in seen["status"]["conditions"])
+    )
 
 
 def test_a_pod_template_that_kubernetes_refuses(api: Api) -> None:

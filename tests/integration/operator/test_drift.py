@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.operator.api import has
-from integration.operator.samples import NAME, make_available, replicas, resource
+from integration.operator.samples import NAME, hpa, make_available, replicas, resource
 
 if TYPE_CHECKING:
     from integration.operator.api import Api, Object
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-CHILDREN = [("Deployment", NAME), ("Service", f"{NAME}-metrics")]
+BUDGET: dict[str, Any] = {"disruptionBudget": {"maxUnavailable": 1}}
+CHILDREN = [
+    ("Deployment", NAME),
+    ("Service", f"{NAME}-metrics"),
+    ("ServiceAccount", f"{NAME}-worker"),
+    ("PodDisruptionBudget", NAME),
+]
 
 
 @pytest.fixture
 def deployment(api: Api) -> Object:
     """The Deployment of a worker at rest with two pods."""
-    api.create(resource(replicas=2, env=[{"name": "STAGE", "value": "test"}]))
+    api.create(resource(replicas=2, env=[{"name": "STAGE", "value": "test"}], **BUDGET))
     make_available(api, 2)
     return api.the("Deployment", NAME)
 
@@ -68,11 +74,38 @@ def test_drift_is_put_right(api: Api, deployment: Object, case: str) -> None:
     api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=5)
 
 
+OTHERS: dict[str, tuple[str, str, Object]] = {
+    "Service": (
+        f"{NAME}-metrics",
+        "spec",
+        {"spec": {"selector": {"rochallor.io/worker": "other"}}},
+    ),
+    "ServiceAccount": (f"{NAME}-worker", "automountServiceAccountToken", {"automountServiceAccountToken": True}),
+    "PodDisruptionBudget": (NAME, "spec", {"spec": {"maxUnavailable": 2}}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.usefixtures("deployment")
-def test_drift_of_the_service_is_put_right(api: Api) -> None:
-    before = api.the("Service", f"{NAME}-metrics")["spec"]
-    api.patch("Service", f"{NAME}-metrics", {"spec": {"selector": {"rochallor.io/worker": "other"}}})
-    api.until_the("Service", f"{NAME}-metrics", lambda live: live["spec"] == before, timeout=5)
+def test_drift_of_another_child_is_put_right(api: Api, kind: str) -> None:
+    name, part, change = OTHERS[kind]
+    before = api.the(kind, name)[part]
+    assert api.patch(kind, name, change)[part] != before
+    api.until_the(kind, name, lambda live: live[part] == before, timeout=5)
+
+
+def test_an_autoscaler_is_put_right_and_back_within_two_seconds(api: Api) -> None:
+    kind = "HorizontalPodAutoscaler"
+    api.create(resource(autoscaling=hpa(1, 5)))
+    old = api.until_the(kind, NAME, lambda _: True)
+    make_available(api, 1)
+    api.patch(kind, NAME, {"spec": {"maxReplicas": 50}})
+    api.until_the(kind, NAME, lambda live: live["spec"]["maxReplicas"] == 5, timeout=5)
+    started = time.monotonic()
+    api.delete(kind, NAME)
+    uid = old["metadata"]["uid"]
+    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=5)
+    assert time.monotonic() - started <= 2
 
 
 def test_what_others_own_stays(api: Api, deployment: Object) -> None:

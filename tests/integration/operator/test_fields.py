@@ -9,12 +9,12 @@ import pytest
 from integration.operator.api import has
 from integration.operator.samples import (
     NAME,
-    annotations,
     code,
     container,
     environment,
     hpa,
     make_available,
+    pod_annotations,
     pods,
     replicas,
     resource,
@@ -143,7 +143,7 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
     "journal": ({"journal": False}, volume("journal", there=False)),
     "template.metadata": (
         {"template": {"metadata": {"annotations": {"mesh": "on"}}}},
-        lambda live: annotations(live).get("mesh") == "on",
+        lambda live: pod_annotations(live).get("mesh") == "on",
     ),
     "template.spec": (template(nodeSelector={"disk": "ssd"}), pod(nodeSelector={"disk": "ssd"})),
     "template with a sidecar": (
@@ -215,11 +215,11 @@ def test_a_restart_by_kubectl_stays(api: Api) -> None:
     api.patch("Deployment", NAME, change)
     api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
     live = api.until_the("Deployment", NAME, variable("PARALLELISM", "8"))
-    assert annotations(live) == restarted
+    assert pod_annotations(live) == restarted
     api.create(secret("token", token="1"))
     api.patch("RochallorWorker", NAME, {"spec": {"engine": {"tokenSecret": {"name": "token", "key": "token"}}}})
     live = api.until_the("Deployment", NAME, variable("ENGINE_TOKEN_FILE", "/etc/rochallor/engine/token"))
-    assert annotations(live).items() > restarted.items()
+    assert pod_annotations(live).items() > restarted.items()
 
 
 OPTIONAL: dict[str, Object] = {

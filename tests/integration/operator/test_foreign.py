@@ -1,0 +1,171 @@
+"""Objects that come from KEDA and the Prometheus Operator, in a cluster that knows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.operator.api import has
+from integration.operator.process import Operator
+from integration.operator.samples import NAME, hpa, make_available, resource, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from integration.operator.api import Api, Object
+
+PROMETHEUS: Object = {"provider": "keda", "prometheus": {"address": "http://prometheus:9090"}}
+BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
+KEDA: Object = {"autoscaling": hpa(0, 5) | PROMETHEUS | {"backlog": BACKLOG}}
+KINDS = {
+    "ScaledObject": ("keda.sh", "v1alpha1", "scaledobjects", KEDA),
+    "TriggerAuthentication": ("keda.sh", "v1alpha1", "triggerauthentications", KEDA),
+    "PodMonitor": ("monitoring.coreos.com", "v1", "podmonitors", {"metrics": {"podMonitor": True}}),
+}
+
+
+def definition(kind: str) -> Object:
+    """A resource definition of ours that takes everything."""
+    group, version, plural, _ = KINDS[kind]
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}},
+                }
+            ],
+        },
+    }
+
+
+def established(crd: Object) -> bool:
+    conditions = crd.get("status", {}).get("conditions", [])
+    return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
+
+
+@pytest.fixture(scope="module")
+def known(cluster: Api) -> Iterator[None]:
+    """The cluster knows the kinds."""
+    names = [cluster.create(definition(kind))["metadata"]["name"] for kind in KINDS]
+    for name in names:
+        cluster.until_the("CustomResourceDefinition", name, established)
+    yield
+    for name in names:
+        cluster.delete("CustomResourceDefinition", name)
+        cluster.until("CustomResourceDefinition", name, lambda live: live is None)
+
+
+@pytest.fixture(scope="module")
+def operator(known: None, kubeconfig: Path) -> Iterator[Operator]:
+    """An operator that found the kinds when it started."""
+    with Operator(kubeconfig, worker_image="worker:test") as running:
+        running.event("watching")
+        yield running
+
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_comes_is_put_right_and_goes(api: Api, kind: str) -> None:
+    api.create(resource())
+    make_available(api, 1)
+    api.replace("RochallorWorker", NAME, {"spec": resource(**KINDS[kind][3])["spec"]})
+    made = api.until_the(kind, NAME, lambda _: True)
+    api.patch(kind, NAME, {"metadata": {"labels": None}})
+    api.until_the(kind, NAME, lambda live: live["metadata"].get("labels") == made["metadata"]["labels"], timeout=5)
+    api.delete(kind, NAME)
+    uid = made["metadata"]["uid"]
+    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=5)
+    api.replace("RochallorWorker", NAME, {"spec": resource()["spec"]})
+    api.until(kind, NAME, lambda live: live is None)
+
+
+def test_what_keda_gets(api: Api) -> None:
+    api.create(resource(**KEDA))
+    spec = api.until_the("ScaledObject", NAME, lambda _: True)["spec"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 5)
+    assert [trigger["type"] for trigger in spec["triggers"]] == ["prometheus", "postgresql"]
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    (reference,) = api.the("TriggerAuthentication", NAME)["spec"]["secretTargetRef"]
+    assert reference == {"parameter": "connection", "name": "db", "key": "dsn"}
+
+
+def test_kafka_is_scaled_on_the_lag_of_each_job_type(api: Api) -> None:
+    api.create(secret("user", username="shop", password="secret"))
+    brokers = {
+        "bootstrapServers": "kafka:9092",
+        "securityProtocol": "SASL_PLAINTEXT",
+        "saslMechanism": "SCRAM-SHA-512",
+        "credentialsSecret": "user",
+    }
+    scaling = hpa(0, 5) | {"provider": "keda"}
+    spec: Object = {"transport": "kafka", "kafka": brokers, "jobTypes": ["a", "b"], "autoscaling": scaling}
+    api.create(resource(**spec))
+    triggers = api.until_the("ScaledObject", NAME, lambda _: True)["spec"]["triggers"]
+    assert [trigger["metadata"]["topic"] for trigger in triggers] == ["workflow.jobs.a", "workflow.jobs.b"]
+    assert [item["parameter"] for item in api.the("TriggerAuthentication", NAME)["spec"]["secretTargetRef"]] == [
+        "username",
+        "password",
+    ]
+
+
+def test_kedas_conditions_become_the_autoscalers(api: Api) -> None:
+    api.create(resource(**KEDA))
+    make_available(api, 1)
+    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "Starting"))
+    ready = {"type": "Ready", "status": "True", "reason": "ScaledObjectReady", "message": "defined correctly"}
+
+    def report(*conditions: Object) -> None:
+        api.patch("ScaledObject", NAME, {"status": {"conditions": list(conditions)}}, "/status")
+
+    report(ready)
+    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "True", "InPlace"), timeout=5)
+    fallback = {"type": "Fallback", "status": "True", "reason": "FallbackExists", "message": "a trigger falls back"}
+    report(ready, fallback)
+    words = ("AutoscalerReady", "False", "MetricsUnavailable", "a trigger falls back")
+    live = api.until_the("RochallorWorker", NAME, has(*words), timeout=5)
+    assert has("Ready", "True", "Available")(live)
+
+
+def test_the_provider_may_change(api: Api) -> None:
+    api.create(resource(**KEDA))
+    api.until_the("ScaledObject", NAME, lambda _: True)
+    api.replace("RochallorWorker", NAME, {"spec": resource(autoscaling=hpa())["spec"]})
+    api.until_the("HorizontalPodAutoscaler", NAME, lambda _: True)
+    assert api.get("ScaledObject", NAME) is None
+    assert api.get("TriggerAuthentication", NAME) is None
+    live = api.until_the(
+        "RochallorWorker",
+        NAME,
+        lambda seen: seen["status"].get("autoscaler", {}).get("kind") == "HorizontalPodAutoscaler",
+    )
+    assert live["status"]["autoscaler"]["name"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"), [("ScaledObject", "AutoscalerReady"), ("PodMonitor", "PodMonitorReady")]
+)
+def test_a_foreign_one_of_that_name_is_left_alone(api: Api, kind: str, condition: str) -> None:
+    group, version, _, spec = KINDS[kind]
+    theirs = {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": {"name": NAME}, "spec": {"theirs": True}}
+    api.create(theirs)
+    api.create(resource(**spec))
+    sentence = f"{kind} '{NAME}' exists and is not part of this resource"
+    api.until_the("RochallorWorker", NAME, has(condition, "False", "NameConflict", sentence))
+    make_available(api, 1)
+    api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+    assert api.the(kind, NAME)["spec"] == {"theirs": True}
