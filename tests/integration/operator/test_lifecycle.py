@@ -16,13 +16,18 @@ from cluster.controlplane import ControlPlane
 from integration.operator.api import Api, has
 from integration.operator.conftest import CHART, account_kubeconfig, helm
 from integration.operator.process import Operator
-from integration.operator.samples import NAME, code, make_available, resource, until_available, with_config_map
+from integration.operator.samples import NAME, code, hpa, make_available, resource, until_available, with_config_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CRD = Path(__file__).parents[3] / "crds" / "rochallorworkers.rochallor.io.yaml"
-KINDS = {"RochallorWorker": NAME, "Deployment": NAME, "Service": f"{NAME}-metrics"}
+KINDS = {
+    "RochallorWorker": NAME,
+    "Deployment": NAME,
+    "Service": f"{NAME}-metrics",
+    "ServiceAccount": f"{NAME}-worker",
+}
 
 
 @pytest.fixture
@@ -38,10 +43,13 @@ def versions(api: Api) -> dict[str, str]:
 
 def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
     api.create(code())
+    wish = with_config_map()
+    wish["spec"] |= {"autoscaling": hpa(), "disruptionBudget": {"maxUnavailable": 1}}
     with alone:
-        api.create(with_config_map())
+        api.create(wish)
         make_available(api, 1)
-        api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+        # The last news: the autoscaler's controller looks every 15 s and finds no metrics here.
+        api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "MetricsUnavailable"), timeout=60)
         # Each round is a ConfigMap event and so a reconcile; the first ones hear the last echoes of what came before.
         for number in range(10):
             if number == 5:
@@ -52,6 +60,8 @@ def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
         assert alone.lines[-1]["result"] == "settled"
         assert alone.metric("rochallor_operator_api_writes_total") == writes > 0
         assert versions(api) == before
+        assert api.get("HorizontalPodAutoscaler", NAME)
+        assert api.get("PodDisruptionBudget", NAME)
 
 
 def test_a_new_start_changes_nothing(api: Api, alone: Operator) -> None:
@@ -81,6 +91,20 @@ def test_what_happened_while_it_was_away_is_put_right(api: Api, alone: Operator)
         api.until_the("Service", f"{NAME}-metrics", lambda _: True)
         live = api.until_the("Deployment", NAME, lambda seen: seen["spec"]["replicas"] == 1)
         assert live["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 15
+
+
+def test_what_was_asked_for_no_longer_while_it_was_away_is_removed(api: Api, alone: Operator) -> None:
+    kinds = ("HorizontalPodAutoscaler", "PodDisruptionBudget")
+    with alone:
+        api.create(resource(autoscaling=hpa(2, 5), disruptionBudget={"maxUnavailable": 1}))
+        for kind in kinds:
+            api.until_the(kind, NAME, lambda _: True)
+        api.until_the("RochallorWorker", NAME, lambda live: "autoscaler" in live.get("status", {}))
+    api.replace("RochallorWorker", NAME, {"spec": resource()["spec"]})
+    with alone:
+        for kind in kinds:
+            api.until(kind, NAME, lambda live: live is None)
+        api.until_the("Deployment", NAME, lambda live: live["spec"]["replicas"] == 1)
 
 
 @pytest.mark.parametrize("line", ["created", "not ready", "updated", "ready"])
