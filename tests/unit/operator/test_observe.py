@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rochallor_operator.observe import Trouble, rollout, trouble
+from rochallor_operator.observe import Trouble, autoscaler_trouble, owns_replicas, rollout, trouble
 from unit.operator.samples import deployment, pod
 
 if TYPE_CHECKING:
@@ -147,3 +147,46 @@ def test_only_living_pods_of_the_newest_template_count() -> None:
     assert trouble([old, new, gone]) is None
     assert trouble([old]) == Trouble("CrashLoopBackOff", "pod a: No module named 'handlers'")
     assert trouble([broken, old, new]) == Trouble("CrashLoopBackOff", "pod c: No module named 'handlers'")
+
+
+def says(kind: str, status: str, message: str = "words") -> Manifest:
+    return {"type": kind, "status": status, "reason": "Why", "message": message}
+
+
+STARTING = Trouble("Starting", "the autoscaler has not reported yet")
+UNAVAILABLE = Trouble("MetricsUnavailable", "words")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (None, STARTING),
+        ([], STARTING),
+        ([says("AbleToScale", "True")], STARTING),
+        ([says("ScalingActive", "True"), says("ScalingLimited", "True")], None),
+        ([says("AbleToScale", "True"), says("ScalingActive", "False")], UNAVAILABLE),
+        ([says("Ready", "Unknown"), says("Fallback", "Unknown")], STARTING),
+        ([says("Ready", "True"), says("Active", "False"), says("Fallback", "False")], None),
+        ([says("Ready", "False")], UNAVAILABLE),
+        ([says("Ready", "True"), says("Fallback", "True")], UNAVAILABLE),
+        ([says("Ready", "False", "")], Trouble("MetricsUnavailable", "Why")),
+    ],
+)
+def test_what_an_autoscaler_says_about_itself(conditions: list[Manifest] | None, expected: Trouble | None) -> None:
+    assert autoscaler_trouble({"status": {"conditions": conditions}}) == expected
+
+
+def test_an_autoscaler_without_a_status_is_starting() -> None:
+    assert autoscaler_trouble({}) == STARTING
+
+
+def test_who_owns_the_replicas() -> None:
+    live = deployment(2)
+    assert not owns_replicas(live, "us")
+    live["metadata"]["managedFields"] = [
+        {"manager": "us", "fieldsV1": {"f:metadata": {}}},
+        {"manager": "us", "fieldsV1": {"f:spec": {"f:template": {}}}},
+        {"manager": "them", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+    ]
+    assert not owns_replicas(live, "us")
+    assert owns_replicas(live, "them")

@@ -7,7 +7,7 @@ import pytest
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.observe import Trouble, rollout
 from rochallor_operator.reasons import Reason
-from rochallor_operator.status import Observation, status
+from rochallor_operator.status import Aside, Observation, status
 from unit.operator.samples import deployment, resource, worker
 
 if TYPE_CHECKING:
@@ -141,6 +141,59 @@ def test_scaled_to_zero_is_ready() -> None:
     assert brief(observation)["Ready"] == ("True", "ScaledToZero", "no pods, because spec.replicas is 0")
 
 
+def test_zero_pods_of_an_autoscaler_are_ready() -> None:
+    observation = Observation(worker(autoscaling={"maxReplicas": 5}), rollout(deployment(0)), None, None)
+    assert brief(observation)["Ready"] == ("True", "ScaledToZero", "no pods, because the autoscaler needs none")
+
+
+SCALER = Aside("HorizontalPodAutoscaler", "payments")
+REFUSED = Aside("PodMonitor", "payments", refused=DegradedError(Reason.FORBIDDEN, "may not"))
+
+
+@pytest.mark.parametrize(
+    ("aside", "expected", "settled"),
+    [
+        (SCALER, ("True", "InPlace", "HorizontalPodAutoscaler 'payments' is in place and reports no trouble"), True),
+        (
+            Aside("ScaledObject", "payments", trouble=Trouble(Reason.METRICS_UNAVAILABLE, "no Prometheus")),
+            ("False", "MetricsUnavailable", "no Prometheus"),
+            True,
+        ),
+        (REFUSED, ("False", "Forbidden", "may not"), False),
+    ],
+)
+def test_an_aside_has_a_condition_of_its_own(aside: Aside, expected: tuple[str, str, str], settled: bool) -> None:
+    values = worker(replicas=2, autoscaling={"maxReplicas": 5})
+    for observation, kind in (
+        (Observation(values, rollout(deployment(2, **AVAILABLE)), None, None, autoscaler=aside), "AutoscalerReady"),
+        (Observation(values, rollout(deployment(2, **AVAILABLE)), None, None, pod_monitor=aside), "PodMonitorReady"),
+    ):
+        told = brief(observation)
+        assert told == {
+            "Ready": ("True", "Available", "2 of 2 pods available"),
+            "Progressing": ("False", "Available", "2 of 2 pods available"),
+            "Degraded": HEALTHY,
+            kind: expected,
+        }
+        assert observation.settled is settled
+
+
+def test_the_autoscaler_is_named_with_its_bounds_once_it_is_there() -> None:
+    values = worker(autoscaling={"minReplicas": 2, "maxReplicas": 5})
+
+    def told(aside: Aside) -> Manifest | None:
+        observation = Observation(values, rollout(deployment(2)), None, None, autoscaler=aside)
+        return status(resource(), observation, "now").get("autoscaler")
+
+    assert told(SCALER) == {
+        "kind": "HorizontalPodAutoscaler",
+        "name": "payments",
+        "minReplicas": 2,
+        "maxReplicas": 5,
+    }
+    assert told(REFUSED) is None
+
+
 def test_a_scale_to_zero_that_is_not_applied_yet_is_not_ready() -> None:
     observation = Observation(worker(replicas=0), rollout(deployment(2)), None, MISSING)
     assert brief(observation)["Ready"][0] == "False"
@@ -196,6 +249,7 @@ def test_what_is_settled(case: str, settled: bool) -> None:
         (403, "User cannot patch", "Forbidden"),
         (422, "spec.template: Invalid value", "InvalidSpec"),
         (400, "quantities must match", "InvalidSpec"),
+        (500, "failed to create typed patch object: .spec.x: field not declared in schema", "InvalidSpec"),
         (409, "conflict", None),
         (500, "etcdserver: request timed out", None),
         (None, "the API server can't be reached", None),
