@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 ROOT_CA: Final = "kube-root-ca.crt"
 """Kubernetes keeps a ConfigMap of this name in every namespace; nobody's handlers are in it."""
-BIG_SECRETS: Final = ("helm.sh/release.v1", "kubernetes.io/service-account-token")
-"""Types of Secrets that a cluster has many of and no worker uses. (kopf can't watch only the metadata of objects.)"""
+HELM_RELEASE: Final = "helm.sh/release.v1"
+"""The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
 
 
 def registry(
@@ -87,7 +87,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     for kind in (*CHILDREN, *FOREIGN):
         values.watching.label_selectors[APIS[kind]] = f"{MANAGED_BY_LABEL}={MANAGER}"
     values.watching.field_selectors["", "v1", "configmaps"] = f"metadata.name!={ROOT_CA}"
-    values.watching.field_selectors["", "v1", "secrets"] = ",".join(f"type!={kind}" for kind in BIG_SECRETS)
+    values.watching.field_selectors["", "v1", "secrets"] = f"type!={HELM_RELEASE}"
     return values
 
 

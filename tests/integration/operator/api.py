@@ -94,6 +94,12 @@ class Api:
         """Create an object."""
         return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))
 
+    def apply(self, manifest: Object) -> Object:
+        """Server-side apply, as `kubectl apply --server-side` does it."""
+        path = self._path(manifest["kind"], manifest["metadata"]["name"])
+        form = {"Content-Type": "application/apply-patch+yaml"}
+        return _answer(self._http.patch(path, content=json.dumps(manifest), headers=form, params={"fieldManager": "t"}))
+
     def token(self, account: str) -> str:
         """A token for a service account."""
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}

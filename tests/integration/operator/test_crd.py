@@ -317,6 +317,12 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
     assert accepted["spec"]["template"]["spec"]["securityContext"] is None, "null reaches the operator"
 
 
+def test_null_in_a_template_survives_server_side_apply(api: Api) -> None:
+    api.apply(resource())
+    changed = api.apply(resource(template={"spec": {"securityContext": None}}))
+    assert changed["spec"]["template"]["spec"] == {"securityContext": None}
+
+
 FINE: dict[str, Object] = {
     "grpc": {
         "transport": "grpc",
