@@ -25,6 +25,7 @@ from rochallor_operator.status import Aside
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rochallor_operator.desired.references import Reference
     from rochallor_operator.kube import Kube
     from rochallor_operator.spec import Worker
 
@@ -61,7 +62,7 @@ class Applier:
         What is wrong with one child stops no other one. Raises InvalidSpecError, before anything is changed, when no
         pod template can be made.
         """
-        template = pod_template(worker, self._worker_image)
+        uses = references(worker, pod_template(worker, self._worker_image))
         scaling, monitors = autoscaler(worker), pod_monitor(worker)
         companions = [service_account(worker), service(worker), *disruption_budget(worker)]
         done = Applied(live)
@@ -74,7 +75,7 @@ class Applier:
         for companion in companions:
             with _collect(done.problems):
                 await self._put(worker, companion)
-        await self._put_deployment(worker, template, done)
+        await self._put_deployment(worker, uses, done)
         done.autoscaler = await self._put_aside(worker, scaling)
         done.pod_monitor = await self._put_aside(worker, monitors)
         return done
@@ -83,8 +84,7 @@ class Applier:
         live = await self._kube.get(wish["kind"], worker.namespace, wish["metadata"]["name"])
         return await self.children.put(worker, wish, live)
 
-    async def _put_deployment(self, worker: Worker, template: Manifest, done: Applied) -> None:
-        uses = references(worker, template)
+    async def _put_deployment(self, worker: Worker, uses: list[Reference], done: Applied) -> None:
         # Noted before they are read, so that a change in between comes back as an event.
         self.users.note(Key(worker.namespace, worker.name), uses)
         missing: list[DegradedError] = []
@@ -153,6 +153,6 @@ def _aside(kind: str) -> Iterator[None]:
                 sentence = "the cluster has no PodMonitors: install the Prometheus Operator's resource definitions"
                 raise DegradedError(Reason.POD_MONITOR_NOT_INSTALLED, sentence) from error
             raise DegradedError(Reason.KEDA_NOT_INSTALLED, "the cluster has no ScaledObjects: install KEDA") from error
-        if error.status is not None and error.status >= 500:
+        if error.status is not None and error.status >= 500 and error.as_degraded() is None:
             raise DegradedError(Reason.API_ERROR, str(error)) from error
         raise

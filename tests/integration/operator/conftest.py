@@ -55,9 +55,9 @@ def account_kubeconfig(cluster: Api, account: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kubeconfig(cluster: Api) -> Path:
-    """The operator's kubeconfig."""
+    """The operator's kubeconfig; a new one for each module, because one of them installs the chart anew."""
     return account_kubeconfig(cluster, ACCOUNT)
 
 

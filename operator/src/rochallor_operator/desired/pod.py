@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired.connections import CONNECTIONS_PATH, files, sources
 from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, environment
@@ -12,6 +13,9 @@ from rochallor_operator.errors import InvalidSpecError
 from rochallor_operator.names import METRICS_PORT, WORKER_CONTAINER, Manifest, account_name, labels, selector
 from rochallor_operator.part import seconds
 from rochallor_operator.spec import RESERVED_ENV, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 USER_ID: Final = 65532
 GRACE_SECONDS: Final = 10
@@ -25,12 +29,23 @@ def pod_template(worker: Worker, default_image: str) -> Manifest:
     relies on.
     """
     ours: Manifest = {"metadata": {"labels": labels(worker.name)}, "spec": _pod(worker, default_image)}
-    try:
-        merged = merge(ours, worker.spec.template)
-    except ValueError as error:
-        raise InvalidSpecError(f"spec.template: {error}") from error
-    _check(worker, ours, merged)
+    with form_of_a_template():
+        try:
+            merged = merge(ours, worker.spec.template)
+        except ValueError as error:
+            raise InvalidSpecError(f"spec.template: {error}") from error
+        _check(worker, ours, merged)
     return merged
+
+
+@contextmanager
+def form_of_a_template() -> Iterator[None]:
+    """Read a merged template, in which the user may have put anything anywhere; the API server sees that later."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        sentence = "spec.template: spec is not of the form that kubectl explain pod.spec shows"
+        raise InvalidSpecError(sentence) from error
 
 
 def _check(worker: Worker, ours: Manifest, merged: Manifest) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from rochallor_operator.desired.pod import form_of_a_template
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,17 +25,19 @@ class Reference(NamedTuple):
 def references(worker: Worker, template: Manifest) -> list[Reference]:
     """What the pods of a template use, each use once and in a fixed order.
 
-    The pull secrets of images are left out: they matter only when a pod starts.
+    The pull secrets of images are left out: they matter only when a pod starts. Raises InvalidSpecError when the
+    template is not of a template's form.
     """
-    pod = template["spec"]
-    found = set(_volumes(pod))
-    for container in [*pod.get("initContainers", []), *pod["containers"]]:
-        found |= set(_variables(container))
-    handlers = worker.spec.handlers.config_map
-    if handlers is not None:
-        found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False))
-    # A use that names its key comes first, for the sentence when the object is missing.
-    return sorted(found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional))
+    with form_of_a_template():
+        pod = template["spec"]
+        found = set(_volumes(pod))
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            found |= set(_variables(container))
+        handlers = worker.spec.handlers.config_map
+        if handlers is not None:
+            found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False))
+        # A use that names its key comes first, for the sentence when the object is missing.
+        return sorted(found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional))
 
 
 def _volumes(pod: Manifest) -> Iterator[Reference]:
