@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from integration.operator.api import Api, Object, RefusedError
 from integration.operator.samples import resource
@@ -375,3 +377,14 @@ def test_defaults(api: Api) -> None:
         "replicas": 1,
     }
     assert spec["suspend"] is False
+
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/worker.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
+def test_the_examples_are_accepted(api: Api, file: Path) -> None:
+    workers = [item for item in yaml.safe_load_all(file.read_text()) if item["kind"] == "RochallorWorker"]
+    assert workers
+    for example in workers:
+        api.create(example, dryRun="All", fieldValidation="Strict")
