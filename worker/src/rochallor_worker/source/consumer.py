@@ -73,7 +73,7 @@ class Consumer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._errors: str | None = None
         """What the client last complained of; cleared once all is seen to be well."""
-        self._joined = False
+        self._subscribed = self._joined = False
         self._turned_at = time.monotonic()
         self._looked_at = float("-inf")
         self._assigned: frozenset[int] = frozenset()
@@ -130,6 +130,7 @@ class Consumer:
             while not self._stopping and not self._topic_exists():
                 self._pause_for(LOOK_SECONDS)
             if not self._stopping:
+                self._subscribed = True  # from here on a poll may give a record
                 self._client.subscribe(
                     [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
                 )
@@ -149,9 +150,15 @@ class Consumer:
         self._store_offsets()
         full = not self._wait_for_room()
         self._pause(self._assigned if full else self._held & self._assigned)
-        messages = []
         if (first := self._client.poll(POLL_SECONDS)) is not None:
-            messages = [first, *self._client.consume(max(0, self._room - 1), 0)]
+            # handed on at once: the next call may raise, or give the partition away
+            self._hand_on([first])
+            self._hand_on(self._client.consume(max(0, self._room), 0))
+        if self._turned_at - self._looked_at > LOOK_SECONDS:
+            self._look()
+
+    def _hand_on(self, messages: Sequence[Message]) -> None:
+        """Tell the loop of records. One that were left out would count as done as soon as a later one is."""
         for error in filter(None, (message.error() for message in messages)):
             self._on_error(error)
         records = [message for message in messages if message.error() is None]
@@ -159,8 +166,6 @@ class Consumer:
             with self._change:
                 self._room -= len(records)
             self._tell(self._listener.received, records)
-        if self._turned_at - self._looked_at > LOOK_SECONDS:
-            self._look()
 
     def _wait_for_room(self) -> bool:
         """Wait a little for room; at once where the partitions are paused already."""
@@ -224,6 +229,7 @@ class Consumer:
     def _on_lost(self, _: object, partitions: Sequence[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
         log.warning("partitions lost: jobs that run will run elsewhere too", topic=self.topic, lost=numbers)
+        self._joined = False
         self._forget(numbers)
         self._tell(self._listener.lost, numbers)
 
@@ -248,7 +254,7 @@ class Consumer:
         for number in self._assigned:
             if (high := self._client.get_watermark_offsets(self._at(number, 0), cached=True)[1]) >= 0:
                 self.highs[number] = high
-        if self._errors is not None or self.trouble is not None:
+        if self._errors is not None or self.trouble is not None or not self._joined:
             self._topic_exists()
 
     def _topic_exists(self) -> bool:
@@ -261,7 +267,8 @@ class Consumer:
         try:
             found = self._client.list_topics(self.topic, timeout=LOOK_SECONDS).topics[self.topic].error
         except KafkaException as error:
-            self._client.poll(0)  # lets the client say what it complains of
+            if not self._subscribed:
+                self._client.poll(0)  # lets the client say what it complains of
             why = self._errors or client.text(error)
             wrong = Trouble("KafkaUnreachable", f"cannot reach Kafka at {self._kafka.bootstrap_servers}: {why}")
         else:
