@@ -37,6 +37,8 @@ class Client:
     def __init__(self) -> None:
         self.script: deque[Callable[[], Record | None]] = deque()
         self.queue: deque[Record] = deque()
+        self.meanwhile: list[Record] = []
+        """Records that come while the brokers are asked in vain."""
         self.away = False
         self.given: list[int] = []
         self.stored: dict[int, int] = {}
@@ -50,6 +52,8 @@ class Client:
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         if self.away:
+            self.queue.extend(self.meanwhile)
+            self.meanwhile = []
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         found = type("Topic", (), {"error": None})()
         return type("Metadata", (), {"topics": {topic: found}})()
@@ -142,16 +146,19 @@ def assigning(client: Client) -> Callable[[], None]:
 
 
 async def test_records_that_come_while_the_brokers_are_away_are_not_left_out(client: Client) -> None:
-    def goes_away() -> None:
+    complaint = type("Complaint", (), {"error": lambda _: KafkaError(KafkaError._ALL_BROKERS_DOWN)})
+
+    def goes_away() -> Any:
         client.away = True
-        client.queue.extend(map(Record, range(5)))
+        client.meanwhile = [Record(number) for number in range(5)]
+        return complaint()
 
     def is_back() -> None:
         client.away = False
 
     listener = Listener()
-    client.script.extend([assigning(client), goes_away, *[lambda: None] * 5, is_back, lambda: None])
-    consumer = await run(client, listener, room=2)
+    client.script.extend([assigning(client), goes_away, lambda: None, is_back, lambda: None])
+    consumer = await run(client, listener)
     assert client.given == [0, 1, 2, 3, 4]
     assert listener.told == [("assigned", 0), 0, 1, 2, 3, 4, ("revoked", 0)]
     assert consumer.trouble is None
