@@ -17,12 +17,12 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float, bool]]) -> str:
     most = max(value for _, value, _ in rows)
     parts = []
     for number, (label, value, ours) in enumerate(rows):
-        y, length = 40 + number * ROW, (WIDTH - LEFT - 110) * value / most
+        y, length = 40 + number * ROW, (WIDTH - LEFT - 130) * value / most
         parts.append(_text(LEFT - 8, y + 14, label, "end"))
         parts.append(
             f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="18" rx="2" fill="{ACCENT if ours else QUIET}"/>'
         )
-        parts.append(_text(LEFT + length + 6, y + 14, f"{value:,.4g} {unit}"))
+        parts.append(_text(LEFT + length + 6, y + 14, f"{value:,.0f} {unit}"))
     return _svg(title, 50 + len(rows) * ROW, parts)
 
 
