@@ -13,6 +13,14 @@ class StartError(OperatorError):
     """The operator can't start: a wrong setting or no way to reach a cluster."""
 
 
+class WatchError(OperatorError):
+    """The watch ended with an error."""
+
+
+class LeadershipLostError(OperatorError):
+    """Another operator may lead from now on: stop at once."""
+
+
 class DegradedError(OperatorError):
     """Something outside the pods stops this resource from being put in place. Becomes the Degraded condition."""
 
