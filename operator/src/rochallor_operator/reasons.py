@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -35,3 +36,15 @@ class Reason(StrEnum):
     POD_MONITOR_NOT_INSTALLED = "PodMonitorNotInstalled"  # the cluster doesn't know PodMonitors
     METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on
     API_ERROR = "ApiError"  # the API server, or a webhook that it asks, fails; tried again
+
+    # Degraded, from the workers' own reports
+    ENGINE_UNREACHABLE = "EngineUnreachable"  # the workers don't get an answer from the engine
+    TRANSPORT_MISMATCH = "TransportMismatch"  # the engine hands out jobs by another transport
+    TOPIC_NOT_FOUND = "TopicNotFound"  # Kafka has no topic for a job type
+    KAFKA_UNREACHABLE = "KafkaUnreachable"  # the workers don't get an answer from Kafka
+
+
+REPORTED: Final = frozenset(
+    {Reason.ENGINE_UNREACHABLE, Reason.TRANSPORT_MISMATCH, Reason.TOPIC_NOT_FOUND, Reason.KAFKA_UNREACHABLE}
+)
+"""What a worker can report that someone has to put right. Its other words (Draining, …) pass by themselves."""

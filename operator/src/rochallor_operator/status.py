@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rochallor_operator.names import Manifest, selector
-from rochallor_operator.reasons import Reason
+from rochallor_operator.reasons import REPORTED, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,8 @@ class Observation:
     def refused(self) -> bool:
         """Whether something could not be put in place."""
         asides = (self.autoscaler, self.pod_monitor)
-        return self.degraded is not None or any(aside is not None and aside.refused for aside in asides)
+        refused = self.degraded is not None and self.degraded.reason not in REPORTED
+        return refused or any(aside is not None and aside.refused for aside in asides)
 
     @property
     def settled(self) -> bool:

@@ -1,0 +1,114 @@
+"""What a worker says of itself is untrusted. (That a real pod's address is asked: tests/integration.)"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rochallor_operator.reasons import REPORTED
+from rochallor_operator.reports import Report, ask, parse, to_ask
+from unit.operator.samples import pod
+
+if TYPE_CHECKING:
+    from rochallor_operator.names import Manifest
+
+
+@pytest.mark.parametrize("word", sorted(REPORTED))
+def test_a_word_and_its_sentence(word: str) -> None:
+    assert parse(f"{word}: http://engine:8080 does not answer\n".encode()) == (
+        word,
+        "http://engine:8080 does not answer",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"ok\n",
+        b"EngineUnreachable",
+        b"EngineUnreachable: ",
+        b"engineunreachable: gone\n",
+        b"Draining: 3 jobs run\n",
+        b"Available: all is well\n",
+        b"EngineUnreachable: one\ntwo\n",
+        b"EngineUnreachable: a\x1b[31mcolour\n",
+        b"EngineUnreachable: " + b"x" * 1024,
+    ],
+)
+def test_anything_else_is_nothing(body: bytes) -> None:
+    assert parse(body) is None
+
+
+@given(st.binary(max_size=1100) | st.text().map(lambda text: f"EngineUnreachable: {text}".encode()))
+def test_a_report_is_always_one_printable_line(body: bytes) -> None:
+    found = parse(body)
+    assert found is None or (found[0] in REPORTED and found[1].isprintable() and len(found[1]) <= 1024)
+
+
+def running(name: str, created: str = "2026-01-01T00:00:00Z", ready: str = "False", **status: Any) -> Manifest:
+    conditions = [{"type": "Ready", "status": ready}]
+    return pod(name, created=created, **({"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions} | status))
+
+
+def test_the_newest_pod_that_runs_and_is_not_ready_is_asked() -> None:
+    ending = running("ending", "2026-01-05T00:00:00Z")
+    ending["metadata"]["deletionTimestamp"] = "2026-01-05T00:00:00Z"
+    old, new = running("old"), running("new", "2026-01-02T00:00:00Z")
+    others = [
+        running("pending", "2026-01-03T00:00:00Z", phase="Pending"),
+        running("ready", ready="True"),
+        pod("no-status"),
+    ]
+    assert to_ask([old, new, ending, *others, running("no-address", podIP="")]) == new
+    assert to_ask([ending, *others]) is None
+
+
+async def answering(answer: bytes) -> Report | None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        return await ask(running("payments-x"), server.sockets[0].getsockname()[1])
+
+
+async def test_an_answer_with_503_is_a_report() -> None:
+    body = b"EngineUnreachable: no answer\n"
+    head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert await answering(head + body) == Report("EngineUnreachable", "pod payments-x: no answer")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\nEngineUnreachable: no answer",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"no http at all\r\n\r\n",
+        b"",
+    ],
+)
+async def test_any_other_answer_is_nothing(answer: bytes) -> None:
+    assert await answering(answer) is None
+
+
+async def test_a_pod_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rochallor_operator.reports.TIMEOUT_S", 0.05)
+    silent: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0) as server:
+        assert await ask(running("payments-x"), server.sockets[0].getsockname()[1]) is None
+        (writer,) = silent
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_closed_port_is_nothing() -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+    assert await ask(running("payments-x"), port) is None
