@@ -56,6 +56,10 @@ bench: setup ## measure a worker beside a raw client and a naive loop (minutes)
 bench-docs: setup ## the same with a million jobs more, written to docs/benchmarks.md
 	PYTHONPATH=tests $(RUN) python -m bench --soak --write
 
+.PHONY: bench-operator
+bench-operator: control-plane ## measure the operator with 1,000 resources on a real API server (minutes)
+	PYTHONPATH=tests $(RUN) python -m bench.operator
+
 .PHONY: control-plane
 control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)
 	@$(CLUSTER) build

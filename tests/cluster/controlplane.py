@@ -75,6 +75,8 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         f"--service-account-private-key-file={at.folder}/sa.key",
         f"--root-ca-file={at.folder}/ca.crt",
         "--leader-elect=false",
+        "--kube-api-qps=500",  # the default of 20 requests a second would be what tests with many objects wait for
+        "--kube-api-burst=500",
         "--secure-port=0",
     ]
     return etcd, apiserver, controller_manager
