@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
+from rochallor_operator import metrics as operator_metrics
 from rochallor_worker import Registry, Runner
 from rochallor_worker.engine.fake import FakeEngine
 from rochallor_worker.metrics import Metrics
@@ -15,7 +17,9 @@ from rochallor_worker.pulse import Pulse
 from rochallor_worker.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    Metric = tuple[str, str, tuple[str, ...], str]
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from the code; edit it there. -->\n\n"
@@ -37,20 +41,48 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """Every metric of a worker with its type and labels."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for name, kind, labels, text in sorted(_metrics()):
-        shown = ", ".join(f"`{label}`" for label in labels)
-        rows.append(f"| `{name}` | {kind} | {shown} | {text} |")
     return (
         GENERATED
         + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`. Times: seconds."
         + " `ROCHALLOR_METRICS_COMPAT=1` adds the five `workflow_sdk_*` names of the engine's own SDKs.\n\n"
-        + "\n".join(rows)
-        + "\n"
+        + _table(_metrics())
     )
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+def operator_metrics_page() -> str:
+    """Every metric of the operator with its type and labels."""
+    return (
+        GENERATED
+        + "# Metrics of the operator\n\nServed at `/metrics`, with the usual `process_*` and `python_*`."
+        + " Times: seconds.\n\n"
+        + _table(_operator_metrics())
+    )
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "operator-metrics.md": operator_metrics_page}
+
+
+def _table(metrics: Iterable[Metric]) -> str:
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for name, kind, labels, text in sorted(metrics):
+        shown = ", ".join(f"`{label}`" for label in labels)
+        rows.append(f"| `{name}` | {kind} | {shown} | {text} |")
+    return "\n".join(rows) + "\n"
+
+
+def _operator_metrics() -> Iterator[Metric]:
+    labels = {
+        value._name: value._labelnames  # noqa: SLF001 (as below)
+        for value in vars(operator_metrics).values()
+        if isinstance(value, MetricWrapperBase)
+    }
+    resources = operator_metrics.Resources(lambda: ())
+    for family in REGISTRY.collect():
+        if family.name in labels:
+            suffix = "_total" if family.type == "counter" else ""
+            yield family.name + suffix, family.type, tuple(labels[family.name]), family.documentation
+    for family in resources.collect():
+        yield family.name, family.type, operator_metrics.RESOURCE_LABELS, family.documentation
 
 
 def _default(name: str) -> str:
@@ -67,7 +99,7 @@ def _default(name: str) -> str:
     return f"`{value}`" if value not in (None, "", [], (), False) else "–"
 
 
-def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+def _metrics() -> Iterator[Metric]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: 0.0)

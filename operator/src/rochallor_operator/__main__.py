@@ -7,26 +7,40 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
-from typing import Final
+from socket import gethostname
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-import kopf
+from prometheus_client import REGISTRY
 
 from rochallor_operator import handlers, health, logs, settings
-from rochallor_operator.errors import KubernetesError, StartError
+from rochallor_operator.canary import Canary
+from rochallor_operator.errors import StartError
 from rochallor_operator.kube import Kube, load_configuration
-from rochallor_operator.metrics import QUEUE_DEPTH
-from rochallor_operator.names import API_VERSION, FOREIGN, KIND
+from rochallor_operator.leader import Elector
+from rochallor_operator.metrics import LEADER, QUEUE_DEPTH, Resources
 from rochallor_operator.queue import WorkQueue
+from rochallor_operator.recent import Recent
 from rochallor_operator.reconcile import Reconciler
+from rochallor_operator.watching import keep_watching, until_known
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kubernetes.aio.client import Configuration
 
 log = logging.getLogger("rochallor_operator")
 
-_CRD_RETRY_S: Final = 3.0
+STUCK_S: Final = 300.0
+"""A reconcile is a dozen requests, each with a limit of 10 s; one that runs so long will never end."""
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when watching failed for good."""
+    """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when watching or the leadership ended."""
     argparse.ArgumentParser(
         prog="rochallor-operator", description=__doc__, epilog=f"Settings: {settings.Settings.__doc__}"
     ).parse_args()
@@ -39,46 +53,31 @@ def main() -> None:
         log.error(str(error))
         sys.exit(2)
     except asyncio.CancelledError:
-        pass  # told to stop before watching began
+        log.info("stopped")
     except ExceptionGroup as group:
-        # For example the CRD was removed. A new start waits until it is back, and lists everything.
-        log.error("stopped, because watching failed: %s", group.exceptions[0])
+        # A new start waits until the resource is known and the lease is free, and lists everything.
+        log.error("stopped, because %s", _cause(group))
         sys.exit(1)
-    log.info("stopped")
 
 
 async def _run(values: settings.Settings) -> None:
     configuration = await load_configuration()
-    kube = Kube(configuration)
-    reconciler = Reconciler(kube, values.worker_image)
-    queue = WorkQueue(reconciler.reconcile)
-    QUEUE_DEPTH.set_function(lambda: queue.depth)
+    recent = Recent(monotonic)
+    kube = Kube(configuration, recent)
     state = health.Health()
+    _cancel_on_signal()
     try:
         async with health.serve(state, values.http_port) as port:
             log.info("started", extra={"version": version("rochallor-operator"), "http_port": port})
-            _cancel_on_signal()
-            await _crd_served(kube, state)
-            served = [kind for kind in FOREIGN if await kube.serves(kind)]
+            await until_known(kube, state)
             state.not_ready = None
-            log.info("watching", extra={"server": configuration.host, "namespaces": values.namespaces or "all"})
-            async with asyncio.TaskGroup() as group:
-                working = group.create_task(queue.run())
-                await asyncio.sleep(0)  # kopf cancels every task that starts later than itself when it stops
-                await kopf.operator(
-                    registry=handlers.registry(queue, reconciler, configuration, served),
-                    settings=handlers.kopf_settings(),
-                    standalone=True,
-                    clusterwide=not values.namespaces,
-                    namespaces=values.namespaces,
-                )
-                working.cancel()
+            async with _leadership(kube, values):
+                await _work(kube, recent, state, configuration, values)
     finally:
         await kube.close()
 
 
 def _cancel_on_signal() -> None:
-    """Stop on a signal while waiting for the CRD. From then on kopf's own signal handlers replace these."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task(loop)
     if task is not None:
@@ -86,19 +85,53 @@ def _cancel_on_signal() -> None:
             loop.add_signal_handler(number, task.cancel)
 
 
-async def _crd_served(kube: Kube, state: health.Health) -> None:
-    """Wait until the API server knows the resource, and say what is waited for."""
-    while True:
-        try:
-            if await kube.serves_resource():
-                return
-            sentence = f"the API server does not know {KIND} in {API_VERSION}: install the CRD; waiting for it"
-        except KubernetesError as error:
-            sentence = str(error)
-        if sentence != state.not_ready:
-            log.warning(sentence)
-            state.not_ready = sentence
-        await asyncio.sleep(_CRD_RETRY_S)
+@asynccontextmanager
+async def _leadership(kube: Kube, values: settings.Settings) -> AsyncIterator[None]:
+    """Be the only operator that works while inside. Ends what is inside when that is no longer certain."""
+    if not values.leader_election:
+        LEADER.set(1)
+        yield
+        return
+    LEADER.set(0)
+    # A new start of the same pod is another candidate.
+    elector = Elector(kube, values.own_namespace, values.name, identity=f"{gethostname()}_{uuid4().hex[:8]}")
+    await elector.acquire()
+    LEADER.set(1)
+    kube.may_write = lambda: elector.leads
+    try:
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(elector.renew())
+            yield
+            renewing.cancel()
+    finally:
+        await elector.release()
+
+
+async def _work(
+    kube: Kube, recent: Recent, state: health.Health, configuration: Configuration, values: settings.Settings
+) -> None:
+    """Watch and reconcile. Never returns."""
+    reconciler = Reconciler(kube, values.worker_image)
+    queue = WorkQueue(reconciler.reconcile)
+    canary = Canary(kube, values.own_namespace, values.name, values.watch_limit_seconds)
+    watch = handlers.Watch(kube, configuration, queue, reconciler, recent, canary, values.own_namespace)
+    QUEUE_DEPTH.set_function(lambda: queue.depth)
+    REGISTRY.register(Resources(reconciler.verdicts))
+    state.checks += [canary.trouble, lambda: _stuck(queue.longest_run)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(queue.run())
+        group.create_task(canary.run())
+        everywhere = not values.namespaces
+        group.create_task(keep_watching(kube, values.namespaces, partial(watch.run, everywhere=everywhere)))
+
+
+def _cause(error: Exception) -> Exception:
+    """What went wrong first, out of the groups that it passed."""
+    return _cause(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+def _stuck(seconds: float) -> str | None:
+    return f"a reconcile has been running for {seconds:.0f} s" if seconds > STUCK_S else None
 
 
 if __name__ == "__main__":

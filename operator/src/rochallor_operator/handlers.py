@@ -1,4 +1,4 @@
-"""What kopf watches: every event only puts a key into the work queue.
+"""What kopf watches: every event only notes what it shows and puts a key into the work queue.
 
 kopf keeps nothing on the resources this way: no annotation, no finalizer. The listing with which each watch starts is
 an event per object, so nothing is lost while the operator is away.
@@ -6,72 +6,139 @@ an event per object, so nothing is lost while the operator is away.
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
+from rochallor_operator.errors import KubernetesError, WatchError
 from rochallor_operator.names import (
     APIS,
     CHILDREN,
     FOREIGN,
-    GROUP,
+    KIND,
     MANAGED_BY_LABEL,
     MANAGER,
-    PLURAL,
-    VERSION,
     Key,
+    Manifest,
     worker_name,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from kubernetes.aio.client import Configuration
 
+    from rochallor_operator.canary import Canary
+    from rochallor_operator.kube import Kube
     from rochallor_operator.queue import WorkQueue
+    from rochallor_operator.recent import Recent
     from rochallor_operator.reconcile import Reconciler
 
 ROOT_CA: Final = "kube-root-ca.crt"
 """Kubernetes keeps a ConfigMap of this name in every namespace; nobody's handlers are in it."""
 HELM_RELEASE: Final = "helm.sh/release.v1"
 """The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
+SOURCES: Final = ("ConfigMap", "Secret")
 
 
-def registry(
-    queue: WorkQueue[Key], reconciler: Reconciler, configuration: Configuration, served: Sequence[str]
+@dataclass(frozen=True)
+class Watch:
+    """One watch over everything that concerns us, and where its news go."""
+
+    kube: Kube
+    configuration: Configuration
+    queue: WorkQueue[Key]
+    reconciler: Reconciler
+    recent: Recent
+    canary: Canary
+    own_namespace: str
+
+    async def run(self, namespaces: tuple[str, ...], *, everywhere: bool) -> None:
+        """Watch these namespaces until cancelled. Raises WatchError when kopf gives up.
+
+        kopf has a thread and a loop of its own: when it stops, it cancels every task of its loop that is younger than
+        itself, and it takes the signals of a main thread. The news are handled in the caller's loop.
+        """
+        self.recent.clear()
+        self.reconciler.served = None if everywhere else frozenset(namespaces)
+        try:
+            kinds = (KIND, *CHILDREN, *[kind for kind in FOREIGN if await self.kube.serves(kind)], *SOURCES)
+        except KubernetesError as error:
+            raise WatchError(f"watching failed: {error}") from error
+        loop = asyncio.get_running_loop()
+
+        def tell(kind: str, event: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(self._heard, kind, event["object"], event["type"] == "DELETED")
+
+        stop = threading.Event()
+
+        def start(kinds: tuple[str, ...], where: tuple[str, ...]) -> asyncio.Future[None]:
+            registry = _registry(kinds, tell, self.configuration)
+            return asyncio.ensure_future(asyncio.to_thread(_watch, registry, where, stop))
+
+        threads = [start(kinds, namespaces)] if everywhere or namespaces else []
+        if not everywhere and self.own_namespace not in namespaces:  # the canary is there; nothing else is watched
+            threads.append(start(("ConfigMap",), (self.own_namespace,)))
+        try:
+            await asyncio.shield(asyncio.gather(*threads))
+        except Exception as error:  # kopf ends with whatever stopped it
+            raise WatchError(f"watching failed: {error}") from error
+        finally:
+            stop.set()
+            await asyncio.gather(*threads, return_exceptions=True)
+
+    def _heard(self, kind: str, live: Manifest, gone: bool) -> None:
+        namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
+        if kind == "ConfigMap":
+            self.canary.saw(namespace, name, int(live["metadata"]["resourceVersion"]))
+        if kind in SOURCES:
+            for key in self.reconciler.users_of(kind, namespace, name):
+                self.queue.add(key)
+            return
+        self.recent.see(live, kind, deleted=gone)
+        # A child is told by its name, which can't be edited away as its labels and owner can.
+        if kind == KIND or self.reconciler.hear(kind, live, gone=gone):
+            self.queue.add(Key(namespace, worker_name(kind, name)))
+
+
+def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+    async def until_stopped() -> None:
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=stop,
+            )
+        finally:
+            stop.set()  # kopf waits for it in a thread
+
+    asyncio.run(until_stopped())
+
+
+def _registry(
+    kinds: tuple[str, ...], tell: Callable[[str, dict[str, Any]], None], configuration: Configuration
 ) -> kopf.OperatorRegistry:
-    """The handlers: which events wake which resource. served are those of the FOREIGN kinds that this cluster knows."""
+    """One handler for each kind, which tells of every event."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await _connection(configuration)
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
-    async def resource(**event: Any) -> None:
-        queue.add(Key(event["namespace"], event["name"]))
+    def watch(kind: str) -> None:
+        @kopf.on.event(*APIS[kind], id=kind, registry=handlers)
+        async def heard(event: Any, **_: Any) -> None:
+            tell(kind, event)
 
-    for kind in (*CHILDREN, *served):
-        _on_child(kind, handlers, queue, reconciler)
-    for kind in ("ConfigMap", "Secret"):
-        _on_source(kind, handlers, queue, reconciler)
-
+    for kind in kinds:
+        watch(kind)
     return handlers
-
-
-def _on_child(kind: str, handlers: kopf.OperatorRegistry, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
-    @kopf.on.event(*APIS[kind], id=kind, registry=handlers)
-    async def child(**event: Any) -> None:
-        # A child is told by its name, which can't be edited away as its labels and owner can.
-        if reconciler.hear(kind, event["event"]["object"], gone=event["type"] == "DELETED"):
-            queue.add(Key(event["namespace"], worker_name(kind, event["name"])))
-
-
-def _on_source(kind: str, handlers: kopf.OperatorRegistry, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
-    @kopf.on.event(*APIS[kind], id=kind, registry=handlers)
-    async def source(**event: Any) -> None:
-        for key in reconciler.users_of(kind, event["namespace"], event["name"]):
-            queue.add(key)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -83,6 +150,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     values.watching.client_timeout = 150
     values.watching.connect_timeout = 5
     values.networking.request_timeout = 10
+    values.networking.error_backoffs = (0.5, 1, 2, 4)  # then it begins anew with a listing, see watching.py
+    values.process.ultimate_exiting_timeout = None  # a time limit on our own stop is the kubelet's part
     values.watching.chunk_size = 500  # a cluster's ConfigMaps at once would need much memory
     for kind in (*CHILDREN, *FOREIGN):
         values.watching.label_selectors[APIS[kind]] = f"{MANAGED_BY_LABEL}={MANAGER}"

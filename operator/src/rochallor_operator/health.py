@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -14,14 +14,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from rochallor_operator.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 @dataclass
 class Health:
-    """What /readyz answers: None when the operator serves resources, else the sentence why not yet."""
+    """What the probes answer.
+
+    not_ready: None when the operator serves resources or stands by, else the sentence why not yet.
+    checks: each gives None, or the sentence why only a new start would help.
+    """
 
     not_ready: str | None = "starting"
+    checks: list[Callable[[], str | None]] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -29,12 +34,10 @@ async def serve(health: Health, port: int) -> AsyncIterator[int]:
     """Serve while inside; gives the port (useful with port 0). Raises StartError when the port is taken."""
 
     async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return _answer(next((trouble for check in health.checks if (trouble := check()) is not None), None))
 
     async def readyz(_: web.Request) -> web.Response:
-        if health.not_ready is not None:
-            return web.Response(status=503, text=health.not_ready + "\n")
-        return web.Response(text="ok\n")
+        return _answer(health.not_ready)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -54,3 +57,7 @@ async def serve(health: Health, port: int) -> AsyncIterator[int]:
         yield listener.getsockname()[1]
     finally:
         await runner.cleanup()
+
+
+def _answer(trouble: str | None) -> web.Response:
+    return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)

@@ -14,12 +14,22 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 
 from rochallor_operator.errors import KubernetesError, StartError
-from rochallor_operator.metrics import API_WRITES
+from rochallor_operator.metrics import API_CALLS
 from rochallor_operator.names import APIS, KIND, MANAGER, REPLICAS_MANAGER, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from rochallor_operator.recent import Recent
+
+_METHODS: Final = {
+    "get": "get",
+    "list": "get",
+    "create": "post",
+    "update": "put",
+    "patch": "patch",
+    "delete": "delete",
+}
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
 
 
@@ -51,9 +61,12 @@ def _check_kubeconfig(paths: str) -> None:
 class Kube:
     """Reads and server-side applies. Every method raises KubernetesError when the API server refuses or is away."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, recent: Recent) -> None:
         self._api = ApiClient(configuration)
         self._client = DynamicClient(self._api)  # type: ignore[no-untyped-call]
+        self._recent = recent
+        self.may_write: Callable[[], bool] = lambda: True
+        """Asked before each write to what several operators share; a lost leadership forbids it."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -66,17 +79,33 @@ class Kube:
     async def serves(self, kind: str) -> bool:
         """Whether the API server knows a kind of a named group."""
         group, version, plural = APIS[kind]
-        listing = await self._read(f"apis/{group}/{version}")
+        listing = await self._read(kind, f"apis/{group}/{version}")
         return listing is not None and any(item["name"] == plural for item in listing["resources"])
 
+    async def may_serve(self, namespace: str) -> bool:
+        """Whether there are rights to list the resources of a namespace. They are in the namespace and go with it."""
+        try:
+            await self._request("list", KIND, _path(KIND, namespace), limit=1)
+        except KubernetesError as error:
+            if error.status == 403:
+                return False
+            raise
+        return True
+
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """The object as it was just seen, else the live one; None when there is none."""
+        seen = self._recent.get(kind, namespace, name)
+        return seen if seen is not None else await self.read(kind, namespace, name)
+
+    async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The live object, or None when there is none."""
-        return await self._read(_path(kind, namespace, name))
+        return await self._read(kind, _path(kind, namespace, name))
 
     async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Manifest]:
         """The pods with these labels, read from the API server's cache."""
         listing = await self._request(
-            "get",
+            "list",
+            "Pod",
             _path("Pod", namespace),
             label_selector=",".join(f"{key}={value}" for key, value in selector.items()),
             resource_version="0",
@@ -104,36 +133,57 @@ class Kube:
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete this very object; nothing happens when it is gone."""
-        API_WRITES.labels(kind=kind).inc()
+        self._check_leadership()
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
-            await self._request("delete", _path(kind, namespace, name), body=options)
+            await self._request("delete", kind, _path(kind, namespace, name), body=options)
         except KubernetesError as error:
             if error.status != 404:
                 raise
+        finally:
+            self._recent.forget(kind, namespace, name)
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object."""
+        kind = manifest["kind"]
+        return await self._request("create", kind, _path(kind, manifest["metadata"]["namespace"]), body=manifest)
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replace an object, if it still has the resource version that the manifest names (else status 409)."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        path = _path(kind, metadata["namespace"], metadata["name"])
+        return await self._request("update", kind, path, body=manifest)
 
     async def _apply(self, manifest: Manifest, subresource: str = "", manager: str = MANAGER) -> Manifest:
-        metadata = manifest["metadata"]
-        kind = manifest["kind"]
-        API_WRITES.labels(kind=kind).inc()
-        return await self._request(
+        self._check_leadership()
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        live = await self._request(
             "patch",
+            kind,
             _path(kind, metadata["namespace"], metadata["name"]) + subresource,
             body=manifest,
             content_type="application/apply-patch+yaml",
             field_manager=manager,
             force_conflicts="true",
         )
+        self._recent.see(live, kind)
+        return live
 
-    async def _read(self, path: str) -> Manifest | None:
+    def _check_leadership(self) -> None:
+        if not self.may_write():
+            raise KubernetesError(None, "this operator no longer leads")
+
+    async def _read(self, kind: str, path: str) -> Manifest | None:
         try:
-            return await self._request("get", path)
+            return await self._request("get", kind, path)
         except KubernetesError as error:
             if error.status == 404:
                 return None
             raise
 
-    async def _request(self, method: str, path: str, **options: Any) -> Manifest:
+    async def _request(self, verb: str, kind: str, path: str, **options: Any) -> Manifest:
+        API_CALLS.labels(verb=verb, kind=kind).inc()
+        method = _METHODS[verb]
         try:
             response = await self._client.request(method, path, serialize=False, _request_timeout=_TIMEOUT, **options)
             answer: Manifest = await response.json()

@@ -54,6 +54,8 @@ APIS: Final = {
     "ConfigMap": Api("", "v1", "configmaps"),
     "Secret": Api("", "v1", "secrets"),
     "Pod": Api("", "v1", "pods"),
+    "Event": Api("", "v1", "events"),
+    "Lease": Api("coordination.k8s.io", "v1", "leases"),
     "Deployment": Api("apps", "v1", "deployments"),
     "Service": Api("", "v1", "services"),
     "ServiceAccount": Api("", "v1", "serviceaccounts"),

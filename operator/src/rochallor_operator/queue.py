@@ -47,7 +47,7 @@ class WorkQueue(Generic[K]):
         self._while_unsettled = while_unsettled
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
-        self._running: set[K] = set()
+        self._running: dict[K, float] = {}
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._attempts: dict[K, tuple[Backoff, int]] = {}
@@ -56,6 +56,11 @@ class WorkQueue(Generic[K]):
     def depth(self) -> int:
         """Keys that wait for a free worker."""
         return len(self._queued) + len(self._again)
+
+    @property
+    def longest_run(self) -> float:
+        """Seconds for which the oldest of the present runs has been running; 0 when there is none."""
+        return asyncio.get_running_loop().time() - min(self._running.values()) if self._running else 0.0
 
     def add(self, key: K) -> None:
         """Run the key as soon as possible."""
@@ -82,9 +87,9 @@ class WorkQueue(Generic[K]):
         while True:
             key = await self._ready.get()
             self._queued.discard(key)
-            self._running.add(key)
+            self._running[key] = asyncio.get_running_loop().time()
             backoff = await self._attempt(key)
-            self._running.discard(key)
+            del self._running[key]
             self._plan(key, backoff)
 
     async def _attempt(self, key: K) -> Backoff | None:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.apply import Applied, Applier
 from rochallor_operator.children import is_ours
-from rochallor_operator.errors import InvalidSpecError, KubernetesError
-from rochallor_operator.metrics import RECONCILE_SECONDS, RECONCILES
-from rochallor_operator.names import API_VERSION, KIND, Key, Manifest, selector
-from rochallor_operator.observe import Rollout, Trouble, rollout, trouble
+from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
+from rochallor_operator.events import transitions
+from rochallor_operator.metrics import RECONCILE_SECONDS, RECONCILES, Verdict
+from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, selector
+from rochallor_operator.observe import Rollout, rollout, trouble
 from rochallor_operator.queue import Outcome
+from rochallor_operator.reports import ask, to_ask
 from rochallor_operator.spec import Worker, parse
 from rochallor_operator.status import Observation, status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rochallor_operator.kube import Kube
 
 log = logging.getLogger(__name__)
@@ -25,9 +29,17 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Brings one resource at a time into the state that its spec asks for, from whatever state it finds."""
 
-    def __init__(self, kube: Kube, worker_image: str) -> None:
+    def __init__(self, kube: Kube, worker_image: str, report_port: int = METRICS_PORT) -> None:
         self._kube = kube
         self._applier: Final = Applier(kube, worker_image)
+        self._report_port: Final = report_port
+        self._verdicts: dict[Key, list[Verdict]] = {}
+        self.served: frozenset[str] | None = None
+        """The only namespaces to serve, None for all."""
+
+    def verdicts(self) -> Iterable[list[Verdict]]:
+        """The conditions of every resource as they were last seen."""
+        return self._verdicts.values()
 
     def users_of(self, kind: str, namespace: str, name: str) -> list[Key]:
         """The resources whose pods use this Secret or ConfigMap."""
@@ -50,15 +62,22 @@ class Reconciler:
         return outcome
 
     async def _reconcile(self, key: Key) -> Outcome:
+        if self.served is not None and key.namespace not in self.served:
+            self._forget(key)
+            return Outcome.SETTLED  # a listing follows when it is served again
         resource = await self._kube.get(KIND, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
-            self._applier.forget(key)
+            self._forget(key)
             return Outcome.SETTLED  # Kubernetes removes the children by their owner references
         seen = await self._put_in_place(key, resource)
         await self._report(key, resource, seen)
         if seen.settled:
             return Outcome.SETTLED
         return Outcome.FAILED if seen.refused else Outcome.UNSETTLED
+
+    def _forget(self, key: Key) -> None:
+        self._applier.forget(key)
+        self._verdicts.pop(key, None)
 
     async def _put_in_place(self, key: Key, resource: Manifest) -> Observation:
         """Apply what the spec asks for and look at what became of it."""
@@ -72,27 +91,41 @@ class Reconciler:
             done = await self._applier.apply(worker, live)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, problems=[error])
-        progress, wrong = await self._observe(key, resource, done.deployment)
+        progress, pods = await self._observe(key, resource, done.deployment)
+        wrong = trouble(pods)
         degraded = done.problems[0] if done.problems else None
+        if degraded is None and wrong is None:
+            degraded = await self._reported(pods)
         return Observation(worker, progress, wrong, degraded, done.autoscaler, done.pod_monitor)
 
     async def _observe(
         self, key: Key, resource: Manifest, live: Manifest | None
-    ) -> tuple[Rollout | None, Trouble | None]:
+    ) -> tuple[Rollout | None, list[Manifest]]:
+        """How far the Deployment is, and the pods that could tell why it is no further."""
         if live is None or not is_ours(live, key.name, resource["metadata"]["uid"]):
-            return None, None
+            return None, []
         progress = rollout(live)
-        if progress.complete or not progress.observed:  # until it is observed, all pods are of an older specification
-            return progress, None
-        return progress, trouble(await self._kube.pods(key.namespace, selector(key.name)))
+        # Until it is observed, all pods are of an older specification.
+        if progress.complete or not progress.observed or progress.total == 0:
+            return progress, []
+        return progress, await self._kube.pods(key.namespace, selector(key.name))
+
+    async def _reported(self, pods: list[Manifest]) -> DegradedError | None:
+        """What the workers themselves say is wrong: one of those that run and aren't ready is asked."""
+        pod = to_ask(pods)
+        report = None if pod is None else await ask(pod, self._report_port)
+        return None if report is None else DegradedError(report.reason, report.message)
 
     async def _report(self, key: Key, resource: Manifest, seen: Observation) -> None:
         """Write the status when it says something new."""
         before = resource.get("status", {})
-        after = status(resource, seen, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        after = status(resource, seen, now)
+        self._verdicts[key] = [(item["type"], item["status"], item["reason"]) for item in after["conditions"]]
         if after == before:
             return
         metadata = {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]}
+        await self._announce(resource, after["conditions"], now)
         await self._kube.apply_status({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": after})
         ready = after["conditions"][0]
         told = {old["type"]: old for old in before.get("conditions", [])}.get(ready["type"], {})
@@ -101,3 +134,13 @@ class Reconciler:
                 "ready" if ready["status"] == "True" else "not ready",
                 extra={"worker": str(key), "reason": ready["reason"], "detail": ready["message"]},
             )
+
+    async def _announce(self, resource: Manifest, conditions: list[Manifest], now: str) -> None:
+        """Write Events, before the status: killed in between, the next run makes the same ones again and is refused."""
+        for event in transitions(resource, conditions, now):
+            try:
+                await self._kube.create(event)
+            except KubernetesError as error:
+                if error.status is None:
+                    raise
+                log.debug("event refused", extra={"event_reason": event["reason"], "error": str(error)})

@@ -19,7 +19,9 @@ def _names(value: object) -> object:
 
 class Settings(BaseSettings):
     """WORKER_IMAGE is used for resources that name no image; HTTP_PORT serves /livez, /readyz and /metrics;
-    NAMESPACES is a comma-separated list of the only namespaces to serve (default: all); LOG_LEVEL is INFO.
+    NAMESPACES is a comma-separated list of the only namespaces to serve (default: all); OWN_NAMESPACE and NAME say
+    where the operator's own objects are and how they are called; LEADER_ELECTION lets one of several operators work;
+    WATCH_LIMIT_SECONDS is how long a change of its own may take to come back by the watch; LOG_LEVEL is INFO.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
@@ -27,6 +29,10 @@ class Settings(BaseSettings):
     worker_image: Annotated[str, Field(min_length=1)] = f"rochallor/rochallor-worker:{version('rochallor-operator')}"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    own_namespace: Annotated[str, Field(min_length=1)] = "default"
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "rochallor-operator"
+    leader_election: bool = False
+    watch_limit_seconds: Annotated[float, Field(ge=1, le=3600)] = 90
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

@@ -20,6 +20,8 @@ Object = dict[str, Any]
 
 COLLECTIONS = {
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "Event": "api/v1/namespaces/{}/events",
+    "Lease": "apis/coordination.k8s.io/v1/namespaces/{}/leases",
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Namespace": "api/v1/namespaces",
     "ConfigMap": "api/v1/namespaces/{}/configmaps",
@@ -94,11 +96,13 @@ class Api:
         """Create an object."""
         return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))
 
-    def apply(self, manifest: Object) -> Object:
+    def apply(self, manifest: Object, manager: str = "t") -> Object:
         """Server-side apply, as `kubectl apply --server-side` does it."""
         path = self._path(manifest["kind"], manifest["metadata"]["name"])
         form = {"Content-Type": "application/apply-patch+yaml"}
-        return _answer(self._http.patch(path, content=json.dumps(manifest), headers=form, params={"fieldManager": "t"}))
+        return _answer(
+            self._http.patch(path, content=json.dumps(manifest), headers=form, params={"fieldManager": manager})
+        )
 
     def token(self, account: str) -> str:
         """A token for a service account."""

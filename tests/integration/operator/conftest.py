@@ -12,7 +12,7 @@ import yaml
 
 from cluster import programs
 from integration.operator.api import Api, Object
-from integration.operator.process import Operator
+from integration.operator.process import SYSTEM, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cluster.controlplane import ControlPlane
 
 CHART = Path(__file__).parents[3] / "charts" / "rochallor-operator"
-SYSTEM = "rochallor-system"
 ACCOUNT = "rochallor-operator"
 
 

@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Self
+
+SYSTEM = "rochallor-system"
 
 
 class Operator:
     """`python -m rochallor_operator` against a kubeconfig; use it in a `with` block."""
 
-    def __init__(self, kubeconfig: Path, **variables: str) -> None:
+    def __init__(self, kubeconfig: Path, module: str = "rochallor_operator", **variables: str) -> None:
+        self._module = module
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "ROCHALLOR_OPERATOR_HTTP_PORT": "0",
+            "ROCHALLOR_OPERATOR_OWN_NAMESPACE": SYSTEM,
             **{f"ROCHALLOR_OPERATOR_{name.upper()}": value for name, value in variables.items()},
         }
         self.lines: list[dict[str, Any]] = []
@@ -32,7 +37,7 @@ class Operator:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rochallor_operator"], env=self._environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", self._module], env=self._environment, stderr=subprocess.PIPE, text=True
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -59,6 +64,11 @@ class Operator:
             assert enough, f"not {count} lines {start!r}:\n" + "\n".join(map(str, self.lines))
             return found()[count - 1]
 
+    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], timeout: float = 30) -> None:
+        """Wait until the lines are so."""
+        with self._news:
+            assert self._news.wait_for(lambda: wanted(self.lines), timeout), "\n".join(map(str, self.lines))
+
     def count(self, start: str) -> int:
         """How many lines have an event that starts like that."""
         return sum(line["event"].startswith(start) for line in self.lines)
@@ -79,3 +89,10 @@ class Operator:
                 with self._news:
                     self.lines.append(json.loads(line))
                     self._news.notify_all()
+
+    def writes(self) -> float:
+        """How many requests it sent that change something of a resource or its children."""
+        lines = self.http("/metrics").text.splitlines()
+        ours = [line for line in lines if line.startswith("rochallor_operator_api_calls_total{")]
+        changing = [line for line in ours if 'verb="patch"' in line and 'kind="ConfigMap"' not in line]
+        return sum(float(line.rpartition(" ")[2]) for line in changing)

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from cluster import programs
-from integration.operator.conftest import CHART, SYSTEM, helm
+from integration.operator.conftest import CHART, helm
+from integration.operator.process import SYSTEM
 from rochallor_operator.names import APIS, OPTIONAL
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def test_the_crd_is_the_file_and_is_kept() -> None:
     assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert rendered == source
     kinds = {manifest["kind"] for manifest in objects("--set", "crds.install=false")}
-    assert kinds == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment"}
+    rights = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+    assert kinds == rights | {"ServiceAccount", "Deployment"}
 
 
 def container(*arguments: str) -> Object:
@@ -64,12 +66,47 @@ def test_images_default_to_the_release() -> None:
     assert {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "mine/worker:3"} in mine["env"]
 
 
+def variables(*arguments: str) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in container(*arguments)["env"] if "value" in item}
+
+
+def roles(*arguments: str) -> dict[str, list[Object]]:
+    """The rules of all Roles by namespace."""
+    found: dict[str, list[Object]] = {}
+    for manifest in objects(*arguments):
+        if manifest["kind"] == "Role":
+            found.setdefault(manifest["metadata"]["namespace"], []).extend(manifest["rules"])
+    return found
+
+
 def test_named_namespaces_need_no_cluster_wide_rights() -> None:
-    rendered = objects("--set", "watchNamespaces={a,b}")
-    assert {manifest["kind"] for manifest in rendered if "Role" in manifest["kind"]} == {"Role", "RoleBinding"}
-    assert [manifest["metadata"]["namespace"] for manifest in rendered if manifest["kind"] == "Role"] == ["a", "b"]
-    variable = {"name": "ROCHALLOR_OPERATOR_NAMESPACES", "value": "a,b"}
-    assert variable in container("--set", "watchNamespaces={a,b}")["env"]
+    named = ("--set", "watchNamespaces={a,b}")
+    assert {manifest["kind"] for manifest in objects(*named) if "Role" in manifest["kind"]} == {"Role", "RoleBinding"}
+    found = roles(*named)
+    assert set(found) == {"a", "b", SYSTEM}
+    assert variables(*named)["ROCHALLOR_OPERATOR_NAMESPACES"] == "a,b"
+    # In its own namespace it has to do with nothing but its ConfigMap.
+    assert {resource for rule in found[SYSTEM] for resource in rule["resources"]} == {"configmaps"}
+
+
+def test_its_own_namespace_may_be_one_of_those_that_it_serves() -> None:
+    found = [item for item in objects("--set", f"watchNamespaces={{{SYSTEM}}}") if item["kind"] == "Role"]
+    assert len({item["metadata"]["name"] for item in found}) == len(found) == 2
+
+
+def test_one_replica_is_replaced_and_more_elect_a_leader() -> None:
+    alone, two = only("Deployment")["spec"], only("Deployment", "--set", "replicas=2")["spec"]
+    assert (alone["replicas"], alone["strategy"]) == (1, {"type": "Recreate"})
+    assert (two["replicas"], two["strategy"]) == (2, {"type": "RollingUpdate"})
+    assert "ROCHALLOR_OPERATOR_LEADER_ELECTION" not in variables()
+    assert variables("--set", "replicas=2")["ROCHALLOR_OPERATOR_LEADER_ELECTION"] == "true"
+
+    def leases(*arguments: str) -> list[Object]:
+        return [rule for rule in roles(*arguments)[SYSTEM] if "leases" in rule["resources"]]
+
+    assert leases() == []
+    named = [rule["resourceNames"] for rule in leases("--set", "replicas=2") if rule["verbs"] == ["get", "update"]]
+    assert named == [[variables()["ROCHALLOR_OPERATOR_NAME"]]]
 
 
 def test_the_pod_may_do_little() -> None:
@@ -93,7 +130,8 @@ def test_the_pod_may_do_little() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("replicas=2", "additional properties 'replicas' not allowed"),
+        ("replica=2", "additional properties 'replica' not allowed"),
+        ("replicas=0", "minimum: got 0, want 1"),
         ("image.pullPolicy=Often", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("watchNamespaces=a", "got string, want array"),
         ("watchNamespaces={A_b}", "does not match pattern"),

@@ -53,12 +53,12 @@ def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
         # Each round is a ConfigMap event and so a reconcile; the first ones hear the last echoes of what came before.
         for number in range(10):
             if number == 5:
-                before, writes = versions(api), alone.metric("rochallor_operator_api_writes_total")
+                before, writes = versions(api), alone.writes()
             runs = alone.count("reconciled")
             api.patch("ConfigMap", "code", {"metadata": {"labels": {"round": str(number)}}})
             alone.event("reconciled", runs + 1)
         assert alone.lines[-1]["result"] == "settled"
-        assert alone.metric("rochallor_operator_api_writes_total") == writes > 0
+        assert alone.writes() == writes > 0
         assert versions(api) == before
         assert api.get("HorizontalPodAutoscaler", NAME)
         assert api.get("PodDisruptionBudget", NAME)
@@ -141,7 +141,7 @@ def test_one_namespace_with_rights_in_it_alone(api: Api, cluster: Api, control_p
     other = resource("elsewhere")
     cluster.create(other)
     try:
-        with Operator(account_kubeconfig(cluster, release), namespaces=api.namespace) as narrow:
+        with Operator(account_kubeconfig(cluster, release), name=release, namespaces=api.namespace) as narrow:
             api.create(resource())
             make_available(api, 1)
             api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))

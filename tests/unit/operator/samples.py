@@ -21,7 +21,7 @@ def resource(spec: Manifest | None = None, **changes: Any) -> Manifest:
     return {
         "apiVersion": "rochallor.io/v1alpha1",
         "kind": "RochallorWorker",
-        "metadata": {"namespace": "shop", "name": "payments", "uid": "uid-1", "generation": 3},
+        "metadata": {"namespace": "shop", "name": "payments", "uid": "uid-1", "generation": 3, "resourceVersion": "7"},
         "spec": (MINIMAL if spec is None else spec) | changes,
     }
 

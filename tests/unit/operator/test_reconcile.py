@@ -39,6 +39,7 @@ class FakeKube:
         self.applied: list[str] = []
         self.read: list[str] = []
         self.status: Manifest = {}
+        self.events: list[str] = []
 
     async def get(self, kind: str, _namespace: str, _name: str) -> Manifest | None:
         self.read.append(kind)
@@ -61,6 +62,12 @@ class FakeKube:
     async def apply_status(self, manifest: Manifest) -> None:
         self.status = manifest["status"]
         self.live["RochallorWorker"] = self.live["RochallorWorker"] | {"status": self.status}
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        if manifest["kind"] in self._refused:
+            raise self._refused[manifest["kind"]]
+        self.events.append(f"{manifest['type']} {manifest['reason']}")
+        return manifest
 
     async def pods(self, _namespace: str, _selector: dict[str, str]) -> list[Manifest]:
         self.read.append("Pod")
@@ -240,3 +247,20 @@ async def test_a_resource_that_is_gone_is_forgotten(ending: str) -> None:
     kube.applied.clear()
     assert await work.reconcile(KEY) is Outcome.SETTLED
     assert kube.applied == []
+
+
+async def test_an_event_tells_a_transition_and_a_refused_one_changes_nothing() -> None:
+    kube = FakeKube({"Deployment": KubernetesError(403, "cannot patch")})
+    await reconciler(kube).reconcile(KEY)
+    assert kube.events == ["Warning Forbidden"]
+    kube = FakeKube({"Event": KubernetesError(403, "cannot create events")})
+    assert await reconciler(kube).reconcile(KEY) is Outcome.UNSETTLED
+    assert kube.condition("Degraded")[1] == "Healthy"
+
+
+async def test_a_resource_in_a_namespace_that_is_no_longer_served_is_left_alone() -> None:
+    kube = FakeKube({})
+    work = reconciler(kube)
+    work.served = frozenset({"other"})
+    assert await work.reconcile(KEY) is Outcome.SETTLED
+    assert (kube.applied, kube.status) == ([], {})

@@ -1,0 +1,112 @@
+"""Keeps the watch running: with the namespaces that may be served, and over passing trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from rochallor_operator.backoff import Backoff
+from rochallor_operator.errors import KubernetesError, WatchError
+from rochallor_operator.names import API_VERSION, KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from rochallor_operator.health import Health
+    from rochallor_operator.kube import Kube
+
+log = logging.getLogger(__name__)
+
+Names = tuple[str, ...]
+
+RETRY_S: Final = 3.0
+LOOK_S: Final = 10.0
+"""How often is looked for namespaces that came or went."""
+_BACKOFF: Final = Backoff(first=1, cap=10)
+_ATTEMPTS: Final = 5
+_LONG_S: Final = 60.0
+"""A watch that ran so long is no failed attempt."""
+
+
+async def keep_watching(kube: Kube, namespaces: Names, watch: Callable[[Names], Awaitable[None]]) -> None:
+    """Run `watch(namespaces to serve)` until cancelled; the first of all listings begins each run.
+
+    Named namespaces are served as long as there are rights in them: one that is missing, or is removed with its
+    rights, does not stop the others. Raises WatchError when the resource is no longer known, or when the watch fails
+    again and again.
+    """
+    attempt = 0
+    while True:
+        served = await _servable(kube, namespaces)
+        if set(served) != set(namespaces):
+            missing = sorted(set(namespaces) - set(served))
+            log.warning("namespaces without rights are left out until there are some", extra={"namespaces": missing})
+        log.info("watching", extra={"namespaces": served if namespaces else "all"})
+        began = asyncio.get_running_loop().time()
+        try:
+            await _first(watch(served), _change(kube, namespaces, served))
+            attempt = 0
+        except WatchError as error:
+            if not await _known(kube):
+                raise
+            if served != await _servable(kube, namespaces):
+                continue
+            attempt = 0 if asyncio.get_running_loop().time() - began > _LONG_S else attempt + 1
+            if attempt == _ATTEMPTS:
+                raise
+            log.warning("watching failed, trying again", extra={"error": str(error)})
+            await asyncio.sleep(_BACKOFF.delay(attempt))
+
+
+async def until_known(kube: Kube, state: Health) -> None:
+    """Wait until the API server knows the resource, and say what is waited for."""
+    while True:
+        try:
+            if await kube.serves_resource():
+                return
+            sentence = f"the API server does not know {KIND} in {API_VERSION}: install the CRD; waiting for it"
+        except KubernetesError as error:
+            sentence = str(error)
+        if sentence != state.not_ready:
+            log.warning(sentence)
+            state.not_ready = sentence
+        await asyncio.sleep(RETRY_S)
+
+
+async def _servable(kube: Kube, namespaces: Sequence[str]) -> Names:
+    while True:
+        try:
+            return tuple([namespace for namespace in namespaces if await kube.may_serve(namespace)])
+        except KubernetesError as error:
+            log.warning("waiting for the API server", extra={"error": str(error)})
+        await asyncio.sleep(RETRY_S)
+
+
+async def _change(kube: Kube, namespaces: Names, served: Names) -> None:
+    """Return when other namespaces may be served than are."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if await _servable(kube, namespaces) != served:
+            return
+
+
+async def _known(kube: Kube) -> bool:
+    while True:
+        try:
+            return await kube.serves_resource()
+        except KubernetesError:
+            await asyncio.sleep(RETRY_S)
+
+
+async def _first(*several: Awaitable[None]) -> None:
+    """Await whichever ends first, and end the others."""
+    tasks = [asyncio.ensure_future(one) for one in several]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,37 @@
+"""Names, types and labels of the metrics are API: dashboards and alerts are written against them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from rochallor_operator.metrics import Resources
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "operator-metrics.md"
+
+
+def test_names_types_and_labels() -> None:
+    rows = re.findall(r"\| `(\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text())
+    assert {name: (kind, labels.replace("`", "").strip()) for name, kind, labels in rows} == {
+        "rochallor_operator_api_calls_total": ("counter", "verb, kind"),
+        "rochallor_operator_leader": ("gauge", ""),
+        "rochallor_operator_queue_depth": ("gauge", ""),
+        "rochallor_operator_reconcile_seconds": ("histogram", ""),
+        "rochallor_operator_reconciles_total": ("counter", "result"),
+        "rochallor_operator_resources": ("gauge", "condition, status, reason"),
+        "rochallor_operator_watch_age_seconds": ("gauge", ""),
+    }
+
+
+def test_resources_are_counted_by_condition() -> None:
+    available, rolling = ("Ready", "True", "Available"), ("Ready", "False", "RollingOut")
+    known = [[available, ("Degraded", "False", "Healthy")], [available], [rolling]]
+    registry = CollectorRegistry()
+    registry.register(Resources(lambda: known))
+    assert [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")] == [
+        'rochallor_operator_resources{condition="Degraded",reason="Healthy",status="False"} 1.0',
+        'rochallor_operator_resources{condition="Ready",reason="RollingOut",status="False"} 1.0',
+        'rochallor_operator_resources{condition="Ready",reason="Available",status="True"} 2.0',
+    ]
