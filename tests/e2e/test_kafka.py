@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 JOB_TYPES = ("hello-fetch", "hello-price", "hello-ship")
+DEGRADED = '{.status.conditions[?(@.type=="Degraded")].reason}'
 EXAMPLE = product.HELLO.parent / "kafka" / "worker.yaml"
 
 
@@ -40,13 +41,14 @@ def test_jobs_from_kafka_get_done_once_their_topics_are_there(kubectl: Kubectl) 
     kafkapod.create_topic(kubectl, "workflow.jobs.hello-fetch", 3)
     kafkapod.create_topic(kubectl, "workflow.jobs.hello-price", 3)
     kubectl("apply", f"--filename={EXAMPLE}")
-    kubectl("wait", "rw/hello-kafka", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
-    # the third topic is missing: the worker waits, says so and does not crash
-    pod = ("pods", "--selector=rochallor.io/worker=hello-kafka")
-    kubectl("wait", *pod, "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
-    kubectl("wait", "rw/hello-kafka", "--for=condition=Ready=False", "--timeout=60s")
+    # the third topic is missing: the worker waits, says so in the resource's conditions and does not crash
+    kubectl("wait", "rw/hello-kafka", f"--for=jsonpath={DEGRADED}=TopicNotFound", "--timeout=60s")
+    conditions = {one["type"]: one for one in kubectl.json("get", "rw/hello-kafka")["status"]["conditions"]}
+    assert "Kafka has no topic 'workflow.jobs.hello-ship': create it" in conditions["Degraded"]["message"]
     kafkapod.create_topic(kubectl, "workflow.jobs.hello-ship", 3)
     kubectl("wait", "rw/hello-kafka", "--for=condition=Ready", "--timeout=60s")
     run_demo(kubectl, 100)
-    [container] = kubectl.json("get", *pod)["items"][0]["status"]["containerStatuses"]
+    [container] = kubectl.json("get", "pods", "--selector=rochallor.io/worker=hello-kafka")["items"][0]["status"][
+        "containerStatuses"
+    ]
     assert container["restartCount"] == 0
