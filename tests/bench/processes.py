@@ -105,13 +105,23 @@ async def stub() -> AsyncIterator[Stub]:
         await running.wait()
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A dev engine's process, where it listens, and a client of it."""
+
+    url: str
+    grpc: str
+    client: RestClient
+    process: Process
+
+
 @asynccontextmanager
-async def engine(folder: Path, *options: str) -> AsyncIterator[tuple[str, RestClient, Process]]:
+async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
     """A dev engine in a process of its own."""
     async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0", *options) as (running, log):
-        url = await _logged(log, r'"url": "([^"]+)"')
+        url, grpc = await _logged(log, r'"url": "([^"]+)"'), await _logged(log, r'"grpc": "([^"]+)"')
         async with RestClient(url, timeout=120) as client:
-            yield url, client, running
+            yield Engine(url, grpc, client, running)
 
 
 @asynccontextmanager

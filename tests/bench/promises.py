@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 async def startup(folder: Path) -> str:
     """From the start of the process to its first claim."""
-    async with engine(folder) as (url, client, _):
-        await upload(client, "noop")
-        await start(client, 1)
+    async with engine(folder) as there:
+        await upload(there.client, "noop")
+        await start(there.client, 1)
         began = time.perf_counter()
-        async with worker(folder, engine_url=url) as running:
-            await completed(client, 1)
+        async with worker(folder, engine_url=there.url) as running:
+            await completed(there.client, 1)
             seconds, rss = time.perf_counter() - began, running.rss_mb
     return f"first job done {seconds:.2f} s after the start of the process; {rss:.0f} MB"
 
 
 async def idle(folder: Path) -> str:
     """Polls per second of a worker that finds nothing."""
-    async with engine(folder) as (url, _, _), worker(folder, engine_url=url) as running:
+    async with engine(folder) as there, worker(folder, engine_url=there.url) as running:
         await asyncio.sleep(3)
         before, cpu = await running.metric("rochallor_worker_polls_total"), running.cpu_seconds
         await asyncio.sleep(20)
@@ -41,13 +41,13 @@ async def idle(folder: Path) -> str:
 
 async def three_steps(folder: Path) -> str:
     """Start to end of instances with three steps, one after another."""
-    async with engine(folder) as (url, client, _), worker(folder, engine_url=url):
-        await upload(client, "noop", "noop", "noop")
+    async with engine(folder) as there, worker(folder, engine_url=there.url):
+        await upload(there.client, "noop", "noop", "noop")
         seconds = []
         for _ in range(200):
             began = time.perf_counter()
-            instance = await client.start_instance("bench")
-            while (await client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
+            instance = await there.client.start_instance("bench")
+            while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
                 await asyncio.sleep(0.001)
             seconds.append(time.perf_counter() - began)
     cuts = quantiles(seconds, n=100)
@@ -57,12 +57,12 @@ async def three_steps(folder: Path) -> str:
 async def slow_jobs(folder: Path) -> str:
     """1,500 jobs of 2 s on 64 slots: runs too many, and how much of the slots' time was used."""
     jobs, ideal = 1500, 1500 * 2 / 64
-    async with engine(folder) as (url, client, _):
-        await upload(client, "slow")
-        await start(client, jobs)
-        async with worker(folder, engine_url=url) as running:
+    async with engine(folder) as there:
+        await upload(there.client, "slow")
+        await start(there.client, jobs)
+        async with worker(folder, engine_url=there.url) as running:
             began = time.perf_counter()
-            await completed(client, jobs)
+            await completed(there.client, jobs)
             seconds = time.perf_counter() - began
             runs = await running.metric("rochallor_worker_handler_seconds_count")
     return f"{runs - jobs:.0f} runs too many, {seconds:.1f} s: {ideal / seconds:.0%} of the slots' time"
@@ -71,14 +71,14 @@ async def slow_jobs(folder: Path) -> str:
 async def outage(folder: Path) -> str:
     """The engine's process stands still for 60 s under load (SIGSTOP): what is lost, how soon the backlog is served."""
     jobs = 2000
-    async with engine(folder) as (url, client, process), worker(folder, engine_url=url) as running:
-        await upload(client, "noop")
-        await start(client, jobs)
-        process.send_signal(signal.SIGSTOP)
+    async with engine(folder) as there, worker(folder, engine_url=there.url) as running:
+        await upload(there.client, "noop")
+        await start(there.client, jobs)
+        there.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(60)
-        process.send_signal(signal.SIGCONT)
+        there.process.send_signal(signal.SIGCONT)
         began = time.perf_counter()
-        await completed(client, jobs)
+        await completed(there.client, jobs)
         seconds = time.perf_counter() - began
         runs = await running.metric("rochallor_worker_handler_seconds_count")
     return f"all of {jobs:,} jobs done {seconds:.1f} s after its return, {runs - jobs:.0f} runs too many"
