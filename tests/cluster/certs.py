@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+FRONT = "front-proxy"
+"""The name that the API server shows to API servers behind it, such as metrics adapters."""
 
 
 def make(folder: Path, addresses: tuple[str, ...]) -> None:
-    """Write into `folder`: ca.crt, ca.key, api.crt, api.key (valid for `addresses` too), sa.key, token, tokens.csv.
+    """Write into `folder`: ca.crt, ca.key, api.crt, api.key (valid for `addresses` too), front-proxy.crt,
+    front-proxy.key, sa.key, token, tokens.csv.
 
     Raises ClusterError when openssl is missing.
     """
@@ -26,23 +29,11 @@ def make(folder: Path, addresses: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     san = ",".join([f"DNS:{name}" for name in NAMES] + [f"IP:{address}" for address in addresses])
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    _openssl(folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "365", "-subj", "/CN=ca")
-    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", f"subjectAltName={san}"]
-    _openssl(
-        folder,
-        "req",
-        "-x509",
-        *key,
-        *signed,
-        "-keyout",
-        "api.key",
-        "-out",
-        "api.crt",
-        "-days",
-        "365",
-        "-subj",
-        "/CN=api",
-    )
+    new = ["req", "-x509", *key, "-days", "365"]
+    _openssl(folder, *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
+    for name, more in (("api", ["-addext", f"subjectAltName={san}"]), (FRONT, [])):
+        signed = ["-CA", "ca.crt", "-CAkey", "ca.key", *more]
+        _openssl(folder, *new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
     _openssl(folder, "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "sa.key")
     token = secrets.token_hex(16)
     for name, text in (("token", token), ("tokens.csv", f"{token},admin,admin,system:masters\n")):

@@ -68,6 +68,16 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--kubelet-preferred-address-types=InternalIP",
+        # so that API servers behind this one, such as metrics adapters, know whom it speaks for
+        f"--client-ca-file={at.folder}/ca.crt",
+        f"--requestheader-client-ca-file={at.folder}/ca.crt",
+        f"--requestheader-allowed-names={certs.FRONT}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={at.folder}/{certs.FRONT}.crt",
+        f"--proxy-client-key-file={at.folder}/{certs.FRONT}.key",
+        "--enable-aggregator-routing",  # to their pods: a node without a default route has no way to Service addresses
     ]
     controller_manager = [
         str(programs.path("kube-controller-manager")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from cluster import kind, packages
+from cluster import kind, packages, programs
 from cluster.errors import ClusterError
 from cluster.progress import phase
 
@@ -42,6 +42,16 @@ def build_from(context: Path, name: str, *options: str) -> None:
         command = ["buildah", "build", "--layers", "--network=host", f"--build-arg=BASE_IMAGE={BASE}"]
     with phase(f"build the image {name}") as note:
         _run([*command, *_secrets(), *options, f"--tag={name}", str(context)], note)
+
+
+def build_program(program: str, name: str) -> None:
+    """Build the image `name` (NAME:TAG) of one of the cluster's programs alone, and the program when it is missing.
+
+    Raises ClusterError as `build` does.
+    """
+    programs.ensure(program)
+    dockerfile = programs.MODULES / "Dockerfile"
+    build_from(programs.path(program).parent, name, f"--file={dockerfile}", f"--build-arg=PROGRAM={program}")
 
 
 def identity(name: str) -> str:

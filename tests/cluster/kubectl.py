@@ -28,7 +28,7 @@ class Kubectl:
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
     def within(self, namespace: str) -> Kubectl:
-        """The same cluster, another namespace."""
+        """The same cluster, another namespace; "" takes each object to the one that it names."""
         return Kubectl(self._kubeconfig, namespace)
 
     def __call__(self, *args: str, stdin: str | None = None) -> str:

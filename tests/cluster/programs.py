@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -49,6 +50,9 @@ PACKAGES = {
     "pause": ("cluster", "./pause"),
     "kind": ("kind", "sigs.k8s.io/kind"),
     "stub": ("stub", "."),
+    "keda-operator": ("keda", "github.com/kedacore/keda/v2/cmd/operator"),
+    "keda-adapter": ("keda", "github.com/kedacore/keda/v2/cmd/adapter"),
+    "prometheus-adapter": ("prometheus-adapter", "sigs.k8s.io/prometheus-adapter/cmd/adapter"),
 }
 FLAGS = (
     "-trimpath",
@@ -88,6 +92,20 @@ def tool(name: str) -> str:
     return str(path(name))
 
 
+def sources(module: str, required: str) -> Path:
+    """The folder with the published files of the Go module `required` at the version that `module` pins.
+
+    Raises ClusterError when Go is missing or can't fetch it.
+    """
+    if shutil.which("go") is None:
+        raise ClusterError(f"Go is needed to fetch {required}: install it from https://go.dev/dl")
+    command = ["go", "mod", "download", "-json", required]
+    done = subprocess.run(command, cwd=MODULES / module, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(f"fetching {required} failed: {done.stdout}{done.stderr}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
 def _build(module: str, names: list[str]) -> None:
     target = path(names[0]).parent
     target.mkdir(parents=True, exist_ok=True)
@@ -109,7 +127,8 @@ def _build(module: str, names: list[str]) -> None:
         if go.returncode != 0:
             raise ClusterError(f"building {what} failed:\n" + "\n".join(said[-15:]))
         for name in names:
-            (Path(unfinished) / name).rename(target / name)
+            built_as = Path(PACKAGES[name][1]).name or name
+            (Path(unfinished) / built_as).rename(target / name)
 
 
 def _ldflags(module: str) -> str:

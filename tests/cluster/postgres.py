@@ -1,0 +1,32 @@
+"""Debian's PostgreSQL as a pod of the test cluster, at postgres:5432 in its namespace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster import images, kind, node, programs
+from cluster.progress import phase
+
+if TYPE_CHECKING:
+    from cluster.kubectl import Kubectl
+
+IMAGE = "localhost/postgres:test"  # as in postgres.yaml
+SOURCES = programs.MODULES / "postgres"
+
+
+def load_image() -> None:
+    """Build the image and give it to the cluster: a minute once, then seconds."""
+    images.build_from(SOURCES, IMAGE)
+    (kind if kind.works() else node).load(IMAGE)
+
+
+def start(kubectl: Kubectl) -> None:
+    """Start the server in the namespace of `kubectl` and wait until it serves."""
+    with phase("start PostgreSQL"):
+        kubectl("apply", f"--filename={SOURCES / 'postgres.yaml'}")
+        kubectl("rollout", "status", "deployment/postgres", "--timeout=3m")
+
+
+def run(kubectl: Kubectl, statement: str) -> None:
+    """Run one SQL statement."""
+    kubectl("exec", "deploy/postgres", "--", "psql", "--host=/tmp", "--quiet", f"--command={statement}")
