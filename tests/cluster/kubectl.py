@@ -44,20 +44,26 @@ class Kubectl:
         return json.loads(self(*args, "--output=json"))
 
     @contextmanager
-    def port_forward(self, target: str, port: int) -> Iterator[str]:
-        """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
-        command = [programs.tool("kubectl"), f"--namespace={self.namespace}", "port-forward", target, f":{port}"]
+    def running(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """kubectl at work while in the block, for a command that goes on until it is ended."""
+        command = [programs.tool("kubectl"), f"--namespace={self.namespace}", *args]
         with subprocess.Popen(
             command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as forward:
+        ) as process:
             try:
-                found = FORWARDING.match(forward.stdout.readline() if forward.stdout else "")
-                if found is None:
-                    complaint = forward.stderr.read() if forward.stderr else ""
-                    raise ClusterError(f"no port-forward to {target}: {complaint.strip()}")
-                yield f"http://127.0.0.1:{found[1]}"
+                yield process
             finally:
-                forward.kill()
+                process.kill()
+
+    @contextmanager
+    def port_forward(self, target: str, port: int) -> Iterator[str]:
+        """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
+        with self.running("port-forward", target, f":{port}") as forward:
+            found = FORWARDING.match(forward.stdout.readline() if forward.stdout else "")
+            if found is None:
+                complaint = forward.stderr.read() if forward.stderr else ""
+                raise ClusterError(f"no port-forward to {target}: {complaint.strip()}")
+            yield f"http://127.0.0.1:{found[1]}"
 
     def _run(self, tool: str, *args: str, stdin: str | None = None) -> str:
         command = [programs.tool(tool), f"--namespace={self.namespace}", *args]

@@ -1,0 +1,100 @@
+"""Workers under a load, with real autoscalers that ask a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from cluster import keda, monitoring, product
+from e2e.autoscaling.engine import Load, define
+from e2e.autoscaling.replicas import Replicas, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cluster.kubectl import Kubectl
+
+HANDLERS = Path(__file__).with_name("handlers.py")
+PARALLELISM = 4
+MOST = 4
+"""The most pods of a worker."""
+# Minutes in production, seconds here.
+QUICK = {"scaleDown": {"stabilizationWindowSeconds": 10}}
+
+
+class Wave(NamedTuple):
+    """A worker with an autoscaler, the load on it, and how many pods it is given."""
+
+    name: str
+    load: Load
+    replicas: Replicas
+
+
+@pytest.fixture(scope="session")
+def autoscalers(cluster: Kubectl) -> None:
+    """Prometheus, prometheus-adapter and KEDA."""
+    monitoring.install(cluster)
+    keda.install(cluster)
+
+
+@pytest.fixture
+def engine(kubectl: Kubectl, autoscalers: None) -> Iterator[str]:
+    """The URL of a dev engine in the test's namespace."""
+    kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
+    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
+    with kubectl.port_forward("service/dev-engine", 8080) as url:
+        yield url
+
+
+@pytest.fixture
+def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
+    """Apply a worker of the job type that has its name; keywords are fields of its spec."""
+
+    def apply(name: str, **spec: Any) -> None:
+        handlers = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "handlers"},
+            "data": {"handlers.py": HANDLERS.read_text()},
+        }
+        worker = {
+            "apiVersion": "rochallor.io/v1alpha1",
+            "kind": "RochallorWorker",
+            "metadata": {"name": name},
+            "spec": {
+                "engine": {"url": "http://dev-engine:8080"},
+                "jobTypes": [name],
+                "parallelism": PARALLELISM,
+                "handlers": {"configMap": {"name": "handlers", "module": "handlers:registry"}},
+                **spec,
+            },
+        }
+        items = {"apiVersion": "v1", "kind": "List", "items": [handlers, worker]}
+        kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+    return apply
+
+
+@pytest.fixture
+def waves(kubectl: Kubectl, engine: str, apply_worker: Callable[..., None]) -> Iterator[list[Wave]]:
+    """A worker for each provider of autoscalers, ready, without a load yet."""
+    autoscaling = {"minReplicas": 1, "maxReplicas": MOST, "behavior": QUICK}
+    providers: dict[str, dict[str, Any]] = {
+        "hpa": {"provider": "hpa"},
+        "keda": {"provider": "keda", "prometheus": {"address": monitoring.ADDRESS}},
+    }
+    for name, provider in providers.items():
+        apply_worker(name, autoscaling=autoscaling | provider)
+    with ExitStack() as stack:
+        found = []
+        for name in providers:
+            kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=90s")
+            kubectl("wait", f"rw/{name}", "--for=condition=AutoscalerReady", "--timeout=90s")
+            define(engine, name)
+            load = stack.enter_context(Load(engine, name))
+            found.append(Wave(name, load, stack.enter_context(watch(kubectl, name))))
+        yield found

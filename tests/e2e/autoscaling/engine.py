@@ -1,0 +1,107 @@
+"""The dev engine's side of a load: what starts it, and what became of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+JOB_S = 2.0
+PAGE = 200
+POLL_S = 0.5
+
+
+def define(url: str, name: str) -> None:
+    """Make the workflows that a load of `name` needs: one job of the type `name`, and the record of its runs."""
+    end = {"id": "end", "name": "End", "type": "END"}
+    job = {"id": "job", "name": "Job", "type": "SERVICE_TASK", "jobType": name, "nextStep": "end"}
+    for definition, steps in ((name, [job, end]), ("run", [end])):
+        answer = httpx.post(f"{url}/v1/definitions", json={"id": definition, "name": definition, "steps": steps})
+        answer.raise_for_status()
+
+
+class Load:
+    """Starts instances of one workflow, `rate` each second, while its `with` block lasts; nothing at rate 0.
+
+    A request that fails ends it, and the block's end raises why.
+    """
+
+    def __init__(self, url: str, definition: str) -> None:
+        self.definition = definition
+        self.started = 0
+        """How many instances there are by now."""
+        self._engine = httpx.Client(base_url=url, timeout=30)
+        self._rate = 0.0
+        self._over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run)
+        self._error: httpx.HTTPError | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        self._thread.join()
+        self._engine.close()
+        if self._error is not None:
+            raise self._error
+
+    def set_rate(self, rate: float) -> None:
+        """Start so many instances a second from now on."""
+        with self._changed:
+            self._rate = rate
+            self._changed.notify()
+
+    def start(self, instances: int) -> None:
+        """Start some instances at once."""
+        for _ in range(instances):
+            body = {"definitionId": self.definition, "variables": {"seconds": JOB_S}}
+            self._engine.post("/v1/instances", json=body).raise_for_status()
+            self.started += 1
+
+    def until_completed(self, timeout: float) -> None:
+        """Wait until every instance is completed."""
+        query: dict[str, Any] = {"definitionId": self.definition, "status": "COMPLETED", "pageSize": 1}
+        gives_up_at = time.monotonic() + timeout
+        while True:
+            completed = self._engine.get("/v1/instances", params=query).raise_for_status().json()["total"]
+            if completed == self.started:
+                return
+            assert time.monotonic() < gives_up_at, f"{completed} of {self.started} instances completed"
+            time.sleep(POLL_S)
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._over:
+                try:
+                    self.start(1 if self._rate else 0)
+                except httpx.HTTPError as error:
+                    self._error = error
+                    return
+                self._changed.wait(1 / self._rate if self._rate else None)
+
+
+def runs(url: str) -> Counter[str]:
+    """How often each job was run, by its id."""
+    found: Counter[str] = Counter()
+    page = 0
+    while True:
+        query: dict[str, Any] = {"definitionId": "run", "page": page, "pageSize": PAGE}
+        items = httpx.get(f"{url}/v1/instances", params=query, timeout=30).raise_for_status().json()["items"]
+        found.update(item["businessKey"] for item in items)
+        if len(items) < PAGE:
+            return found
+        page += 1

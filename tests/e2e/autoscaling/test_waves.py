@@ -1,0 +1,91 @@
+"""Pods come with the load and go with it, and nothing is lost by that; both providers at the same time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster import monitoring
+from e2e.autoscaling.conftest import MOST
+from e2e.autoscaling.engine import runs
+from e2e.autoscaling.replicas import stay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.kubectl import Kubectl
+    from e2e.autoscaling.conftest import Wave
+
+# Instances a second, each with a job of 2 s; a pod runs 4 jobs at a time and should be busy to 70 %.
+HEAVY, LIGHT = 6.0, 1.0  # the work of 4.3 and of 0.7 pods
+UP_S = 90.0  # a minute on a quiet machine: KEDA's query looks at the last minute
+MOST_S = 120.0
+DOWN_S = 180.0
+OUTAGE_S = 120.0
+SUSPENDED_S = 120.0
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True)
+def timeline(waves: list[Wave], capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Show what the autoscalers did."""
+    yield
+    with capsys.disabled():
+        for wave in waves:
+            print(f"\n{wave.name}: {wave.replicas}", end="")
+
+
+def raise_load(waves: list[Wave]) -> None:
+    """Heavy work, until it has all the pods that it may have."""
+    for wave in waves:
+        wave.load.set_rate(HEAVY)
+    for wave in waves:
+        wave.replicas.until(lambda pods: pods > 1, UP_S)
+    for wave in waves:
+        wave.replicas.until(lambda pods: pods == MOST, MOST_S)
+
+
+def test_pods_follow_the_load_and_every_job_runs_once(waves: list[Wave], engine: str) -> None:
+    raise_load(waves)
+    for wave in waves:
+        wave.load.set_rate(LIGHT)
+    for wave in waves:
+        wave.replicas.until(lambda pods: pods == 1, DOWN_S)
+    for wave in waves:
+        wave.load.set_rate(0)
+        wave.load.until_completed(60)
+    counted = runs(engine)
+    assert counted.total() == len(counted) == sum(wave.load.started for wave in waves)
+
+
+def test_pods_stay_while_prometheus_is_away(waves: list[Wave], cluster: Kubectl) -> None:
+    raise_load(waves)
+    prometheus = cluster.within(monitoring.NAMESPACE)
+    prometheus("scale", "deployment/prometheus", "--replicas=0")
+    try:
+        prometheus("wait", "pods", "--selector=app=prometheus", "--for=delete", "--timeout=60s")
+        for wave in waves:
+            wave.load.set_rate(0)
+            wave.load.until_completed(120)  # nothing keeps the pods now but that nobody knows better
+        stay((wave.replicas for wave in waves), OUTAGE_S)
+    finally:
+        prometheus("scale", "deployment/prometheus", "--replicas=1")
+    for wave in waves:
+        wave.replicas.until(lambda pods: pods == 1, DOWN_S)
+
+
+def test_a_suspended_worker_is_left_alone(waves: list[Wave], kubectl: Kubectl) -> None:
+    for wave in waves:
+        wave.load.set_rate(HEAVY)
+    for wave in waves:
+        wave.replicas.until(lambda pods: pods > 1, MOST_S)
+        kubectl("patch", f"rw/{wave.name}", "--type=merge", '--patch={"spec": {"suspend": true}}')
+        wave.replicas.until(lambda pods: pods == 0, 30)
+    stay((wave.replicas for wave in waves), SUSPENDED_S)
+    for wave in waves:
+        wave.load.set_rate(0)
+        kubectl("patch", f"rw/{wave.name}", "--type=merge", '--patch={"spec": {"suspend": false}}')
+    for wave in waves:
+        wave.load.until_completed(MOST_S)
