@@ -48,6 +48,10 @@ unit: setup ## unit and property tests, no server needed
 docs: setup ## write the reference pages from the code
 	$(RUN) python docs/generate.py
 
+.PHONY: charts
+charts: setup ## write what the charts repeat of the resource definition
+	$(RUN) python charts/generate.py
+
 .PHONY: bench
 bench: setup ## measure a worker beside a raw client and a naive loop (minutes)
 	PYTHONPATH=tests $(RUN) python -m bench

@@ -21,6 +21,7 @@ NODE = {
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 JAVA = {"java": "openjdk-17-jre-headless"}
 MAVEN = {"mvn": "maven"}
+PROMTOOL = {"promtool": "prometheus"}
 
 
 def ensure(wanted: dict[str, str]) -> None:

@@ -80,12 +80,13 @@ def test_a_suspended_worker_is_left_alone(waves: list[Wave], kubectl: Kubectl) -
     for wave in waves:
         wave.load.set_rate(HEAVY)
     for wave in waves:
-        wave.replicas.until(lambda pods: pods > 1, MOST_S)
+        wave.replicas.until(lambda pods: pods > 1, UP_S)
+    for wave in waves:
         kubectl("patch", f"rw/{wave.name}", "--type=merge", '--patch={"spec": {"suspend": true}}')
         wave.replicas.until(lambda pods: pods == 0, 30)
+        wave.load.set_rate(0)  # what waits by now is work for pods
     stay((wave.replicas for wave in waves), SUSPENDED_S)
     for wave in waves:
-        wave.load.set_rate(0)
         kubectl("patch", f"rw/{wave.name}", "--type=merge", '--patch={"spec": {"suspend": false}}')
     for wave in waves:
         wave.load.until_completed(MOST_S)

@@ -30,11 +30,6 @@ def _properties(schema: Manifest, path: str = "spec") -> Iterator[tuple[str, Man
         yield from _properties(schema["items"], f"{path}[]")
 
 
-def test_the_charts_copy_is_equal() -> None:
-    copy = ROOT / "charts" / "rochallor-operator" / "files" / FILE.name
-    assert copy.read_text() == FILE.read_text(), f"copy {FILE.name} from crds/ to the chart's files/"
-
-
 def test_the_names_are_those_of_the_code() -> None:
     assert f"{CRD['spec']['group']}/{VERSION['name']}" == API_VERSION
     assert (CRD["spec"]["names"]["kind"], CRD["spec"]["names"]["plural"]) == (KIND, PLURAL)

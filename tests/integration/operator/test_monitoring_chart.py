@@ -1,0 +1,88 @@
+"""What the operator's chart has for a Prometheus Operator and Grafana. (The e2e tests ask the dashboard's queries.)"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cluster import packages
+from integration.operator.conftest import CHART
+from integration.operator.test_chart import objects, only, render
+
+if TYPE_CHECKING:
+    from integration.operator.api import Object
+
+ALERTS = CHART / "files" / "alerts.yaml"
+TESTS = Path(__file__).with_name("alerts_test.yaml")
+ALL = ("--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true")
+
+
+def rules() -> list[Object]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_each_alert_fires_for_its_trouble(tmp_path: Path) -> None:
+    packages.ensure(packages.PROMTOOL)
+    for file in (ALERTS, TESTS):
+        shutil.copy(file, tmp_path)
+    command = ["promtool", "test", "rules", TESTS.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_tested_and_says_what_to_do() -> None:
+    tested = {
+        each["alertname"] for case in yaml.safe_load(TESTS.read_text())["tests"] for each in case["alert_rule_test"]
+    }
+    assert {rule["alert"] for rule in rules()} == tested
+    assert all(rule["annotations"]["runbook"].endswith(".") for rule in rules())
+
+
+def test_metrics_in_alerts_and_dashboard_exist() -> None:
+    pages = (CHART.parents[1] / "docs" / "reference" / "metrics.md").read_text()
+    dashboard = (CHART / "files" / "dashboard.json").read_text()
+    used = set(re.findall(r"rochallor_worker_\w+", ALERTS.read_text() + dashboard))
+    known = set(re.findall(r"`(rochallor_worker_\w+)`", pages))
+    assert used
+    assert {name.removesuffix("_bucket") for name in used} <= known
+
+
+def test_nothing_of_it_unless_asked_for() -> None:
+    assert not {"ServiceMonitor", "PrometheusRule", "ConfigMap", "Service"} & {each["kind"] for each in objects()}
+
+
+def test_the_service_monitor_finds_the_operator() -> None:
+    selector = only("ServiceMonitor", *ALL)["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= only("Service", *ALL)["metadata"]["labels"].items()
+    assert only("Service", *ALL)["spec"]["selector"] == only("Deployment")["spec"]["selector"]["matchLabels"]
+
+
+def test_alerts_and_dashboard_are_the_files() -> None:
+    assert only("PrometheusRule", *ALL)["spec"] == yaml.safe_load(ALERTS.read_text())
+    data = only("ConfigMap", *ALL)["data"]["rochallor-workers.json"]
+    assert json.loads(data) == json.loads((CHART / "files" / "dashboard.json").read_text())
+
+
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PrometheusRule"])
+def test_a_prometheus_finds_it_by_its_labels(kind: str) -> None:
+    labels = ("--set", "serviceMonitor.labels.release=prometheus,prometheusRule.labels.release=prometheus")
+    found = only(kind, *ALL, *labels)["metadata"]["labels"]
+    assert found["release"] == "prometheus"
+    assert found["app.kubernetes.io/name"] == "rochallor-operator"
+
+
+def test_a_grafana_finds_the_dashboard() -> None:
+    assert only("ConfigMap", *ALL)["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_a_wrong_value_is_refused_with_a_sentence() -> None:
+    done = render("--set", "prometheusRule.enable=true")
+    assert done.returncode != 0
+    assert "additional properties 'enable' not allowed" in done.stderr

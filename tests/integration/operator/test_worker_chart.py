@@ -1,0 +1,78 @@
+"""The chart of one worker: its values are the spec, and what is wrong is refused before the cluster sees it."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cluster import programs
+from integration.operator.conftest import CHART
+from integration.operator.samples import hpa, resource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from integration.operator.api import Api, Object
+
+WORKER_CHART = CHART.with_name("rochallor-worker")
+# Every kind of value: maps, lists, numbers, switches, free forms.
+FULL = {
+    "autoscaling": hpa() | {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}},
+    "disruptionBudget": {"maxUnavailable": "50%"},
+    "env": [{"name": "REGION", "value": "eu"}],
+    "resources": {"limits": {"memory": "256Mi"}},
+    "template": {"spec": {"nodeSelector": {"disk": "ssd"}}},
+    "journal": True,
+}
+
+
+def helm(tmp_path: Path, command: str, **values: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of helm on the chart with these values alone."""
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    name = ["payments"] if command == "template" else ["--strict"]
+    kubernetes = ["--kube-version=1.37.0"]  # a helm that was built from source believes in one of long ago
+    argv = [programs.tool("helm"), command, *name, str(WORKER_CHART), *kubernetes, f"--values={file}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def rendered(tmp_path: Path, **values: object) -> Object:
+    done = helm(tmp_path, "template", **values)
+    assert done.returncode == 0, done.stderr
+    manifest: Object = yaml.safe_load(done.stdout)
+    return manifest
+
+
+def test_lint(tmp_path: Path) -> None:
+    done = helm(tmp_path, "lint", **resource()["spec"])
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+@pytest.mark.parametrize("more", [{}, FULL], ids=["what-is-required", "every-kind-of-value"])
+def test_the_values_are_the_spec_of_a_valid_resource(tmp_path: Path, api: Api, more: Object) -> None:
+    spec = resource(**more)["spec"]
+    manifest = rendered(tmp_path, **spec)
+    assert (manifest["metadata"]["name"], manifest["spec"]) == ("payments", spec)
+    del manifest["metadata"]["namespace"]
+    api.create(manifest, fieldValidation="Strict")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "missing properties 'engine', 'jobTypes', 'handlers'"),
+        (resource(paralellism=8)["spec"], "additional properties 'paralellism' not allowed"),
+        (resource(parallelism=0)["spec"], "minimum: got 0, want 1"),
+        (resource(transport="amqp")["spec"], "value must be one of 'rest', 'grpc', 'kafka'"),
+        (resource(autoscaling={"minReplicas": 1})["spec"], "missing property 'maxReplicas'"),
+        (resource(jobTypes=[])["spec"], "minItems: got 0, want 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_a_sentence(tmp_path: Path, values: Object, sentence: str) -> None:
+    done = helm(tmp_path, "template", **values)
+    assert done.returncode != 0
+    assert sentence in done.stderr
