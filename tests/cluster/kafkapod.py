@@ -1,4 +1,7 @@
-"""The same Kafka as a pod of the test cluster: one broker without security, at kafka:9092 in its namespace."""
+"""The same Kafka as a pod of the test cluster: one broker without security, at kafka:9092 in its namespace.
+
+The rest of the cluster finds it at kafka.NAMESPACE:9092.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ def load_image() -> None:
 def start(kubectl: Kubectl) -> None:
     """Start the broker in the namespace of `kubectl` and wait until it serves."""
     with phase("start Kafka"):
-        kubectl("apply", f"--filename={SOURCES / 'kafka.yaml'}")
+        manifests = (SOURCES / "kafka.yaml").read_text().replace("NAMESPACE", kubectl.namespace)
+        kubectl("apply", "--filename=-", stdin=manifests)
         kubectl("rollout", "status", "deployment/kafka", "--timeout=3m")
 
 

@@ -63,6 +63,9 @@ def scaled_object(worker: Worker, wish: Autoscaling) -> Manifest:
     }
     if wish.behavior is not None:
         spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": wish.behavior}}
+        # The step to zero is KEDA's own. Without a wish both wait for five minutes.
+        if (window := wish.behavior.get("scaleDown", {}).get("stabilizationWindowSeconds")) is not None:
+            spec["cooldownPeriod"] = window
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",

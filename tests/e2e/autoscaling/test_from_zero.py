@@ -1,0 +1,77 @@
+"""No work, no pods: KEDA brings the first one for records in Kafka, or for jobs in the engine's database."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cluster import kafkapod, monitoring, postgres
+from e2e.autoscaling.conftest import MOST, QUICK
+from e2e.autoscaling.engine import Load, define
+from e2e.autoscaling.replicas import watch
+from e2e.test_kafka import start_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.kubectl import Kubectl
+
+FROM_ZERO: dict[str, Any] = {"provider": "keda", "minReplicas": 0, "maxReplicas": MOST, "behavior": QUICK}
+START_S = 90.0  # KEDA looks every 30 s
+END_S = 180.0
+
+pytestmark = [pytest.mark.usefixtures("autoscalers"), pytest.mark.timeout(600)]
+
+
+def test_records_in_kafka(
+    kubectl: Kubectl, apply_worker: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kafkapod.load_image()
+    kafkapod.start(kubectl)
+    start_engine(kubectl)
+    kafkapod.create_topic(kubectl, "workflow.jobs.lag", MOST)
+    kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA lives in another namespace
+    apply_worker("lag", transport="kafka", kafka=kafka, autoscaling=FROM_ZERO)
+    kubectl("wait", "deployment/lag", "--for=create", "--timeout=60s")
+    with kubectl.port_forward("service/dev-engine", 8080) as url, watch(kubectl, "lag") as replicas:
+        define(url, "lag")
+        replicas.until(lambda pods: pods == 0, END_S)
+        kubectl("wait", "rw/lag", "--for=condition=Ready", "--timeout=60s")
+        with Load(url, "lag") as load:
+            load.start(60)
+            replicas.until(lambda pods: pods > 0, START_S)
+            load.until_completed(120)
+        replicas.until(lambda pods: pods == 0, END_S)
+    with capsys.disabled():
+        print(f"\nkafka: {replicas}", end="")
+
+
+@pytest.mark.usefixtures("engine")
+def test_jobs_in_the_database(
+    kubectl: Kubectl, apply_worker: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    postgres.load_image()
+    postgres.start(kubectl)
+    postgres.run(kubectl, "CREATE TABLE job (job_type text, status text)")
+    dsn = f"host=postgres.{kubectl.namespace} user=postgres dbname=postgres sslmode=disable"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"dsn": dsn}}
+    kubectl("apply", "--filename=-", stdin=json.dumps(secret))
+    backlog = {
+        "dsnSecret": {"name": "database", "key": "dsn"},
+        "query": "SELECT count(*) FROM job WHERE status = 'UNLOCKED' AND job_type IN ('queue')",
+        "target": 10,
+    }
+    prometheus = {"address": monitoring.ADDRESS}
+    apply_worker("queue", autoscaling=FROM_ZERO | {"prometheus": prometheus, "backlog": backlog})
+    kubectl("wait", "deployment/queue", "--for=create", "--timeout=60s")
+    with watch(kubectl, "queue") as replicas:
+        replicas.until(lambda pods: pods == 0, END_S)
+        postgres.run(kubectl, "INSERT INTO job SELECT 'other', 'UNLOCKED' FROM generate_series(1, 99)")
+        postgres.run(kubectl, "INSERT INTO job SELECT 'queue', 'UNLOCKED' FROM generate_series(1, 25)")
+        replicas.until(lambda pods: pods == 3, START_S)
+        postgres.run(kubectl, "UPDATE job SET status = 'COMPLETED'")
+        replicas.until(lambda pods: pods == 0, END_S)
+    with capsys.disabled():
+        print(f"\npostgresql: {replicas}", end="")
