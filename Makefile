@@ -84,6 +84,11 @@ cluster-down: setup ## stop it and remove what it left
 e2e: cluster-up ## everything together on real pods; the cluster stays up for the next run
 	$(RUN) pytest tests/e2e --timeout=600
 
+.PHONY: graph
+graph: cluster-up ## draw docs/autoscaling.svg from a load wave on the cluster (minutes)
+	$(RUN) pytest tests/e2e/autoscaling/test_waves.py -k follow
+	PYTHONPATH=tests $(RUN) python -m e2e.autoscaling.graph
+
 .PHONY: test
 test: lint types unit integration e2e ## all of it
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 NAMESPACE = "monitoring"
 ADDRESS = f"http://prometheus.{NAMESPACE}:9090"
 """Prometheus, as pods reach it."""
+IMAGE = "localhost/prometheus:test"  # as in prometheus.yaml
 SOURCES = programs.MODULES / "prometheus"
 RULES = images.ROOT / "examples" / "autoscaling" / "prometheus-adapter.yaml"
 
@@ -23,8 +24,8 @@ RULES = images.ROOT / "examples" / "autoscaling" / "prometheus-adapter.yaml"
 def install(kubectl: Kubectl) -> None:
     """Build what is missing, install it, and wait until autoscalers can ask it."""
     cluster = kind if kind.works() else node
-    images.build_from(SOURCES, "localhost/prometheus:test")
-    cluster.load("localhost/prometheus:test")
+    images.build_from(SOURCES, IMAGE)
+    cluster.load(IMAGE)
     images.build_program("prometheus-adapter", "localhost/prometheus-adapter:test")
     cluster.load("localhost/prometheus-adapter:test")
     inside = kubectl.within(NAMESPACE)

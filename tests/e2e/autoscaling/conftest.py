@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 HANDLERS = Path(__file__).with_name("handlers.py")
+EXPORTER = Path(__file__).with_name("exporter.py")
 PARALLELISM = 4
 MOST = 4
 """The most pods of a worker."""
@@ -41,10 +42,36 @@ def autoscalers(cluster: Kubectl) -> None:
     keda.install(cluster)
 
 
+def config_map(name: str, file: Path) -> dict[str, Any]:
+    """A ConfigMap with one Python file."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {file.name: file.read_text()},
+    }
+
+
+def exporter() -> dict[str, Any]:
+    """A pod with what Prometheus should know about the dev engine."""
+    container = {
+        "name": "exporter",
+        "image": monitoring.IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["python3", f"/code/{EXPORTER.name}"],
+        "ports": [{"name": "metrics", "containerPort": 9090}],
+        "volumeMounts": [{"name": "code", "mountPath": "/code"}],
+    }
+    spec = {"containers": [container], "volumes": [{"name": "code", "configMap": {"name": "exporter"}}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "exporter"}, "spec": spec}
+
+
 @pytest.fixture
 def engine(kubectl: Kubectl, autoscalers: None) -> Iterator[str]:
     """The URL of a dev engine in the test's namespace."""
     kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
+    items = {"apiVersion": "v1", "kind": "List", "items": [config_map("exporter", EXPORTER), exporter()]}
+    kubectl("apply", "--filename=-", stdin=json.dumps(items))
     kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
     with kubectl.port_forward("service/dev-engine", 8080) as url:
         yield url
@@ -55,12 +82,6 @@ def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
     """Apply a worker of the job type that has its name; keywords are fields of its spec."""
 
     def apply(name: str, **spec: Any) -> None:
-        handlers = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "handlers"},
-            "data": {"handlers.py": HANDLERS.read_text()},
-        }
         worker = {
             "apiVersion": "rochallor.io/v1alpha1",
             "kind": "RochallorWorker",
@@ -73,7 +94,7 @@ def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
                 **spec,
             },
         }
-        items = {"apiVersion": "v1", "kind": "List", "items": [handlers, worker]}
+        items = {"apiVersion": "v1", "kind": "List", "items": [config_map("handlers", HANDLERS), worker]}
         kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
     return apply

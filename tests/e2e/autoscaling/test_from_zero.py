@@ -9,6 +9,7 @@ import pytest
 
 from cluster import kafkapod, monitoring, postgres
 from e2e.autoscaling.conftest import MOST, QUICK
+from e2e.autoscaling.dashboard import until_it_shows
 from e2e.autoscaling.engine import Load, define
 from e2e.autoscaling.replicas import watch
 from e2e.test_kafka import start_engine
@@ -40,8 +41,9 @@ def test_records_in_kafka(
         replicas.until(lambda pods: pods == 0, END_S)
         kubectl("wait", "rw/lag", "--for=condition=Ready", "--timeout=60s")
         with Load(url, "lag") as load:
-            load.start(60)
+            load.start(120)
             replicas.until(lambda pods: pods > 0, START_S)
+            until_it_shows(kubectl, "lag", kafka=True)
             load.until_completed(120)
         replicas.until(lambda pods: pods == 0, END_S)
     with capsys.disabled():

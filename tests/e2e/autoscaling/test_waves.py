@@ -8,6 +8,7 @@ import pytest
 
 from cluster import monitoring
 from e2e.autoscaling.conftest import MOST
+from e2e.autoscaling.dashboard import until_it_shows
 from e2e.autoscaling.engine import runs
 from e2e.autoscaling.replicas import stay
 
@@ -47,9 +48,10 @@ def raise_load(waves: list[Wave]) -> None:
         wave.replicas.until(lambda pods: pods == MOST, MOST_S)
 
 
-def test_pods_follow_the_load_and_every_job_runs_once(waves: list[Wave], engine: str) -> None:
+def test_pods_follow_the_load_and_every_job_runs_once(waves: list[Wave], engine: str, kubectl: Kubectl) -> None:
     raise_load(waves)
     for wave in waves:
+        until_it_shows(kubectl, wave.name, kafka=False)
         wave.load.set_rate(LIGHT)
     for wave in waves:
         wave.replicas.until(lambda pods: pods == 1, DOWN_S)
@@ -60,9 +62,9 @@ def test_pods_follow_the_load_and_every_job_runs_once(waves: list[Wave], engine:
     assert counted.total() == len(counted) == sum(wave.load.started for wave in waves)
 
 
-def test_pods_stay_while_prometheus_is_away(waves: list[Wave], cluster: Kubectl) -> None:
+def test_pods_stay_while_prometheus_is_away(waves: list[Wave], kubectl: Kubectl) -> None:
     raise_load(waves)
-    prometheus = cluster.within(monitoring.NAMESPACE)
+    prometheus = kubectl.within(monitoring.NAMESPACE)
     prometheus("scale", "deployment/prometheus", "--replicas=0")
     try:
         prometheus("wait", "pods", "--selector=app=prometheus", "--for=delete", "--timeout=60s")
@@ -70,6 +72,9 @@ def test_pods_stay_while_prometheus_is_away(waves: list[Wave], cluster: Kubectl)
             wave.load.set_rate(0)
             wave.load.until_completed(120)  # nothing keeps the pods now but that nobody knows better
         stay((wave.replicas for wave in waves), OUTAGE_S)
+        for wave in waves:
+            kubectl("wait", f"rw/{wave.name}", "--for=condition=AutoscalerReady=False", "--timeout=10s")
+            kubectl("wait", f"rw/{wave.name}", "--for=condition=Ready", "--timeout=10s")
     finally:
         prometheus("scale", "deployment/prometheus", "--replicas=1")
     for wave in waves:

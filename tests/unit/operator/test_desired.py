@@ -233,3 +233,9 @@ def test_a_template_that_takes_away_what_the_rest_needs_is_refused(template: Man
 if __name__ == "__main__":
     for case, manifest in CASES.items():
         (GOLDEN / f"{case}.yaml").write_text(_text(manifest))
+
+
+def test_the_step_to_zero_waits_as_long_as_the_other_steps_down() -> None:
+    quick = {"scaleDown": {"stabilizationWindowSeconds": 10}}
+    scaled = autoscaler(worker(autoscaling=KEDA["autoscaling"] | {"behavior": quick}))[1]
+    assert scaled["spec"]["cooldownPeriod"] == 10

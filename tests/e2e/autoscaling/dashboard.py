@@ -1,0 +1,46 @@
+"""The queries of the Grafana dashboard, asked of a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from cluster import monitoring, product
+
+if TYPE_CHECKING:
+    from cluster.kubectl import Kubectl
+
+FILE = product.CHART / "files" / "dashboard.json"
+KAFKA = "Kafka: "
+"""How the headings of panels begin that have data only where there is Kafka."""
+TIMEOUT_S = 30.0
+POLL_S = 1.0
+
+
+def until_it_shows(kubectl: Kubectl, worker: str, *, kafka: bool) -> None:
+    """Wait until each query has data for a worker in the namespace of `kubectl`: those for Kafka, or all others."""
+    queries = []
+    for panel in json.loads(FILE.read_text())["panels"]:
+        if panel["title"].startswith(KAFKA) == kafka:
+            queries += [_filled_in(target["expr"], kubectl.namespace, worker) for target in panel["targets"]]
+    assert queries
+    gives_up_at = time.monotonic() + TIMEOUT_S
+    with kubectl.within(monitoring.NAMESPACE).port_forward("service/prometheus", 9090) as url:
+        for query in queries:
+            while not _result(url, query):
+                assert time.monotonic() < gives_up_at, f"no data: {query}"
+                time.sleep(POLL_S)
+
+
+def _filled_in(query: str, namespace: str, worker: str) -> str:
+    """The query with its variables replaced, as Grafana does it."""
+    for variable, value in (("$namespace", namespace), ("$worker", worker), ("$__rate_interval", "1m")):
+        query = query.replace(variable, value)
+    return query
+
+
+def _result(url: str, query: str) -> Any:
+    return httpx.get(f"{url}/api/v1/query", params={"query": query}).raise_for_status().json()["data"]["result"]
