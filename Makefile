@@ -82,10 +82,18 @@ cluster-down: setup ## stop it and remove what it left
 
 .PHONY: e2e
 e2e: cluster-up ## everything together on real pods; the cluster stays up for the next run
-	$(RUN) pytest tests/e2e --timeout=600
+	$(RUN) pytest tests/e2e --ignore=tests/e2e/autoscaling --timeout=600
+
+.PHONY: autoscalers
+autoscalers: cluster-up ## install Prometheus, its adapter and KEDA into the cluster (minutes, once)
+	@$(CLUSTER) autoscalers
+
+.PHONY: e2e-autoscaling
+e2e-autoscaling: autoscalers ## pods that follow real load, by real autoscalers (15 min)
+	$(RUN) pytest tests/e2e/autoscaling --timeout=600
 
 .PHONY: graph
-graph: cluster-up ## draw docs/autoscaling.svg from a load wave on the cluster (minutes)
+graph: autoscalers ## draw docs/autoscaling.svg from a load wave on the cluster (minutes)
 	$(RUN) pytest tests/e2e/autoscaling/test_waves.py -k follow
 	PYTHONPATH=tests $(RUN) python -m e2e.autoscaling.graph
 

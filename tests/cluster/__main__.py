@@ -1,12 +1,13 @@
-"""`python -m cluster build | up | down | load IMAGE | env`: the test cluster from the command line."""
+"""`python -m cluster build | up | autoscalers | down | load IMAGE | env`: the test cluster from the command line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from cluster import kind, node, programs
+from cluster import keda, kind, monitoring, node, programs
 from cluster.errors import ClusterError
+from cluster.kubectl import Kubectl
 from cluster.progress import console
 
 KUBECONFIG = programs.CACHE / "kubeconfig"
@@ -18,6 +19,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the programs of a control plane (minutes, once)")
     commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
+    commands.add_parser("autoscalers", help="install Prometheus, prometheus-adapter and KEDA (minutes, once)")
     commands.add_parser("down", help="stop the cluster and remove what it left")
     commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
     commands.add_parser("env", help="print the shell line that points kubectl at the cluster")
@@ -30,6 +32,10 @@ def main() -> int:
             case "up":
                 cluster.up(KUBECONFIG)
                 console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
+            case "autoscalers":
+                kubectl = Kubectl(KUBECONFIG)
+                monitoring.install(kubectl)
+                keda.install(kubectl)
             case "down":
                 cluster.down(KUBECONFIG)
             case "load":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from integration.operator.process import SYSTEM
 from rochallor_operator.names import APIS, OPTIONAL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cluster.controlplane import ControlPlane
     from integration.operator.api import Api, Object
 
@@ -148,3 +151,25 @@ def test_the_crd_outlives_an_uninstall(cluster: Api, control_plane: ControlPlane
     helm(control_plane, "uninstall", "rochallor-operator")
     assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
     helm(control_plane, "install", "rochallor-operator", str(CHART))
+
+
+def test_an_upgrade_brings_the_new_definition(cluster: Api, control_plane: ControlPlane, tmp_path: Path) -> None:
+    """From a chart whose definition lacks a field; nobody has to apply a CRD by hand."""
+    old = tmp_path / "rochallor-operator"
+    shutil.copytree(CHART, old)
+    file = old / "files" / "rochallorworkers.rochallor.io.yaml"
+    definition = yaml.safe_load(file.read_text())
+    del _spec_fields(definition)["journal"]
+    file.write_text(yaml.safe_dump(definition))
+    helm(control_plane, "upgrade", "rochallor-operator", str(old))
+    live = cluster.the("CustomResourceDefinition", "rochallorworkers.rochallor.io")
+    assert "journal" not in _spec_fields(live)
+    helm(control_plane, "upgrade", "rochallor-operator", str(CHART))
+    live = cluster.the("CustomResourceDefinition", "rochallorworkers.rochallor.io")
+    assert "journal" in _spec_fields(live)
+
+
+def _spec_fields(definition: Object) -> Object:
+    (version,) = definition["spec"]["versions"]
+    fields: Object = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    return fields
