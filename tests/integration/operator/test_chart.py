@@ -52,7 +52,7 @@ def test_the_crd_is_the_file_and_is_kept() -> None:
     assert rendered == source
     kinds = {manifest["kind"] for manifest in objects("--set", "crds.install=false")}
     rights = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
-    assert kinds == rights | {"ServiceAccount", "Deployment"}
+    assert kinds == rights | {"ServiceAccount", "Deployment", "Pod"}
 
 
 def container(*arguments: str) -> Object:
@@ -128,6 +128,17 @@ def test_the_pod_may_do_little() -> None:
     assert {resource for resource, allowed in verbs.items() if "delete" in allowed} == {
         APIS[kind].plural for kind in OPTIONAL
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "where"), [("", ""), ("watchNamespaces={a,b}", "namespaces/a/ namespaces/b/")], ids=["all", "named"]
+)
+def test_helm_test_looks_where_the_operator_serves(setting: str, where: str) -> None:
+    pod = only("Pod", *(["--set", setting] if setting else []))
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert " ".join(pod["spec"]["containers"][0]["args"][1:]) == where
+    matched = only("Deployment")["spec"]["selector"]["matchLabels"]
+    assert not matched.items() <= pod["metadata"]["labels"].items()
 
 
 @pytest.mark.parametrize(
