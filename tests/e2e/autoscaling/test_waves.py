@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Instances a second, each with a job of 2 s; a pod runs 4 jobs at a time and should be busy to 70 %.
 HEAVY, LIGHT = 6.0, 1.0  # the work of 4.3 and of 0.7 pods
-UP_S = 90.0  # a minute on a quiet machine: KEDA's query looks at the last minute
+UP_S = 60.0
 MOST_S = 120.0
 DOWN_S = 180.0
 OUTAGE_S = 120.0

@@ -121,10 +121,11 @@ def _busy_and_backlog(worker: Worker, wish: Autoscaling) -> list[Manifest]:
 
 
 def _busy_pods(worker: Worker, wish: Autoscaling) -> str:
-    """PromQL for how many pods the busy slots would fill."""
+    """PromQL for how many pods the busy slots would fill, by the number that a HorizontalPodAutoscaler looks at too.
+
+    A rate of busy time would need two scrapes inside its window, and would see new load only as the window fills.
+    """
     pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+-[a-z0-9]+"'
-    busy = f"sum(rate(rochallor_worker_slot_busy_seconds_total{{{pods}}}[1m]))"
-    if wish.min_replicas == 0:
-        # At zero pods there is rightly no series; an error would start pods again, by the fallback.
-        busy = f"({busy} or vector(0))"
-    return f"{busy} / {worker.spec.parallelism}"
+    busy = f"sum(rochallor_worker_utilization_ratio{{{pods}}})"
+    # At zero pods there is rightly no series; an error would start pods again, by the fallback.
+    return f"{busy} or vector(0)" if wish.min_replicas == 0 else busy
