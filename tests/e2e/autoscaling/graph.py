@@ -5,6 +5,7 @@ Run it after test_pods_follow_the_load_and_every_job_runs_once (`make graph` doe
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from cluster.kubectl import Kubectl
 FILE = images.ROOT / "docs" / "autoscaling.svg"
 LOOK_BACK_S = 1800
 STEP_S = 2
+TICK_S = 15
 BACKLOG = "engine_instances_active"
 COLOURS = {"hpa": "#2563eb", "keda": "#d97706"}
-WIDTH, HEIGHT, LEFT, TOP, GAP = 720, 120, 56, 40, 44
+WIDTH, HEIGHT, LEFT, TOP, GAP = 720, 120, 56, 56, 44
 
 
 class Panel(NamedTuple):
@@ -67,7 +69,7 @@ def draw(curves: dict[tuple[Panel, str], Curve], seconds: float) -> str:
         )
     for index, panel in enumerate(PANELS):
         top = TOP + index * (HEIGHT + GAP)
-        peak = panel.top or max((value for name in COLOURS for _, value in curves[panel, name]), default=1) or 1
+        peak = panel.top or 2 * math.ceil(max(value for name in COLOURS for _, value in curves[panel, name]) / 2)
         parts.append(f'<text x="{LEFT}" y="{top - 6}" font-weight="bold">{panel.heading}</text>')
         parts += _axes(top, peak, seconds)
         for name, colour in COLOURS.items():
@@ -85,9 +87,9 @@ def _axes(top: float, peak: float, seconds: float) -> list[str]:
         y = top + HEIGHT * (1 - value / peak)
         lines.append(f'<path d="M{LEFT} {y:.1f}h{WIDTH}" stroke="#e5e7eb"/>')
         lines.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#6b7280">{value:g}</text>')
-    for at in range(0, int(seconds) + 1, 60):
+    for at in range(0, int(seconds) + 1, TICK_S):
         x = LEFT + WIDTH * at / seconds
-        label = f"{at // 60} min"
+        label = f"{at} s"
         lines.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 16}" text-anchor="middle" fill="#6b7280">{label}</text>')
     return lines
 
