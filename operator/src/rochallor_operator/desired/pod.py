@@ -75,6 +75,8 @@ def _pod(worker: Worker, default_image: str) -> Manifest:
         "automountServiceAccountToken": False,
         # A Service called rochallor-engine would otherwise add variables that look like the worker's settings.
         "enableServiceLinks": False,
+        # As process 1 the worker would miss a SIGTERM that comes while Python starts, and work on until it is killed.
+        "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": math.ceil(seconds(spec.drain_timeout)) + GRACE_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
