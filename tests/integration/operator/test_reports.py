@@ -19,6 +19,7 @@ from integration.operator.samples import NAME, make_available, pods, replicas, r
 from rochallor_operator.kube import Kube
 from rochallor_operator.names import Key
 from rochallor_operator.queue import Outcome
+from rochallor_operator.reasons import REPORTED
 from rochallor_operator.recent import Recent
 from rochallor_operator.reconcile import Reconciler
 
@@ -90,7 +91,7 @@ async def test_a_workers_word_is_the_reason(api: Api, kubeconfig: Path, worker: 
         await work.reconcile(key)
         api.until_the("Deployment", NAME, replicas(1))
         run_unready(api)
-        for word in ("EngineUnreachable", "TransportMismatch"):
+        for word in REPORTED:
             worker.said = f"{word}: http://engine:8080 says no"
             recent.clear()  # no watch tells it of the Deployment
             assert await work.reconcile(key) is Outcome.UNSETTLED
@@ -103,7 +104,7 @@ async def test_a_workers_word_is_the_reason(api: Api, kubeconfig: Path, worker: 
         recent.clear()
         await work.reconcile(key)
         assert has("Degraded", "False", "Healthy")(api.the("RochallorWorker", NAME))
-        assert worker.asked == ["/readyz"] * 3, "one pod, once a reconcile"
+        assert worker.asked == ["/readyz"] * 5, "one pod, once a reconcile"
 
 
 def test_events_tell_transitions_once(api: Api, kubeconfig: Path) -> None:

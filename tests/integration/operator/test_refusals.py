@@ -1,0 +1,129 @@
+"""What the API server, a webhook or the scheduler refuses is a reason too, and goes away with its cause."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.operator.api import RefusedError, has
+from integration.operator.conftest import ACCOUNT
+from integration.operator.samples import NAME, hpa, make_available, pods, replicas, resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from integration.operator.api import Api, Object
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@contextmanager
+def without_right(api: Api, kind: str) -> Iterator[None]:
+    """While in the block, the operator may not write objects of a kind (in the plural)."""
+    rules = api.the("ClusterRole", ACCOUNT)["rules"]
+    fewer = []
+    for rule in rules:
+        others = [resource for resource in rule["resources"] if resource != kind]
+        fewer += [rule | {"resources": others}] if others else []
+        if kind in rule["resources"]:
+            fewer.append(rule | {"resources": [kind], "verbs": ["get", "list", "watch"]})
+    assert fewer != rules
+    api.replace("ClusterRole", ACCOUNT, {"rules": fewer})
+    try:
+        yield
+    finally:
+        api.replace("ClusterRole", ACCOUNT, {"rules": rules})
+
+
+@contextmanager
+def webhook_away(api: Api, group: str, version: str, kind: str) -> Iterator[None]:
+    """While in the block, a webhook that does not answer must agree to each new object of a kind in the namespace."""
+    name = f"away-{api.namespace}"
+    webhook = {
+        "name": "away.rochallor.test",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{"apiGroups": [group], "apiVersions": [version], "operations": ["CREATE"], "resources": [kind]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "timeoutSeconds": 1,
+    }
+    api.create(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [webhook],
+        }
+    )
+    try:
+        yield
+    finally:
+        api.delete("ValidatingWebhookConfiguration", name)
+
+
+def refused_by_webhook(api: Api, wanted: Object) -> bool:
+    """Whether the API server knows the webhook by now: it hears of it like anybody else."""
+    try:
+        api.create(wanted, dryRun="All")
+    except RefusedError as error:
+        return "away.rochallor.test" in str(error)
+    return False
+
+
+def test_a_right_that_is_missing(api: Api) -> None:
+    with without_right(api, "services"):
+        api.create(resource())
+        live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "Forbidden", "services", "patch"))
+        assert has("Ready", "False", "Forbidden")(live)
+        api.until_the("Deployment", NAME, replicas(1))  # what it may do, it does
+    make_available(api, 1)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"), timeout=60)
+
+
+def test_a_pod_that_no_node_takes(api: Api) -> None:
+    api.create(resource())
+    api.until_the("Deployment", NAME, replicas(1))
+    [pod] = pods(api)
+    sentence = "0/3 nodes are available: 3 Insufficient memory."
+    refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": sentence}
+    api.patch("Pod", pod["metadata"]["name"], {"status": {"conditions": [refused]}}, "/status")
+    words = f"pod {pod['metadata']['name']}: {sentence}"
+    api.until_the("RochallorWorker", NAME, has("Progressing", "False", "Unschedulable", words))
+
+
+def test_pods_that_can_not_be_created(api: Api) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    with webhook_away(api, "", "v1", "pods"):
+        while not refused_by_webhook(api, pod):
+            pass
+        api.create(resource())
+        words = ("failed calling webhook", "away.rochallor.test")
+        live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "PodCreationFailed", *words))
+        assert has("Ready", "False", "PodCreationFailed")(live)
+
+
+def test_a_webhook_that_fails_for_the_autoscaler_alone(api: Api) -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "x", "apiVersion": "apps/v1"}, "maxReplicas": 1}
+    probe = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "probe"},
+        "spec": spec,
+    }
+    with webhook_away(api, "autoscaling", "v2", "horizontalpodautoscalers"):
+        while not refused_by_webhook(api, probe):
+            pass
+        api.create(resource(autoscaling=hpa()))
+        make_available(api, 1)
+        live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "ApiError", "webhook"))
+        assert has("Degraded", "False", "Healthy")(live)
+        api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+    api.until_the("HorizontalPodAutoscaler", NAME, lambda _: True, timeout=90)
