@@ -157,6 +157,16 @@ async def test_an_outage_is_waited_out_with_growing_waits_and_flips_health_once_
     assert trouble_of(source) == ""
 
 
+async def test_while_polls_fail_one_job_is_asked_for_and_then_all_again() -> None:
+    engine = FaultyEngine()
+    source = source_of(engine)
+    await start(engine, 20)
+    engine.before = lambda *_: Unreachable("cannot connect")
+    assert await source.take(10) == []
+    engine.before = lambda *_: None
+    assert [len(await source.take(10)), len(await source.take(10))] == [1, 10]
+
+
 async def test_during_an_outage_an_accepted_outcome_ends_the_wait() -> None:
     engine = FaultyEngine()
     source = source_of(engine)

@@ -96,10 +96,14 @@ class PollingSource:
                 return
 
     async def take(self, count: int) -> list[Delivery]:
-        """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most)."""
+        """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most), or for one while polls fail.
+
+        An engine that stands still carries out what it was asked when it goes on: jobs that it then gives out to
+        nobody are locked for their lease (engine.md).
+        """
         asked_at = self._asked_at = self._clock()
         self._accepted_since_asked = False
-        asked_for = min(count, MAX_JOBS_PER_POLL)
+        asked_for = 1 if self._state == "failing" else min(count, MAX_JOBS_PER_POLL)
         try:
             jobs = await self._engine.poll_jobs(self._worker_id, self._job_types, asked_for)
         except DispatchMismatch as error:
