@@ -39,7 +39,7 @@ slots. CPU is that of the client's process. Over gRPC a job costs one call more:
 
 Against the development engine, or with a real Kafka; default settings. In *engine away* its process stands still
 (SIGSTOP). If a poll was in flight, the engine carries that out when it goes on, though nobody waits for its answer any
-more: those jobs come again when their lease has ended, 30 to 45 s later. Without such a poll all is done within a second.
+more: those jobs come again when their lease has ended, 30 to 45 s later. Without such a poll all is done in a second.
 
 {promised}
 
