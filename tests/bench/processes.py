@@ -17,6 +17,7 @@ import httpx
 
 from cluster import programs
 from rochallor_worker import RestClient
+from scrape import total
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -51,8 +52,7 @@ class Worker:
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
         async with httpx.AsyncClient() as http:
-            lines = (await http.get(f"{self.url}/metrics")).text.splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
+            return total((await http.get(f"{self.url}/metrics")).text, name)
 
     @property
     def cpu_seconds(self) -> float:

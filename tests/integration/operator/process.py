@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from scrape import total
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -79,8 +81,7 @@ class Operator:
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        lines = self.http("/metrics").text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+        return total(self.http("/metrics").text, name)
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from rochallor_worker.devengine import DevEngine
+from scrape import total
 
 HANDLERS = """
 import asyncio, os, time
@@ -78,8 +79,7 @@ class Worker:
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        lines = (await self.get("/metrics")).text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + "{", name + " ")))
+        return total((await self.get("/metrics")).text, name)
 
     async def shows(self, metric: str, value: float) -> None:
         """Wait until a metric, summed over its labels, has a value."""

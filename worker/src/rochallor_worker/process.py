@@ -76,7 +76,7 @@ async def _run(settings: Settings) -> list[str]:
                 job_types=runner.job_types,
                 parallelism=settings.parallelism,
                 transport=settings.transport,
-                engine=settings.engine_grpc_target if _over_grpc(settings) else settings.engine_url,
+                engine=settings.engine_grpc_target if settings.calls_over == "grpc" else settings.engine_url,
                 metrics_port=port,
             )
             try:
@@ -90,7 +90,7 @@ async def _run(settings: Settings) -> list[str]:
 
 def connect(settings: Settings) -> EngineClient:
     """Make the client of the engine. Raises `StartError` when its address or files are missing."""
-    if _over_grpc(settings):
+    if settings.calls_over == "grpc":
         if settings.engine_grpc_target is None:
             raise StartError("ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:9090")
         from rochallor_worker.engine.grpc import GrpcClient  # noqa: PLC0415 — a REST worker need not load gRPC
@@ -99,10 +99,6 @@ def connect(settings: Settings) -> EngineClient:
     if settings.engine_url is None:
         raise StartError("ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080")
     return RestClient(settings.engine_url, settings.connection, timeout=CALL_SECONDS)
-
-
-def _over_grpc(settings: Settings) -> bool:
-    return "grpc" in {settings.transport, settings.outcome_transport if settings.transport == "kafka" else ""}
 
 
 def _stop_on_signals(runner: Runner) -> None:

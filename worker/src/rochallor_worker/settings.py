@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def calls_over(self) -> Literal["rest", "grpc"]:
+        """The transport of calls to the engine."""
+        return self.outcome_transport if self.transport == "kafka" else self.transport
+
+    @property
     def kafka(self) -> Kafka | None:
         """How to reach Kafka; None unless jobs come from there. Raises `StartError` when its address is missing."""
         if self.transport != "kafka":
