@@ -6,6 +6,8 @@ SHELL := bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 PB := worker/src/rochallor_worker/engine/_pb
+# a module stays in one process, with its servers; four at a time, because these tests wait more than they work
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
 CLUSTER := PYTHONPATH=tests $(RUN) python -m cluster
 
 .PHONY: help
@@ -42,7 +44,7 @@ proto: setup ## generate the gRPC messages from worker/proto
 
 .PHONY: unit
 unit: setup ## unit and property tests, no server needed
-	$(RUN) pytest tests/unit
+	$(RUN) pytest tests/unit --numprocesses=auto --dist=loadfile
 
 .PHONY: docs
 docs: setup ## write the reference pages from the code
@@ -70,7 +72,7 @@ control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (
 
 .PHONY: integration
 integration: control-plane ## the operator against a real API server, the worker against the dev engine
-	$(RUN) pytest tests/integration
+	$(RUN) pytest tests/integration $(SIDE_BY_SIDE)
 
 .PHONY: cluster-up
 cluster-up: setup ## start a Kubernetes whose pods really run (kind with Docker, else our own node as root)

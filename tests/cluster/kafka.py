@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -147,8 +147,16 @@ class Broker:
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a consumer group has committed, of those partitions where it has."""
         request = ConsumerGroupTopicPartitions(group)
-        found = self._admin.list_consumer_group_offsets([request])[group].result(CALL_S)
-        return {each.partition: each.offset for each in found.topic_partitions if each.topic == topic}
+        deadline = time.monotonic() + CALL_S
+        while True:
+            try:
+                found = self._admin.list_consumer_group_offsets([request])[group].result(CALL_S)
+            except KafkaException as error:  # just started: it still reads what groups have committed
+                if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return {each.partition: each.offset for each in found.topic_partitions if each.topic == topic}
 
     def _format(self, java: list[str], config: Path) -> None:
         tool = [*java, "kafka.tools.StorageTool", "format", f"--config={config}", "--cluster-id=rochallor-tests-000000"]

@@ -98,7 +98,9 @@ class Endless(dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    "result", [{"x": math.nan}, {"x": {1, 2}}, {"x": b"bytes"}, {"x": object()}, Endless()], ids=repr
+    "result",
+    [{"x": math.nan}, {"x": {1, 2}}, {"x": b"bytes"}, {"x": object()}, Endless()],
+    ids=["NaN", "set", "bytes", "object", "endless"],
 )
 async def test_a_result_that_is_not_json_is_a_final_failure(result: Any, threads: ThreadPoolExecutor) -> None:
     outcome = await run(returning(result), threads)
