@@ -47,8 +47,9 @@ unit: setup ## unit and property tests, no server needed
 	$(RUN) pytest tests/unit --numprocesses=auto --dist=loadfile
 
 .PHONY: docs
-docs: setup ## write the reference pages from the code
+docs: setup ## write the reference pages from the code and build the site into site/
 	$(RUN) python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
 .PHONY: charts
 charts: setup ## write what the charts repeat of the resource definition

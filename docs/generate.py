@@ -1,11 +1,17 @@
-"""`python docs/generate.py`: writes the reference pages whose facts are in the code; a test holds them equal."""
+"""`python docs/generate.py`: writes the reference pages whose facts are in the code, and the pictures.
+
+A test holds them equal.
+"""
 
 from __future__ import annotations
 
 import sys
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pictures
+import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -20,22 +26,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     Metric = tuple[str, str, tuple[str, ...], str]
+    Schema = dict[str, Any]
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+DEFINITION = DOCS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
 GENERATED = "<!-- Written by docs/generate.py from the code; edit it there. -->\n\n"
 
 
 def settings_page() -> str:
     """Every ROCHALLOR_ variable of a worker, its default and what it allows."""
-    rows = ["| variable | default | allowed |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        rows.append(f"| `{PREFIX}{name.upper()}` | {_default(name)} | {field.description} |")
+    fields = Settings.model_fields.items()
     return (
         GENERATED
         + "# Settings of a worker\n\nEnvironment variables. A bad value stops the start with one line that names the"
         + " variable, the value and what is allowed.\n\n"
-        + "\n".join(rows)
-        + "\n"
+        + _table(
+            ("variable", "default", "allowed"),
+            ((f"`{PREFIX}{name.upper()}`", _default(name), _text(field.description or "")) for name, field in fields),
+        )
     )
 
 
@@ -45,7 +53,7 @@ def metrics_page() -> str:
         GENERATED
         + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`. Times: seconds."
         + " `ROCHALLOR_METRICS_COMPAT=1` adds the five `workflow_sdk_*` names of the engine's own SDKs.\n\n"
-        + _table(_metrics())
+        + _metric_table(_metrics())
     )
 
 
@@ -55,19 +63,120 @@ def operator_metrics_page() -> str:
         GENERATED
         + "# Metrics of the operator\n\nServed at `/metrics`, with the usual `process_*` and `python_*`."
         + " Times: seconds.\n\n"
-        + _table(_operator_metrics())
+        + _metric_table(_operator_metrics())
     )
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "operator-metrics.md": operator_metrics_page}
+def resource_page() -> str:
+    """Every field of a RochallorWorker with its type, default, limits and rules."""
+    (version,) = yaml.safe_load(DEFINITION.read_text(encoding="utf-8"))["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+    spec, status = (schema["properties"][part] for part in ("spec", "status"))
+    return (
+        GENERATED
+        + f"# The resource RochallorWorker\n\n`rochallor.io/{version['name']}`, short name `rw`. "
+        + schema["description"]
+        + "\n\nThe API server refuses a resource that breaks a rule with the rule's sentence, in *italics* below."
+        + " `kubectl explain rw.spec` shows the same fields.\n\n## metadata\n\n"
+        + _list(_rules(schema))
+        + f"\n## spec\n\n{spec['description']}\n\n"
+        + _table(
+            ("field", "type", "default", "meaning"),
+            (
+                (f"`{path}`", _type(field), "*required*" if required else _preset(field), _meaning(field))
+                for path, field, required in _fields(spec)
+            ),
+        )
+        + "\n### Rules over several fields\n\n"
+        + _list(_rules(spec))
+        + f"\n## status\n\n{status['description']}\n\n"
+        + _table(
+            ("field", "type", "meaning"),
+            ((f"`{path}`", _type(field), _meaning(field)) for path, field, _ in _fields(status)),
+        )
+    )
 
 
-def _table(metrics: Iterable[Metric]) -> str:
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for name, kind, labels, text in sorted(metrics):
-        shown = ", ".join(f"`{label}`" for label in labels)
-        rows.append(f"| `{name}` | {kind} | {shown} | {text} |")
-    return "\n".join(rows) + "\n"
+def files() -> dict[Path, str]:
+    """Everything that is generated: each file's content."""
+    pages = {
+        "resource": resource_page,
+        "settings": settings_page,
+        "metrics": metrics_page,
+        "operator-metrics": operator_metrics_page,
+    }
+    return {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()} | {
+        DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()
+    }
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |\n" for row in (columns, *rows))
+    return "".join([head, "|---" * len(columns), "|\n", *body])
+
+
+def _list(items: Iterable[str]) -> str:
+    return "".join(f"- {item}\n" for item in items)
+
+
+def _text(text: str) -> str:
+    """A text of the code as Markdown: <job type> is no HTML there."""
+    return escape(text, quote=False)
+
+
+def _metric_table(metrics: Iterable[Metric]) -> str:
+    return _table(
+        ("metric", "type", "labels", "meaning"),
+        (
+            (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
+            for name, kind, labels, text in sorted(metrics)
+        ),
+    )
+
+
+def _fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]]:
+    """Every field below an object or a list of objects: its path, its schema, whether it must be written."""
+    for name, field in schema.get("properties", {}).items():
+        yield path + name, field, name in schema.get("required", ())
+        yield from _fields(field, f"{path}{name}.")
+        yield from _fields(field.get("items", {}), f"{path}{name}[].")
+
+
+def _meaning(field: Schema) -> str:
+    values = field.get("items") or field.get("additionalProperties") or {}
+    rules = [*_rules(field), *(_rules(values) if values.get("type") != "object" else ())]
+    return " ".join([_text(field["description"]), *(f"*{rule}*" for rule in rules)])
+
+
+def _rules(schema: Schema) -> list[str]:
+    """What the API server says when a rule is broken, as sentences."""
+    messages = (_text(rule["message"]) for rule in schema.get("x-kubernetes-validations", ()))
+    return [f"{message[0].upper()}{message[1:]}." for message in messages]
+
+
+def _preset(field: Schema) -> str:
+    value = field.get("default")
+    return "–" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _type(field: Schema) -> str:
+    if "enum" in field:
+        return " · ".join(f"`{value}`" for value in field["enum"])
+    if field.get("x-kubernetes-int-or-string"):
+        return "integer or string"
+    kind = field["type"]
+    if kind == "array":
+        kind = "list" if field["items"]["type"] == "object" else f"list of {field['items']['type']}s"
+    elif "additionalProperties" in field:
+        kind = "map"
+    unit = {"string": " characters", "integer": ""}.get(kind, " entries")
+    least = next((field[key] for key in ("minimum", "minItems", "minLength") if key in field), None)
+    most = next((field[key] for key in ("maximum", "maxItems", "maxProperties", "maxLength") if key in field), None)
+    if least is not None and most is not None:
+        return f"{kind}, {least} to {most}{unit}"
+    if least is not None:
+        return f"{kind}, at least {least}{unit}"
+    return kind if most is None else f"{kind}, at most {most}{unit}"
 
 
 def _operator_metrics() -> Iterator[Metric]:
@@ -118,11 +227,11 @@ def _metrics() -> Iterator[Metric]:
 
 
 def main() -> None:
-    """Write the pages."""
-    REFERENCE.mkdir(exist_ok=True)
-    for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page(), encoding="utf-8")
-        sys.stdout.write(f"wrote {REFERENCE / name}\n")
+    """Write the files."""
+    for file, content in files().items():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+        sys.stdout.write(f"wrote {file}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import yaml
 
 from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest, account_name, service_name
-from rochallor_operator.reasons import Reason
 from rochallor_operator.spec import RESERVED_ENV, Spec
 
 if TYPE_CHECKING:
@@ -90,8 +89,3 @@ def test_every_field_is_documented() -> None:
         if len(field.get("description", "")) < 8
     ]
     assert undocumented == []
-
-
-def test_every_reason_is_documented() -> None:
-    text = (ROOT / "operator" / "README.md").read_text()
-    assert [reason for reason in Reason if f"`{reason}`" not in text] == []

@@ -1,0 +1,54 @@
+"""What the site needs beside mkdocs: pages whose text is elsewhere in the repository, and links that leave docs/."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mkdocs.structure.files import File, Files
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = {
+    "operator.md": "operator/README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+    "changelog.md": "CHANGELOG.md",
+}
+"""Pages of the site, and the files of the repository that they are."""
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are elsewhere."""
+    for page, source in ELSEWHERE.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Let links lead where they lead in the repository; a file that is no page is named instead.
+
+    A link to nothing stays as it is, and mkdocs complains.
+    """
+    here = page.file.src_uri
+    folder = posixpath.dirname(ELSEWHERE.get(here, f"docs/{here}"))
+    pages = {source: page for page, source in ELSEWHERE.items()}
+
+    def lead(link: re.Match[str]) -> str:
+        text, target, anchor = link.groups()
+        path = posixpath.normpath(posixpath.join(folder, target))
+        if "://" in target or not (ROOT / path).exists():
+            return link[0]
+        if path not in pages and not path.startswith("docs/"):
+            return f"{text} (`{path}`)"
+        to = pages.get(path, path.removeprefix("docs/"))
+        return f"[{text}]({os.path.relpath(to, posixpath.dirname(here) or '.')}{anchor or ''})"
+
+    return LINK.sub(lead, markdown)

@@ -1,0 +1,135 @@
+"""The pictures of docs/architecture.md: who says what to whom, from top to bottom. `docs/generate.py` writes them."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import NamedTuple
+
+COLUMN = 190
+ROW = 40
+HEAD = 62
+MARGIN = 115
+STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1c2430;text-anchor:middle}.who{font-weight:600}"
+    ".life{stroke:#c5cedb}.says{stroke:#3949ab;stroke-width:1.5;fill:none}.box{fill:#eef1fb;stroke:#3949ab}"
+)
+
+
+class Step(NamedTuple):
+    """One arrow, or what somebody does alone (source and target are the same)."""
+
+    source: str
+    target: str
+    text: str
+
+
+class Picture(NamedTuple):
+    """Who takes part, from left to right, and what happens, in order."""
+
+    title: str
+    parties: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+PICTURES = {
+    "job-lease": Picture(
+        "A job over REST or gRPC",
+        ("engine", "source", "slots", "handler", "journal", "report"),
+        (
+            Step("source", "slots", "reserve what is free"),
+            Step("source", "engine", "poll for so many jobs"),
+            Step("engine", "source", "jobs, leased for 30 s"),
+            Step("source", "handler", "a job before its deadline"),
+            Step("handler", "journal", "started"),
+            Step("handler", "handler", "runs, outcome decided"),
+            Step("handler", "journal", "decided"),
+            Step("handler", "report", "the outcome"),
+            Step("report", "engine", "Complete, until it is taken; Fail, once"),
+            Step("engine", "report", "accepted"),
+            Step("report", "journal", "settled"),
+            Step("report", "slots", "the slot is free"),
+            Step("report", "source", "poll now: the next step may be there"),
+        ),
+    ),
+    "job-kafka": Picture(
+        "A job over Kafka",
+        ("engine", "Kafka", "source", "handler", "report", "offsets"),
+        (
+            Step("engine", "Kafka", "publishes an event"),
+            Step("Kafka", "source", "records of its partitions"),
+            Step("source", "offsets", "open"),
+            Step("source", "source", "known event? instance busy?"),
+            Step("source", "handler", "a job, when a slot is free"),
+            Step("handler", "handler", "runs, outcome decided"),
+            Step("handler", "report", "the outcome"),
+            Step("report", "engine", "Complete or Fail, until it is taken"),
+            Step("engine", "report", "accepted"),
+            Step("report", "offsets", "done"),
+            Step("offsets", "Kafka", "commit below the lowest open one"),
+        ),
+    ),
+    "resource": Picture(
+        "A resource",
+        ("you", "API server", "queue", "reconcile", "pods"),
+        (
+            Step("you", "API server", "kubectl apply"),
+            Step("API server", "API server", "checks it, or refuses it"),
+            Step("API server", "queue", "an event of it or its own"),
+            Step("queue", "reconcile", "its key, once"),
+            Step("reconcile", "reconcile", "spec → desired objects"),
+            Step("reconcile", "API server", "apply what differs, prune the rest"),
+            Step("API server", "pods", "the Deployment rolls"),
+            Step("reconcile", "API server", "observe"),
+            Step("reconcile", "pods", "not ready? why?"),
+            Step("reconcile", "API server", "status, when it says something new"),
+            Step("API server", "you", "kubectl get rw, Events"),
+        ),
+    ),
+    "scale": Picture(
+        "The number of pods",
+        ("pods", "Prometheus", "autoscaler", "Deployment", "operator"),
+        (
+            Step("operator", "autoscaler", "HPA or ScaledObject, from the spec"),
+            Step("operator", "Deployment", "leaves replicas alone"),
+            Step("Prometheus", "pods", "asks for the utilization"),
+            Step("autoscaler", "Prometheus", "mean against the target"),
+            Step("autoscaler", "Deployment", "replicas"),
+            Step("Deployment", "pods", "more: they poll at once"),
+            Step("Deployment", "pods", "fewer: SIGTERM"),
+            Step("pods", "pods", "claim no more, end, leave"),
+        ),
+    ),
+}
+
+
+def draw(picture: Picture) -> str:
+    """The picture as SVG, with a background of its own: it stands on light and dark pages."""
+    width = 2 * MARGIN + COLUMN * (len(picture.parties) - 1)
+    height = HEAD + ROW * len(picture.steps) + 20
+    at = {party: MARGIN + COLUMN * number for number, party in enumerate(picture.parties)}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        f"<title>{escape(picture.title)}</title><style>{STYLE}</style>",
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="6" markerHeight="6" orient="auto">',
+        '<path d="M0 0L8 4L0 8z" fill="#3949ab"/></marker></defs>',
+        f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
+    ]
+    for party, x in at.items():
+        parts.append(f'<path class="life" d="M{x} 44V{height - 12}"/>')
+        parts.append(f'<rect class="box" x="{x - 60}" y="12" width="120" height="32" rx="6"/>')
+        parts.append(f'<text class="who" x="{x}" y="33">{escape(party)}</text>')
+    for number, step in enumerate(picture.steps):
+        y = HEAD + ROW * number + 22
+        parts.append(_step(at[step.source], at[step.target], y, escape(step.text)))
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _step(source: int, target: int, y: int, text: str) -> str:
+    if source == target:
+        half = 4 * len(text) + 6
+        box = f'<rect class="box" x="{source - half}" y="{y - 15}" width="{2 * half}" height="24" rx="12"/>'
+        return f'{box}<text x="{source}" y="{y + 2}">{text}</text>'
+    tip = 2 if target < source else -2
+    middle = (source + target) / 2
+    line = f'<path class="says" marker-end="url(#tip)" d="M{source} {y}H{target + tip}"/>'
+    return f'<text x="{middle:g}" y="{y - 7}">{text}</text>{line}'

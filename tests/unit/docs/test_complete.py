@@ -1,0 +1,28 @@
+"""Pages that go through a list leave nothing of it out, and nothing in that is gone."""
+
+import re
+
+import yaml
+
+from pages import ROOT
+from rochallor_operator.reasons import Reason
+
+HEADING = re.compile(r"^### (\w+)$", re.MULTILINE)
+TROUBLE = re.compile(r'Trouble\(\s*"(\w+)"|return "(\w+): no more jobs')
+ALERTS = ROOT / "charts" / "rochallor-operator" / "files" / "alerts.yaml"
+
+
+def headings(page: str) -> list[str]:
+    return sorted(HEADING.findall((ROOT / "docs" / page).read_text()))
+
+
+def test_troubleshooting_has_every_reason_and_every_word_of_a_worker() -> None:
+    code = "".join(file.read_text() for file in (ROOT / "worker" / "src").rglob("*.py"))
+    words = {word for found in TROUBLE.findall(code) for word in found if word}
+    assert {"Draining", "NotAssigned"} < words
+    assert headings("troubleshooting.md") == sorted(words | {str(reason) for reason in Reason})
+
+
+def test_production_says_what_to_do_for_every_alert() -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    assert headings("production.md") == sorted(rule["alert"] for group in groups for rule in group["rules"])
