@@ -34,6 +34,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
         check=False,
     )
     assert built.returncode == 0, built.stderr
+    assert "smtplib" in (tmp_path / "handlers" / "index.html").read_text(), "code is read from the examples"
     html = list(tmp_path.rglob("*.html"))
     assert len(html) >= len(PAGES)
     assert [page.relative_to(tmp_path) for page in html if LOADED.search(page.read_text())] == []
