@@ -1,4 +1,4 @@
-"""Pages that go through a list leave nothing of it out, and nothing in that is gone."""
+"""Pages that go through a list leave nothing of it out, and have nothing that is gone."""
 
 import re
 
@@ -6,6 +6,7 @@ import yaml
 
 from pages import ROOT
 from rochallor_operator.reasons import Reason
+from rochallor_operator.settings import Settings
 
 HEADING = re.compile(r"^### (\w+)$", re.MULTILINE)
 TROUBLE = re.compile(r'Trouble\(\s*"(\w+)"|return "(\w+): no more jobs')
@@ -26,3 +27,8 @@ def test_troubleshooting_has_every_reason_and_every_word_of_a_worker() -> None:
 def test_production_says_what_to_do_for_every_alert() -> None:
     groups = yaml.safe_load(ALERTS.read_text())["groups"]
     assert headings("production.md") == sorted(rule["alert"] for group in groups for rule in group["rules"])
+
+
+def test_the_operators_page_has_all_of_its_settings() -> None:
+    rows = re.findall(r"^\| `ROCHALLOR_OPERATOR_(\w+)`", (ROOT / "operator" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
