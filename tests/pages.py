@@ -12,6 +12,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,25 +50,18 @@ def run(todo: Sequence[Step], environment: Mapping[str, str], *, inside: Sequenc
     `inside` is a command that runs another one in surroundings of its own. What the steps leave running is ended.
     """
     script = "".join(f"{step.commands}printf '{END_OF_STEP}'\n" for step in todo)
-    with subprocess.Popen(
-        [*inside, "bash", "-e", "-c", script],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as shell:
-        try:
-            output, complaint = shell.communicate(timeout=limit)
-        finally:
-            _end(shell.pid)
-    *printed, rest = output.split(END_OF_STEP)
-    assert len(printed) == len(todo), f"{todo[len(printed)].commands}printed:\n{rest}{complaint}"
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as complaint:
+        command = [*inside, "bash", "-e", "-c", script]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=complaint, start_new_session=True
+        ) as shell:
+            with suppress(subprocess.TimeoutExpired):
+                shell.wait(limit)
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+        output.seek(0)
+        complaint.seek(0)
+        *printed, rest = output.read().split(END_OF_STEP)
+        assert len(printed) == len(todo), f"{todo[len(printed)].commands}stopped with:\n{rest}{complaint.read()}"
     for step, text in zip(todo, printed, strict=True):
         assert step.printed in {None, text}, f"{step.commands}printed:\n{text}"
-
-
-def _end(session: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(session, signal.SIGKILL)
