@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+import pages
 from integration.operator.api import Api, Object, RefusedError
 from integration.operator.samples import resource
 
@@ -388,3 +389,17 @@ def test_the_examples_are_accepted(api: Api, file: Path) -> None:
     assert workers
     for example in workers:
         api.create(example, dryRun="All", fieldValidation="Strict")
+
+
+PAGES = [pages.ROOT / "README.md", *sorted((pages.ROOT / "docs").glob("*.md"))]
+SHOWN = [
+    pytest.param(code, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, (language, code) in enumerate(pages.BLOCK.findall(page.read_text()))
+    if language == "yaml" and "spec:" in code
+]
+
+
+@pytest.mark.parametrize("code", SHOWN)
+def test_what_the_pages_show_is_accepted(api: Api, code: str) -> None:
+    api.create(resource(**yaml.safe_load(code)["spec"]), dryRun="All", fieldValidation="Strict")

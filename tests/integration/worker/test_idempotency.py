@@ -115,7 +115,8 @@ async def test_a_mail_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 async def test_a_mail_that_could_not_be_sent_leaves_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAIL_DATABASE", str(tmp_path / "mail.db"))
-    monkeypatch.setenv("SMTP_HOST", "host.invalid")
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", "1")  # nobody listens there
     outcome = await WorkerHarness(load("mail")).run("welcome-mail", {"address": "ada@example.com"})
     assert getattr(outcome, "retryable", None) is True
     with closing(sqlite3.connect(tmp_path / "mail.db")) as database:

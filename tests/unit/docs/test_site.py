@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +20,6 @@ OUTSIDE = sorted(
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LOADED = re.compile(r'<(?:script|img|iframe|source)[^>]*\ssrc="?(?:https?:)?//|<link[^>]*\shref="?(?:https?:)?//')
-IMAGE = re.compile(r"rochallor/rochallor-(worker|operator):([\w.-]+)")
 
 
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -49,8 +47,3 @@ def _links(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_outside_the_site_leads_to_a_file(page: Path) -> None:
     assert [target for target in _links(page) if not (page.parent / target).exists()] == []
-
-
-def test_images_are_those_of_this_version() -> None:
-    named = {found for page in (*PAGES, *OUTSIDE) for found in IMAGE.findall(page.read_text())}
-    assert named <= {(part, version(f"rochallor-{part}")) for part in ("worker", "operator")}
