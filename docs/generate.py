@@ -75,8 +75,8 @@ def resource_page() -> str:
     return (
         GENERATED
         + f"# The resource RochallorWorker\n\n`rochallor.io/{version['name']}`, short name `rw`. "
-        + schema["description"]
-        + "\n\nThe API server refuses a resource that breaks a rule with the rule's sentence, in *italics* below."
+        + f"{schema['description']}\n\n"
+        + "The API server refuses a resource that breaks a rule with the rule's sentence, in *italics* below."
         + " `kubectl explain rw.spec` shows the same fields.\n\n## metadata\n\n"
         + _list(_rules(schema))
         + f"\n## spec\n\n{spec['description']}\n\n"
