@@ -96,13 +96,23 @@ def dev_engine(
             "the topics workflow.jobs.<job type> must be there.",
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM); goes with --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Refuse calls without the bearer token that this file holds."),
+    ] = None,
 ) -> None:
     """Run an in-memory engine for development and tests. Nothing is kept when it ends."""
     from rochallor_worker import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
 
     logs.configure("INFO", "json")
-    raise typer.Exit(server.run(host, port, grpc_port, kafka))
+    raise typer.Exit(
+        server.run(host, port, grpc_port, kafka, cert_file=tls_cert, key_file=tls_key, token_file=token_file)
+    )
 
 
 @app.command()

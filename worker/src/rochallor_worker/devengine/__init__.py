@@ -4,6 +4,7 @@ It follows engine.md with its awkward parts, and runs definitions of SERVICE_TAS
 """
 
 from rochallor_worker.devengine.faults import Fault, Faults
+from rochallor_worker.devengine.gateway import Gateway
 from rochallor_worker.devengine.server import DevEngine
 
-__all__ = ["DevEngine", "Fault", "Faults"]
+__all__ = ["DevEngine", "Fault", "Faults", "Gateway"]

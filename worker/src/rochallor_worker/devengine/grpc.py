@@ -21,6 +21,7 @@ from rochallor_worker.devengine.errors import (
     PollingOffError,
 )
 from rochallor_worker.devengine.faults import AnswerDropped, CallName, Faults
+from rochallor_worker.devengine.gateway import Gateway
 from rochallor_worker.devengine.model import EngineState
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 
@@ -41,10 +42,20 @@ Action = Callable[[EngineState, Any], Any]
 
 @asynccontextmanager
 async def serve(
-    state: EngineState, faults: Faults, host: str, port: int, credentials: grpc.ServerCredentials | None = None
+    state: EngineState,
+    faults: Faults,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials | None = None,
+    gateway: Gateway | None = None,
 ) -> AsyncIterator[int]:
-    """Serve gRPC, with TLS if there are credentials; gives the port. Raises `OSError` if it cannot be bound."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    """Serve gRPC, with TLS if there are credentials, and to whom the `gateway` lets in; gives the port.
+
+    Raises `OSError` if it cannot be bound.
+    """
+    server = grpc.aio.server(
+        interceptors=[_Entrance(gateway)] if gateway is not None else [], options=[("grpc.so_reuseport", 0)]
+    )
     methods = {
         f"{name.title().replace('_', '')}": _handler(state, faults, name, action) for name, action in _ACTIONS.items()
     }
@@ -62,6 +73,29 @@ async def serve(
         yield bound
     finally:
         await server.stop(None)
+
+
+def credentials_of(gateway: Gateway) -> grpc.ServerCredentials | None:
+    """The server's side of TLS; None without certificate."""
+    if gateway.cert_file is None or gateway.key_file is None:
+        return None
+    return grpc.ssl_server_credentials([(gateway.key_file.read_bytes(), gateway.cert_file.read_bytes())])
+
+
+class _Entrance(grpc.aio.ServerInterceptor):
+    """Turns away the calls that a gateway does not admit."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        if self._gateway.admits(str(dict(details.invocation_metadata).get("authorization", ""))):
+            return await continuation(details)
+        return grpc.unary_unary_rpc_method_handler(_turn_away)
+
+
+async def _turn_away(_request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> NoReturn:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the bearer token is wrong")
 
 
 def _handler(state: EngineState, faults: Faults, name: CallName, action: Action) -> "grpc.RpcMethodHandler[Any, Any]":

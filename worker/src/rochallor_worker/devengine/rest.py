@@ -4,10 +4,11 @@ Each call is a plain function of the state and the request's parts; `rest_app` r
 answers for all of them.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, NoReturn, cast, get_args
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from rochallor_worker.devengine import wire
 from rochallor_worker.devengine.definition import Definition
@@ -21,10 +22,12 @@ from rochallor_worker.devengine.errors import (
     PollingOffError,
 )
 from rochallor_worker.devengine.faults import AnswerDropped, CallName, Faults
+from rochallor_worker.devengine.gateway import Gateway
 from rochallor_worker.devengine.model import EngineState
 from rochallor_worker.devengine.records import InstanceStatus
 
 MAX_BODY_BYTES = 256 * 2**20
+HEALTH = "/healthz"
 
 _ERRORS: dict[type[CallError], tuple[int, str]] = {
     BadRequestError: (400, "bad-request"),
@@ -33,8 +36,6 @@ _ERRORS: dict[type[CallError], tuple[int, str]] = {
     InternalError: (500, "internal-error"),
     EndedError: (500, "internal-error"),
 }
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Call(NamedTuple):
@@ -48,9 +49,10 @@ class Call(NamedTuple):
 Action = Callable[[EngineState, Call], web.Response | Generator[None, None, web.Response]]
 
 
-def rest_app(state: EngineState, faults: Faults) -> web.Application:
-    """Return the engine's REST interface over `state`, with `faults`."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_unrouted])
+def rest_app(state: EngineState, faults: Faults, gateway: Gateway | None = None) -> web.Application:
+    """Return the engine's REST interface over `state`, with `faults`; a `gateway` looks at all but its health."""
+    behind = [_entrance(gateway)] if gateway is not None else []
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*behind, _unrouted])
     calls: dict[str, tuple[CallName, Action]] = {
         "POST /v1/definitions": ("upload_definition", _upload),
         "GET /v1/definitions": ("list_definitions", _list_definitions),
@@ -70,7 +72,7 @@ def rest_app(state: EngineState, faults: Faults) -> web.Application:
     for route, (name, action) in calls.items():
         method, path = route.split()
         app.router.add_route(method, path, _handler(state, faults, name, action))
-    app.router.add_get("/healthz", _healthz)
+    app.router.add_get(HEALTH, _healthz)
     return app
 
 
@@ -91,6 +93,16 @@ def _handler(state: EngineState, faults: Faults, name: CallName, action: Action)
             return _json({"error": code, "reason": str(error)}, status)
 
     return handle
+
+
+def _entrance(gateway: Gateway) -> Middleware:
+    @web.middleware
+    async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == HEALTH or gateway.admits(request.headers.get("Authorization", "")):
+            return await handler(request)
+        return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"}, text="the bearer token is wrong\n")
+
+    return enter
 
 
 @web.middleware

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from rochallor_worker.devengine.faults import Faults
+from rochallor_worker.devengine.gateway import Gateway, read_token
 from rochallor_worker.devengine.model import DispatchMode, EngineState
 from rochallor_worker.devengine.rest import rest_app
 
@@ -26,7 +28,8 @@ class DevEngine:
     `lease` is how long a claim lasts and `sweep` how often expired ones are looked for, in seconds; the defaults are
     the engine's. Port 0 takes a free port; gRPC is served at `grpc_target` if it is given a port too. With the dispatch
     mode "kafka_outbox" polls are refused, and jobs are published to the brokers at `kafka` (host:port, several with
-    commas between them; PLAINTEXT) if it is given. `faults` makes calls go wrong. `stop` and `start` are a restart that
+    commas between them; PLAINTEXT) if it is given. `gateway` is what stands in front of both interfaces. `faults` makes
+    calls go wrong. `stop` and `start` are a restart that
     keeps the state and the ports, and publishes the last `replay` events again. Raises `ValueError` for a bad address
     of Kafka; `start` raises `OSError` where an address cannot be bound.
     """
@@ -42,6 +45,7 @@ class DevEngine:
         dispatch_mode: DispatchMode = "polling",
         kafka: str | None = None,
         replay: int = 10,
+        gateway: Gateway | None = None,
     ) -> None:
         if kafka is not None and dispatch_mode != "kafka_outbox":
             raise ValueError('kafka needs the dispatch mode "kafka_outbox"')
@@ -52,12 +56,13 @@ class DevEngine:
         self._host, self._port, self._grpc_port = host, port, grpc_port
         self._sweep = sweep
         self._kafka = kafka
+        self._gateway = gateway or Gateway()
         self._running: AsyncExitStack | None = None
 
     @property
     def url(self) -> str:
         """Where REST is served."""
-        return f"http://{self._host}:{self._port}"
+        return f"http{'s' if self._gateway.cert_file else ''}://{self._host}:{self._port}"
 
     @property
     def grpc_target(self) -> str:
@@ -67,12 +72,15 @@ class DevEngine:
     async def start(self) -> None:
         """Listen, on the same ports as before if this is a restart."""
         async with AsyncExitStack() as started:
-            self._port = await started.enter_async_context(_rest(self.state, self.faults, self._host, self._port))
+            self._port = await started.enter_async_context(
+                _rest(self.state, self.faults, self._host, self._port, self._gateway)
+            )
             if self._grpc_port is not None:
                 from rochallor_worker.devengine import grpc  # noqa: PLC0415 — REST alone need not load it
 
+                credentials = grpc.credentials_of(self._gateway)
                 self._grpc_port = await started.enter_async_context(
-                    grpc.serve(self.state, self.faults, self._host, self._grpc_port)
+                    grpc.serve(self.state, self.faults, self._host, self._grpc_port, credentials, self._gateway)
                 )
             if self._kafka is not None:
                 from rochallor_worker.devengine import relay  # noqa: PLC0415 — only where Kafka is used
@@ -112,27 +120,38 @@ def _check_address(text: str) -> None:
 
 
 @asynccontextmanager
-async def _rest(state: EngineState, faults: Faults, host: str, port: int) -> AsyncIterator[int]:
+async def _rest(state: EngineState, faults: Faults, host: str, port: int, gateway: Gateway) -> AsyncIterator[int]:
     """Serve REST; gives the port."""
     runner = web.AppRunner(
-        rest_app(state, faults), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0
+        rest_app(state, faults, gateway), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=gateway.tls()).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
 
-def run(host: str, port: int, grpc_port: int | None = None, kafka: str | None = None) -> int:
+def run(
+    host: str,
+    port: int,
+    grpc_port: int | None = None,
+    kafka: str | None = None,
+    *,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+    token_file: Path | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT, then stop at once; return the process's exit code.
 
-    gRPC is served if it is given a port. Jobs are published to the brokers at `kafka`, if given, and not polled.
+    gRPC is served if it is given a port. Jobs are published to the brokers at `kafka`, if given, and not polled. The
+    files are what a gateway in front would have: a certificate with its key, and the token that it asks for.
     """
     mode: DispatchMode = "polling" if kafka is None else "kafka_outbox"
     try:
-        engine = DevEngine(host=host, port=port, grpc_port=grpc_port, dispatch_mode=mode, kafka=kafka)
+        gateway = Gateway(cert_file, key_file, read_token(token_file) if token_file is not None else None)
+        engine = DevEngine(host=host, port=port, grpc_port=grpc_port, dispatch_mode=mode, kafka=kafka, gateway=gateway)
     except ValueError as error:
         print(f"dev-engine: {error}", file=sys.stderr)
         return 2

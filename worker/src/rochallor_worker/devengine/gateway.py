@@ -1,0 +1,53 @@
+"""What a gateway in front of an engine asks for, TLS and a bearer token: the engine asks for nothing (engine.md)."""
+
+import hmac
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Shows the certificate in `cert_file` with the key in `key_file` (PEM), and lets those in who know the token.
+
+    Without files it speaks no TLS, and without a token everybody comes in. Raises `ValueError`, which names the file,
+    when only one is given or they cannot be used.
+    """
+
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a TLS certificate and its key are given together or not at all")
+        self.tls()
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The server's side of TLS; None without certificate."""
+        if self.cert_file is None or self.key_file is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            raise ValueError(
+                f"the TLS certificate {self.cert_file} with the key {self.key_file} cannot be used: "
+                f"{error.strerror or error}"
+            ) from None
+        return context
+
+    def admits(self, authorization: str) -> bool:
+        """Whether a call with this Authorization header comes in."""
+        return self.token is None or hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
+
+
+def read_token(file: Path) -> str:
+    """The token in a file, without the white space around it. Raises `ValueError` where there is none."""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"the token file {file} cannot be read: {error.strerror}") from None
+    if not token:
+        raise ValueError(f"the token file {file} is empty")
+    return token
