@@ -18,7 +18,7 @@ ADDRESS = f"http://prometheus.{NAMESPACE}:9090"
 """Prometheus, as pods reach it."""
 IMAGE = "localhost/prometheus:test"  # as in prometheus.yaml
 SOURCES = programs.MODULES / "prometheus"
-RULES = images.ROOT / "examples" / "autoscaling" / "prometheus-adapter.yaml"
+RULES = images.ROOT / "examples" / "autoscaling-hpa" / "prometheus-adapter.yaml"
 
 
 def install(kubectl: Kubectl) -> None:

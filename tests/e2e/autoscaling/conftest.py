@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+import yaml
 
-from cluster import keda, monitoring, product
+from cluster import images, keda, monitoring, product
 from e2e.autoscaling.engine import Load, define
 from e2e.autoscaling.replicas import Replicas, watch
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 HANDLERS = Path(__file__).with_name("handlers.py")
+EXAMPLES = [images.ROOT / "examples" / f"autoscaling-{provider}" for provider in ("hpa", "keda")]
 EXPORTER = Path(__file__).with_name("exporter.py")
 PARALLELISM = 4
 MOST = 4
@@ -101,21 +103,22 @@ def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
 
 
 @pytest.fixture
-def waves(kubectl: Kubectl, engine: str, apply_worker: Callable[..., None]) -> Iterator[list[Wave]]:
-    """A worker for each provider of autoscalers, ready, without a load yet."""
-    autoscaling = {"minReplicas": 1, "maxReplicas": MOST, "behavior": QUICK}
-    providers: dict[str, dict[str, Any]] = {
-        "hpa": {"provider": "hpa"},
-        "keda": {"provider": "keda", "prometheus": {"address": monitoring.ADDRESS}},
-    }
-    for name, provider in providers.items():
-        apply_worker(name, autoscaling=autoscaling | provider)
+def waves(kubectl: Kubectl, engine: str) -> Iterator[list[Wave]]:
+    """The example of each provider of autoscalers, ready, without a load yet; its handler keeps a record of its runs."""
+    for example in EXAMPLES:
+        handlers, worker = yaml.safe_load_all((example / "worker.yaml").read_text())
+        handlers["data"][HANDLERS.name] = HANDLERS.read_text()
+        assert worker["spec"]["autoscaling"]["maxReplicas"] == MOST
+        items = {"apiVersion": "v1", "kind": "List", "items": [handlers, worker]}
+        kubectl("apply", "--filename=-", stdin=json.dumps(items))
     with ExitStack() as stack:
         found = []
-        for name in providers:
+        for example in EXAMPLES:
+            workflow = json.loads((example / "workflow.json").read_text())
+            name = workflow["id"]  # and the worker's
             kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=90s")
             kubectl("wait", f"rw/{name}", "--for=condition=AutoscalerReady", "--timeout=90s")
-            define(engine, name)
+            define(engine, workflow)
             load = stack.enter_context(Load(engine, name))
             found.append(Wave(name, load, stack.enter_context(watch(kubectl, name))))
         yield found

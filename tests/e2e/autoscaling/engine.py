@@ -18,13 +18,19 @@ PAGE = 200
 POLL_S = 0.5
 
 
-def define(url: str, name: str) -> None:
-    """Make the workflows that a load of `name` needs: one job of the type `name`, and the record of its runs."""
-    end = {"id": "end", "name": "End", "type": "END"}
+END = {"id": "end", "name": "End", "type": "END"}
+
+
+def one_job(name: str) -> dict[str, Any]:
+    """A workflow of one job; both are called `name`."""
     job = {"id": "job", "name": "Job", "type": "SERVICE_TASK", "jobType": name, "nextStep": "end"}
-    for definition, steps in ((name, [job, end]), ("run", [end])):
-        answer = httpx.post(f"{url}/v1/definitions", json={"id": definition, "name": definition, "steps": steps})
-        answer.raise_for_status()
+    return {"id": name, "name": name, "steps": [job, END]}
+
+
+def define(url: str, workflow: dict[str, Any]) -> None:
+    """Make the workflows that a load needs: its own, and the record of its runs."""
+    for definition in (workflow, {"id": "run", "name": "run", "steps": [END]}):
+        httpx.post(f"{url}/v1/definitions", json=definition).raise_for_status()
 
 
 class Load:

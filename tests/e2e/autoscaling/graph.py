@@ -20,7 +20,8 @@ LOOK_BACK_S = 1800
 STEP_S = 2
 TICK_S = 15
 BACKLOG = "engine_instances_active"
-COLOURS = {"hpa": "#2563eb", "keda": "#d97706"}
+COLOURS = {"resize-hpa": "#2563eb", "resize-keda": "#d97706"}
+"""The examples' workers."""
 WIDTH, HEIGHT, LEFT, TOP, GAP = 720, 120, 56, 56, 44
 
 

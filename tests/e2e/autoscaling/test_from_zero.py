@@ -10,9 +10,9 @@ import pytest
 from cluster import kafkapod, monitoring, postgres
 from e2e.autoscaling.conftest import MOST, QUICK
 from e2e.autoscaling.dashboard import until_it_shows
-from e2e.autoscaling.engine import Load, define
+from e2e.autoscaling.engine import Load, define, one_job
 from e2e.autoscaling.replicas import watch
-from e2e.test_kafka import start_engine
+from e2e.test_kafka import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +31,14 @@ def test_records_in_kafka(
 ) -> None:
     kafkapod.load_image()
     kafkapod.start(kubectl)
-    start_engine(kubectl)
+    kubectl("apply", f"--filename={EXAMPLE / 'engine.yaml'}")
+    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
     kafkapod.create_topic(kubectl, "workflow.jobs.lag", MOST)
     kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA lives in another namespace
     apply_worker("lag", transport="kafka", kafka=kafka, autoscaling=FROM_ZERO)
     kubectl("wait", "deployment/lag", "--for=create", "--timeout=60s")
     with kubectl.port_forward("service/dev-engine", 8080) as url, watch(kubectl, "lag") as replicas:
-        define(url, "lag")
+        define(url, one_job("lag"))
         replicas.until(lambda pods: pods == 0, END_S)
         kubectl("wait", "rw/lag", "--for=condition=Ready", "--timeout=60s")
         with Load(url, "lag") as load:
