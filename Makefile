@@ -9,6 +9,9 @@ PB := worker/src/rochallor_worker/engine/_pb
 # a module stays in one process, with its servers; four at a time, because these tests wait more than they work
 SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
 CLUSTER := PYTHONPATH=tests $(RUN) python -m cluster
+HELM ?= helm
+DIST ?= dist
+IMAGES ?= rochallor
 
 .PHONY: help
 help: ## list the targets
@@ -99,6 +102,24 @@ e2e-autoscaling: autoscalers ## pods that follow real load, by real autoscalers 
 graph: autoscalers ## draw docs/autoscaling.svg from a load wave on the cluster (minutes)
 	$(RUN) pytest tests/e2e/autoscaling/test_waves.py -k follow
 	PYTHONPATH=tests $(RUN) python -m e2e.autoscaling.graph
+
+.PHONY: dist
+dist: setup ## build wheels, sdists and charts into dist/; IMAGES=HOST/PATH says where the charts find the images
+	@rm -rf $(DIST) && mkdir -p $(DIST)/charts
+	$(UV) build --quiet --all-packages --no-create-gitignore --out-dir $(DIST)
+	@cp -r charts/rochallor-* $(DIST)/charts
+	@sed -i.orig 's|rochallor/rochallor-|$(IMAGES)/rochallor-|' $(DIST)/charts/*/values.yaml $(DIST)/charts/*/templates/*.yaml
+	@find $(DIST)/charts -name '*.orig' -delete
+	$(HELM) package $(DIST)/charts/* --destination $(DIST)
+	@rm -r $(DIST)/charts
+
+.PHONY: images
+images: setup ## build both images, rochallor/rochallor-worker and rochallor/rochallor-operator (Docker, else buildah)
+	@$(CLUSTER) images
+
+.PHONY: release
+release: setup ## VERSION=1.4.0: write that version everywhere and date its section of the CHANGELOG
+	$(RUN) python release.py prepare $(VERSION)
 
 .PHONY: test
 test: lint types unit integration e2e ## all of it

@@ -1,11 +1,11 @@
-"""`python -m cluster build | up | autoscalers | down | load IMAGE | env`: the test cluster from the command line."""
+"""`python -m cluster build | up | autoscalers | down | images | load IMAGE | env`: the test cluster by a command line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from cluster import keda, kind, monitoring, node, programs
+from cluster import keda, kind, monitoring, node, product, programs
 from cluster.errors import ClusterError
 from cluster.kubectl import Kubectl
 from cluster.progress import console
@@ -21,6 +21,7 @@ def main() -> int:
     commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
     commands.add_parser("autoscalers", help="install Prometheus, prometheus-adapter and KEDA (minutes, once)")
     commands.add_parser("down", help="stop the cluster and remove what it left")
+    commands.add_parser("images", help="build the images of this checkout")
     commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
     commands.add_parser("env", help="print the shell line that points kubectl at the cluster")
     args = parser.parse_args()
@@ -38,6 +39,9 @@ def main() -> int:
                 keda.install(kubectl)
             case "down":
                 cluster.down(KUBECONFIG)
+            case "images":
+                for name in product.build_images():
+                    console.print(f"built {name}", highlight=False)
             case "load":
                 cluster.load(args.image)
             case "env":

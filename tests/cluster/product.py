@@ -21,12 +21,19 @@ CHART = images.ROOT / "charts" / "rochallor-operator"
 HELLO = images.ROOT / "examples" / "hello"
 
 
+def build_images() -> list[str]:
+    """Build both images; gives their names."""
+    names = []
+    for target in ("worker", "operator"):
+        names.append(f"rochallor/rochallor-{target}:{version('rochallor-' + target)}")
+        images.build(target, names[-1])
+    return names
+
+
 def load_images(kubectl: Kubectl) -> None:
     """Build both images and give them to the cluster; Deployments that run an older build are restarted."""
     cluster = kind if kind.works() else node
-    for target in ("worker", "operator"):
-        name = f"rochallor/rochallor-{target}:{version('rochallor-' + target)}"
-        images.build(target, name)
+    for name in build_images():
         if cluster.load(name):
             _restart(kubectl, name)
 

@@ -1,4 +1,4 @@
-"""rochallor-operator: keeps a Deployment of workers for every RochallorWorker."""
+"""Keeps a Deployment of workers for every RochallorWorker of a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -41,9 +41,14 @@ STUCK_S: Final = 300.0
 
 def main() -> None:
     """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when watching or the leadership ended."""
-    argparse.ArgumentParser(
-        prog="rochallor-operator", description=__doc__, epilog=f"Settings: {settings.Settings.__doc__}"
-    ).parse_args()
+    parser = argparse.ArgumentParser(
+        prog="rochallor-operator",
+        description=__doc__,
+        epilog=f"settings, by environment variables:\n{settings.described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rochallor-operator {version('rochallor-operator')}")
+    parser.parse_args()
     logs.configure("INFO")
     try:
         values = settings.load()

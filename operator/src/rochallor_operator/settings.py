@@ -18,22 +18,48 @@ def _names(value: object) -> object:
 
 
 class Settings(BaseSettings):
-    """WORKER_IMAGE is used for resources that name no image; HTTP_PORT serves /livez, /readyz and /metrics;
-    NAMESPACES is a comma-separated list of the only namespaces to serve (default: all); OWN_NAMESPACE and NAME say
-    where the operator's own objects are and how they are called; LEADER_ELECTION lets one of several operators work;
-    WATCH_LIMIT_SECONDS is how long a change of its own may take to come back by the watch; LOG_LEVEL is INFO.
-    """
+    """Each field is the variable ROCHALLOR_OPERATOR_<NAME>; its description says what it is for."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
-    worker_image: Annotated[str, Field(min_length=1)] = f"rochallor/rochallor-worker:{version('rochallor-operator')}"
-    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
-    own_namespace: Annotated[str, Field(min_length=1)] = "default"
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "rochallor-operator"
-    leader_election: bool = False
-    watch_limit_seconds: Annotated[float, Field(ge=1, le=3600)] = 90
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    worker_image: Annotated[str, Field(min_length=1, description="image of the workers that name none")] = (
+        f"rochallor/rochallor-worker:{version('rochallor-operator')}"
+    )
+    http_port: Annotated[int, Field(ge=0, le=65535, description="port of /livez, /readyz and /metrics")] = 8080
+    namespaces: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(_names),
+        Field(description="the only namespaces to serve, separated by commas"),
+    ] = ()
+    own_namespace: Annotated[
+        str, Field(min_length=1, description="where the operator's own ConfigMap and Lease are")
+    ] = "default"
+    name: Annotated[
+        str, Field(min_length=1, max_length=200, description="name of the Lease; the ConfigMap is NAME-canary")
+    ] = "rochallor-operator"
+    leader_election: Annotated[bool, Field(description="true: of several operators one works")] = False
+    watch_limit_seconds: Annotated[
+        float, Field(ge=1, le=3600, description="seconds that the operator's own change may take to come back")
+    ] = 90
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="DEBUG, INFO, WARNING or ERROR")
+    ] = "INFO"
+
+
+def described() -> str:
+    """A line for each variable: its name, what it is for and its default."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = (
+            "all"
+            if name == "namespaces"
+            else str(field.default).lower()
+            if isinstance(field.default, bool)
+            else field.default
+        )
+        lines.append(f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {default})")
+    return "\n".join(lines)
 
 
 def load() -> Settings:

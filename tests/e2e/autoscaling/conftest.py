@@ -104,7 +104,7 @@ def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
 
 @pytest.fixture
 def waves(kubectl: Kubectl, engine: str) -> Iterator[list[Wave]]:
-    """The example of each provider of autoscalers, ready, without a load yet; its handler keeps a record of its runs."""
+    """The example of each autoscaler, ready, without a load yet; its handler keeps a record of its runs."""
     for example in EXAMPLES:
         handlers, worker = yaml.safe_load_all((example / "worker.yaml").read_text())
         handlers["data"][HANDLERS.name] = HANDLERS.read_text()

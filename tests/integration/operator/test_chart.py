@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from cluster.controlplane import ControlPlane
     from integration.operator.api import Api, Object
+
+RELEASE = version("rochallor-operator")
 
 
 def render(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,8 +64,8 @@ def container(*arguments: str) -> Object:
 
 
 def test_images_default_to_the_release() -> None:
-    assert container()["image"] == "rochallor/rochallor-operator:0.1.0"
-    variable = {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "rochallor/rochallor-worker:0.1.0"}
+    assert container()["image"] == f"rochallor/rochallor-operator:{RELEASE}"
+    variable = {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": f"rochallor/rochallor-worker:{RELEASE}"}
     assert variable in container()["env"]
     mine = container("--set", "image.repository=mine/operator,image.tag=v2,workerImage=mine/worker:3")
     assert mine["image"] == "mine/operator:v2"

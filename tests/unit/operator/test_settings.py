@@ -3,17 +3,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from importlib.metadata import version
 
 import pytest
 
-from rochallor_operator import logs, settings
+from rochallor_operator import __main__, logs, settings
 from rochallor_operator.errors import StartError
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROCHALLOR_OPERATOR_NAMESPACES", raising=False)
     values = settings.load()
-    assert values.worker_image == "rochallor/rochallor-worker:0.1.0"
+    assert values.worker_image == f"rochallor/rochallor-worker:{version('rochallor-operator')}"
     assert (values.http_port, values.namespaces, values.log_level) == (8080, (), "INFO")
 
 
@@ -42,6 +43,19 @@ def test_a_wrong_setting_is_one_sentence(
     assert str(caught.value).startswith(f"ROCHALLOR_OPERATOR_{variable}={value!r} is wrong: ")
     assert allowed in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_help_names_every_variable_with_its_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rochallor-operator", "--help"])
+    with pytest.raises(SystemExit):
+        __main__.main()
+    told = capsys.readouterr().out
+    for name in settings.Settings.model_fields:
+        assert f"  ROCHALLOR_OPERATOR_{name.upper()}\n" in told
+    assert told.count("(default: ") == len(settings.Settings.model_fields)
+    assert "None" not in told
 
 
 def _record(**extra: object) -> logging.LogRecord:

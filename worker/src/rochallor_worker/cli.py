@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -19,18 +20,45 @@ START_ERROR = 2
 """Exit status for a start error."""
 
 app = typer.Typer(
-    help="Worker runtime of rochallor-engine. Settings are environment variables named ROCHALLOR_*.",
+    help="Runs your Python handlers for the jobs of a rochallor engine.",
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # folds lines into paragraphs
     pretty_exceptions_enable=False,
 )
 
-Handlers = Annotated[str, typer.Argument(envvar="ROCHALLOR_HANDLERS", help="package.module:registry")]
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rochallor-worker {version('rochallor-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+Handlers = Annotated[
+    str,
+    typer.Argument(
+        envvar="ROCHALLOR_HANDLERS",
+        help="Where your handlers are: package.module:registry, a module and the name of the Registry in it.",
+    ),
+]
 
 
 @app.command()
 def run(handlers: Handlers = "") -> None:
-    """Claim jobs and run their handlers until SIGTERM."""
+    """Claim jobs and run their handlers until SIGTERM, then end what runs and stop.
+
+    Settings are environment variables: ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is what a worker needs at
+    least, or with ROCHALLOR_TRANSPORT=grpc ROCHALLOR_ENGINE_GRPC_TARGET. A bad value stops the start with one line that
+    says what is allowed, and exit status 2.
+    """
     from rochallor_worker import logs, process, settings  # noqa: PLC0415 — `--help` need not load the runtime
 
     log = structlog.get_logger("rochallor_worker")
@@ -52,7 +80,7 @@ def run(handlers: Handlers = "") -> None:
 
 @app.command()
 def check(handlers: Handlers = "") -> None:
-    """Load the handlers and list them, without connecting."""
+    """Import the handlers and list them, without an engine; exit status 2 when that fails."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -71,8 +99,10 @@ def check(handlers: Handlers = "") -> None:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to; its name becomes the worker's.")]) -> None:
-    """Write a small handler project: handlers, their test, Dockerfile, worker.yaml."""
+def init(
+    folder: Annotated[Path, typer.Argument(help="The project's folder; its name becomes the worker's name.")],
+) -> None:
+    """Write a small project to start from: handlers, their test, Dockerfile, worker.yaml."""
     from rochallor_worker.init import create  # noqa: PLC0415
 
     try:
@@ -105,7 +135,10 @@ def dev_engine(
         typer.Option(metavar="FILE", help="Refuse calls without the bearer token that this file holds."),
     ] = None,
 ) -> None:
-    """Run an in-memory engine for development and tests. Nothing is kept when it ends."""
+    """Run an engine in memory, for development and tests. It runs workflows of SERVICE_TASK and END steps.
+
+    Nothing is kept when it ends.
+    """
     from rochallor_worker import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
 
@@ -120,7 +153,10 @@ def demo(
     engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
     instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
 ) -> None:
-    """Start instances of the hello definition, show their progress and the result."""
+    """Start instances of the workflow "hello" for the worker of examples/hello, and show how they end.
+
+    Exit status 0 when each of them ends as it must: every tenth FAILED, the others COMPLETED.
+    """
     from rochallor_worker.demo import run_demo  # noqa: PLC0415
 
     raise typer.Exit(asyncio.run(run_demo(engine_url, instances)))
