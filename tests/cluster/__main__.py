@@ -1,4 +1,4 @@
-"""`python -m cluster build | up | autoscalers | down | images | load IMAGE | env`: the test cluster by a command line."""
+"""`python -m cluster build | up | autoscalers | down | images | load IMAGE | env`: the test cluster for people."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ PACKAGES = {
     "pause": ("cluster", "./pause"),
     "kind": ("kind", "sigs.k8s.io/kind"),
     "stub": ("stub", "."),
+    "actionlint": ("actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
     "keda-operator": ("keda", "github.com/kedacore/keda/v2/cmd/operator"),
     "keda-adapter": ("keda", "github.com/kedacore/keda/v2/cmd/adapter"),
     "prometheus-adapter": ("prometheus-adapter", "sigs.k8s.io/prometheus-adapter/cmd/adapter"),

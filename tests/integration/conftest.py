@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Build missing programs before the first test: that takes minutes, which are no test's own."""
-    if not session.config.option.collectonly and any(
-        "control_plane" in item.fixturenames for item in _functions(session)
-    ):
+    if session.config.option.collectonly:
+        return
+    wanted = {fixture for item in _functions(session) for fixture in item.fixturenames}
+    if "control_plane" in wanted:
         programs.ensure(*programs.CONTROL_PLANE)
+    if wanted & {"control_plane", "dist"}:
         programs.tool("helm")
+    if "actionlint" in wanted:
+        programs.tool("actionlint")
 
 
 def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
