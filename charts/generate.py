@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,48 @@ CHARTS = Path(__file__).parent
 DEFINITION = CHARTS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
 
 
+HEAD = """\
+# The values are the spec of a RochallorWorker, and the release's name becomes the worker's. Required are engine,
+# jobTypes and handlers, such as:
+#
+# engine:
+#   url: http://rochallor-engine:8080
+# jobTypes: [charge-card]
+# image: registry.example.com/shop-worker:1.4.0
+# handlers:
+#   module: shop.handlers:registry
+#
+# None is set here: the defaults below are those of the resource. What is inside of one of them tells
+# `kubectl explain rochallorworker.spec.NAME`.
+"""
+EMPTY = {"object": "{}", "array": "[]", "string": '""'}
+WIDTH = 118
+
+
+def values() -> str:
+    """charts/rochallor-worker's values.yaml: every field of the spec with its description, and none of them set."""
+    parts = [HEAD]
+    for name, field in _spec()["properties"].items():
+        text = textwrap.fill(field["description"], WIDTH, initial_indent="# ", subsequent_indent="# ")
+        value = json.dumps(field["default"]) if "default" in field else EMPTY[field["type"]]
+        parts.append(f"{text}\n# {name}: {value}\n")
+    return "\n".join(parts)
+
+
 def values_schema() -> str:
     """The schema of charts/rochallor-worker's values: the spec of a RochallorWorker, in which a typing error shows.
 
     Defaults and the rules that Kubernetes alone understands stay in the resource definition.
     """
-    (version,) = yaml.safe_load(DEFINITION.read_text())["spec"]["versions"]
-    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    schema: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_json_schema(spec)}
+    schema: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_json_schema(_spec())}
     schema["properties"] = {"global": {"type": "object"}, **schema["properties"]}
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _spec() -> dict[str, Any]:
+    (version,) = yaml.safe_load(DEFINITION.read_text())["spec"]["versions"]
+    spec: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return spec
 
 
 def _json_schema(openapi: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +72,7 @@ def _json_schema(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 FILES = {
+    CHARTS / "rochallor-worker" / "values.yaml": values,
     CHARTS / "rochallor-worker" / "values.schema.json": values_schema,
     CHARTS / "rochallor-operator" / "files" / DEFINITION.name: DEFINITION.read_text,
 }

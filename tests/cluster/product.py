@@ -43,7 +43,9 @@ def install_operator(kubectl: Kubectl) -> None:
     with phase("install the operator (helm)"):
         where = ("--namespace", NAMESPACE, "--create-namespace")
         with explained(kubectl.within(NAMESPACE), f"deployment/{RELEASE}"):
-            kubectl.helm("upgrade", "--install", RELEASE, str(CHART), *where, "--wait", "--timeout=2m")
+            # without --reset-values an earlier checkout's values would live on
+            upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values")
+            kubectl.helm(*upgrade, *where, "--wait", "--timeout=2m")
 
 
 @contextmanager

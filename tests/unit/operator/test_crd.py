@@ -80,12 +80,30 @@ def test_the_longest_name_leaves_room_for_the_service() -> None:
     assert int(longest[1]) + len(SERVICE_SUFFIX) == 63
 
 
-def test_every_field_is_documented() -> None:
+COUNTED = re.compile(r"pods?|jobs|seconds|percentage|generation|percent|number", re.IGNORECASE)
+DURATION = re.compile(r"\b[0-9]+(ms|s|m)\b")
+
+
+def _flaws(field: Manifest) -> Iterator[str]:
+    """What `kubectl explain`, which shows neither defaults nor rules, would leave open."""
+    text: str = field.get("description", "")
+    if not text.endswith(".") or len(text.split()) < 3:
+        yield "is no sentence"
+    if "default" in field and not text.endswith(f"Default {yaml.safe_dump(field['default']).splitlines()[0]}."):
+        yield "does not end with its default"
+    if field.get("type") == "integer" and not COUNTED.search(text):
+        yield "does not say what it counts"
+    rules = [rule["rule"] for rule in field.get("x-kubernetes-validations", [])]
+    if any("(ms|s|m)" in rule for rule in rules) and not DURATION.search(text):
+        yield "does not show a duration's form"
+
+
+def test_every_description_is_a_sentence_with_default_and_unit() -> None:
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]
-    undocumented = [
-        path
+    flaws = [
+        f"{path} {flaw}: {field.get('description')}"
         for part in ("spec", "status")
         for path, field in _properties(schema[part], part)
-        if len(field.get("description", "")) < 8
+        for flaw in _flaws(field)
     ]
-    assert undocumented == []
+    assert flaws == []
