@@ -48,18 +48,12 @@ class Settings(BaseSettings):
 
 
 def described() -> str:
-    """A line for each variable: its name, what it is for and its default."""
-    lines = []
-    for name, field in Settings.model_fields.items():
-        default = (
-            "all"
-            if name == "namespaces"
-            else str(field.default).lower()
-            if isinstance(field.default, bool)
-            else field.default
-        )
-        lines.append(f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {default})")
-    return "\n".join(lines)
+    """Each variable with what it is for and its default, for people."""
+    shown = {"namespaces": "all", "leader_election": "false"}
+    return "\n".join(
+        f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {shown.get(name, field.default)})"
+        for name, field in Settings.model_fields.items()
+    )
 
 
 def load() -> Settings:

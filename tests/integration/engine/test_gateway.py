@@ -54,7 +54,8 @@ async def test_whoever_trusts_it_and_knows_the_token_comes_in(
 async def test_its_health_is_everybodys(authority: Authority, gateway: Gateway) -> None:
     async with DevEngine(gateway=gateway) as engine, httpx.AsyncClient(verify=False) as http:  # noqa: S501 - as a kubelet
         assert (await http.get(f"{engine.url}/healthz")).status_code == 200
-        assert (await http.get(f"{engine.url}/v1/definitions")).status_code == 401
+        for headers in ({}, {b"Authorization": b"Bearer \xff"}):
+            assert (await http.get(f"{engine.url}/v1/definitions", headers=headers)).status_code == 401
 
 
 def test_files_that_cannot_be_used_are_one_clear_line(

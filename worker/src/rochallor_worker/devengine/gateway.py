@@ -39,7 +39,9 @@ class Gateway:
 
     def admits(self, authorization: str) -> bool:
         """Whether a call with this Authorization header comes in."""
-        return self.token is None or hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
+        if self.token is None:
+            return True
+        return hmac.compare_digest(authorization.encode(errors="surrogateescape"), f"Bearer {self.token}".encode())
 
 
 def read_token(file: Path) -> str:

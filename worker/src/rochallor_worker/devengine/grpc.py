@@ -49,13 +49,12 @@ async def serve(
     credentials: grpc.ServerCredentials | None = None,
     gateway: Gateway | None = None,
 ) -> AsyncIterator[int]:
-    """Serve gRPC, with TLS if there are credentials, and to whom the `gateway` lets in; gives the port.
+    """Serve gRPC, with TLS if there are credentials, to those whom the `gateway` admits; gives the port.
 
     Raises `OSError` if it cannot be bound.
     """
-    server = grpc.aio.server(
-        interceptors=[_Entrance(gateway)] if gateway is not None else [], options=[("grpc.so_reuseport", 0)]
-    )
+    behind = [_Entrance(gateway)] if gateway is not None and gateway.token is not None else []
+    server = grpc.aio.server(interceptors=behind, options=[("grpc.so_reuseport", 0)])
     methods = {
         f"{name.title().replace('_', '')}": _handler(state, faults, name, action) for name, action in _ACTIONS.items()
     }

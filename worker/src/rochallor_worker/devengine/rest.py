@@ -50,8 +50,8 @@ Action = Callable[[EngineState, Call], web.Response | Generator[None, None, web.
 
 
 def rest_app(state: EngineState, faults: Faults, gateway: Gateway | None = None) -> web.Application:
-    """Return the engine's REST interface over `state`, with `faults`; a `gateway` looks at all but its health."""
-    behind = [_entrance(gateway)] if gateway is not None else []
+    """Return the engine's REST interface over `state`, with `faults`; all but its health is behind the `gateway`."""
+    behind = [_entrance(gateway)] if gateway is not None and gateway.token is not None else []
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*behind, _unrouted])
     calls: dict[str, tuple[CallName, Action]] = {
         "POST /v1/definitions": ("upload_definition", _upload),

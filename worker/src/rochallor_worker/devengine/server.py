@@ -29,9 +29,9 @@ class DevEngine:
     the engine's. Port 0 takes a free port; gRPC is served at `grpc_target` if it is given a port too. With the dispatch
     mode "kafka_outbox" polls are refused, and jobs are published to the brokers at `kafka` (host:port, several with
     commas between them; PLAINTEXT) if it is given. `gateway` is what stands in front of both interfaces. `faults` makes
-    calls go wrong. `stop` and `start` are a restart that
-    keeps the state and the ports, and publishes the last `replay` events again. Raises `ValueError` for a bad address
-    of Kafka; `start` raises `OSError` where an address cannot be bound.
+    calls go wrong. `stop` and `start` are a restart that keeps the state and the ports, and publishes the last `replay`
+    events again. Raises `ValueError` for a bad address of Kafka; `start` raises `OSError` where an address cannot be
+    bound.
     """
 
     def __init__(
