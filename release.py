@@ -18,15 +18,17 @@ UNRELEASED = re.compile(r"^## .*\bunreleased$", re.MULTILINE)
 PROJECT = rf'^version = "({VERSION})"$'
 CHART = rf"^(?:version|appVersion): ({VERSION})$"
 LOCK = rf'^name = "rochallor(?:-worker|-operator)?"\nversion = "({VERSION})"$'
-IMAGE = rf"\brochallor/rochallor-(?:worker|operator):({VERSION})\b"
+# an image, a Python package, a chart
+NAMED = rf"\brochallor-(?:worker|operator)(?::|==| --version[ =])({VERSION})\b"
 PLACES = {
     "pyproject.toml": PROJECT,
     "worker/pyproject.toml": PROJECT,
     "operator/pyproject.toml": PROJECT,
     "uv.lock": LOCK,
     "charts/*/Chart.yaml": CHART,
-    "examples/**/*.yaml": IMAGE,
-    "docs/**/*.md": IMAGE,
+    "examples/**/*.yaml": NAMED,
+    "README.md": NAMED,
+    "docs/**/*.md": NAMED,
 }
 """Files that repeat the version → what stands around it. The first one is the version's own place."""
 

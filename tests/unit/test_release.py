@@ -67,7 +67,7 @@ def test_a_release_changes_the_version_everywhere(checkout: Path) -> None:
         f"{file.relative_to(checkout)}: {line}"
         for file in checkout.rglob("*")
         if file.is_file() and file.name not in {"CHANGELOG.md", "uv.lock"}
-        for line in file.read_text().splitlines()
+        for line in file.read_text(errors="replace").splitlines()
         if old.search(line)
     ]
     assert forgotten == []
