@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [list{{ if .Values.podDeletionCost }}, patch{{ end }}]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

@@ -125,6 +125,7 @@ async def _work(
     state.checks += [canary.trouble, lambda: _stuck(queue.longest_run)]
     async with asyncio.TaskGroup() as group:
         group.create_task(queue.run())
+        group.create_task(reconciler.costs.run(queue.add))
         group.create_task(canary.run())
         everywhere = not values.namespaces
         group.create_task(keep_watching(kube, values.namespaces, partial(watch.run, everywhere=everywhere)))

@@ -92,6 +92,17 @@ class Kube:
             raise
         return True
 
+    async def may_patch_pods(self, namespace: str) -> bool:
+        """Whether there is the right to change the pods of a namespace."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"namespace": namespace, "resource": "pods", "verb": "patch"}},
+        }
+        path = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = await self._request("create", "SelfSubjectAccessReview", path, body=review)
+        return bool(answer["status"]["allowed"])
+
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The object as it was just seen, else the live one; None when there is none."""
         seen = self._recent.get(kind, namespace, name)
@@ -111,6 +122,17 @@ class Kube:
             resource_version="0",
         )
         return list(listing["items"])
+
+    async def annotate_pod(self, namespace: str, name: str, annotation: str, value: str | None) -> None:
+        """Set an annotation of a pod, or remove it (None); nothing happens when the pod is gone."""
+        self._check_leadership()
+        change = {"metadata": {"annotations": {annotation: value}}}
+        options = {"content_type": "application/merge-patch+json", "field_manager": MANAGER}
+        try:
+            await self._request("patch", "Pod", _path("Pod", namespace, name), body=change, **options)
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply of our fields; returns the live object. A field of ours that someone else changed is taken

@@ -21,6 +21,9 @@ WORKER_LABEL: Final = "rochallor.io/worker"
 CONFIG_HASH: Final = "rochallor.io/config-hash"
 """Pod-template annotation with the hash of the Secrets and ConfigMaps in use: a change in them rolls the pods."""
 
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""Pod annotation: of the ready pods, a ReplicaSet with too many removes those of the lowest cost first; none is 0."""
+
 SERVICE_SUFFIX: Final = "-metrics"
 ACCOUNT_SUFFIX: Final = "-worker"
 """Without it, a service account of the user's application would often have the same name."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.apply import Applied, Applier
 from rochallor_operator.children import is_ours
+from rochallor_operator.deletion_cost import DeletionCosts
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.events import transitions
 from rochallor_operator.metrics import RECONCILE_SECONDS, RECONCILES, Verdict
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, selector
 from rochallor_operator.observe import Rollout, rollout, trouble
 from rochallor_operator.queue import Outcome
-from rochallor_operator.reports import ask, to_ask
+from rochallor_operator.reports import ask, is_busy, to_ask
 from rochallor_operator.spec import Worker, parse
 from rochallor_operator.status import Observation, status
 
@@ -34,6 +37,7 @@ class Reconciler:
         self._applier: Final = Applier(kube, worker_image)
         self._report_port: Final = report_port
         self._verdicts: dict[Key, list[Verdict]] = {}
+        self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -77,6 +81,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)
+        self.costs.forget(key)
         self._verdicts.pop(key, None)
 
     async def _put_in_place(self, key: Key, resource: Manifest) -> Observation:
@@ -88,6 +93,7 @@ class Reconciler:
             autoscaler = resource.get("status", {}).get("autoscaler")
             if autoscaler is not None:
                 self._applier.children.expect(key, autoscaler["kind"])
+            self.costs.want(key, wanted=worker.autoscaling is not None and worker.autoscaling.pod_deletion_cost)
             done = await self._applier.apply(worker, live)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, problems=[error])
@@ -96,7 +102,10 @@ class Reconciler:
         degraded = done.problems[0] if done.problems else None
         if degraded is None and wrong is None:
             degraded = await self._reported(pods)
-        return Observation(worker, progress, wrong, degraded, done.autoscaler, done.pod_monitor)
+        autoscaler = done.autoscaler
+        if autoscaler is not None and autoscaler.trouble is None:
+            autoscaler = replace(autoscaler, trouble=self.costs.trouble(key))
+        return Observation(worker, progress, wrong, degraded, autoscaler, done.pod_monitor)
 
     async def _observe(
         self, key: Key, resource: Manifest, live: Manifest | None

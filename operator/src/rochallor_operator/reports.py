@@ -1,13 +1,14 @@
-"""What a worker that is not ready says itself: the answer of its /readyz.
+"""What workers say of themselves: why one is not ready (/readyz), and whether one is busy (/metrics).
 
-The answer is `Word: sentence`. It comes from a pod, that is from anybody: it is short, one line and printable, or it is
-nothing.
+The answer of /readyz is `Word: sentence`. Answers come from a pod, that is from anybody: what is long, not printable or
+not understood is nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,13 +18,16 @@ from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.reasons import REPORTED, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from rochallor_operator.names import Manifest
 
 BODY_LIMIT: Final = 1024
+METRICS_LIMIT: Final = 1 << 20
 TIMEOUT_S: Final = 2.0
 _ANSWER: Final = re.compile(r"([A-Za-z]{1,64}): (.+)\n?")
+_UTILIZATION: Final = re.compile(rb"^rochallor_worker_utilization_ratio ([0-9.e+-]{1,32})$", re.MULTILINE)
+_NO_ANSWER: Final = (aiohttp.ClientError, OSError, ValueError)  # a TimeoutError is an OSError
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,45 @@ def to_ask(pods: Iterable[Manifest]) -> Manifest | None:
 
 async def ask(pod: Manifest, port: int = METRICS_PORT) -> Report | None:
     """Ask a pod why it is not ready. None when it can't be reached, or says nothing that matters."""
-    address = pod["status"]["podIP"]
-    url = f"http://[{address}]:{port}/readyz" if ":" in address else f"http://{address}:{port}/readyz"
     try:
-        async with (
-            asyncio.timeout(TIMEOUT_S),
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            session.get(url, allow_redirects=False) as response,
-        ):
+        async with _get(pod, port, "/readyz") as response:
             body = await response.content.read(BODY_LIMIT + 1) if response.status == 503 else b""
-    except (aiohttp.ClientError, OSError, ValueError):  # a TimeoutError is an OSError
+    except _NO_ANSWER:
         return None
     found = parse(body)
     return found and Report(found[0], f"pod {pod['metadata']['name']}: {found[1]}")
+
+
+async def is_busy(pod: Manifest, port: int = METRICS_PORT) -> bool | None:
+    """Ask a pod whether it ran a job in the last 15 s: between two jobs it is busy too. None when it doesn't tell."""
+    body = b""
+    try:
+        async with _get(pod, port, "/metrics") as response:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > METRICS_LIMIT:
+                    return None
+        found = _UTILIZATION.search(body)
+        return None if found is None else float(found[1]) > 0
+    except _NO_ANSWER:
+        return None
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether a pod runs, is ready and is not ending."""
+    return _runs(pod) and _ready(pod)
+
+
+@asynccontextmanager
+async def _get(pod: Manifest, port: int, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    address = pod["status"]["podIP"]
+    host = f"[{address}]" if ":" in address else address
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(f"http://{host}:{port}{path}", allow_redirects=False) as response,
+    ):
+        yield response
 
 
 def _runs(pod: Manifest) -> bool:

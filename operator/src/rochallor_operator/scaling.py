@@ -26,7 +26,8 @@ class Backlog(Part):
 
 
 class Autoscaling(Part):
-    """The bounds and the measure of an autoscaler. target_utilization is the percentage of busy slots."""
+    """The bounds and the measure of an autoscaler. target_utilization is the percentage of busy slots; with
+    pod_deletion_cost busy pods go last."""
 
     min_replicas: int = 1
     max_replicas: int
@@ -36,6 +37,7 @@ class Autoscaling(Part):
     prometheus: Prometheus | None = None
     backlog: Backlog | None = None
     behavior: Manifest | None = None
+    pod_deletion_cost: bool = False
 
 
 class Metrics(Part):

@@ -133,6 +133,17 @@ def test_the_pod_may_do_little() -> None:
     }
 
 
+@pytest.mark.parametrize("where", [(), ("--set", "watchNamespaces={a,b}")], ids=["all", "named"])
+def test_pods_may_be_changed_only_when_that_is_asked_for(where: tuple[str, ...]) -> None:
+    def verbs(*arguments: str) -> list[list[str]]:
+        found = [item["rules"] for item in objects(*where, *arguments) if item["kind"] in {"Role", "ClusterRole"}]
+        return [rule["verbs"] for rules in found for rule in rules if "pods" in rule["resources"]]
+
+    count = 2 if where else 1
+    assert verbs() == [["list"]] * count
+    assert verbs("--set", "podDeletionCost=true") == [["list", "patch"]] * count
+
+
 @pytest.mark.parametrize(
     ("setting", "where"), [("", ""), ("watchNamespaces={a,b}", "namespaces/a/ namespaces/b/")], ids=["all", "named"]
 )

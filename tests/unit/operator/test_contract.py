@@ -1,4 +1,4 @@
-"""The two packages share only the ROCHALLOR_ variables: what the operator writes, the worker reads."""
+"""What one package writes and the other one reads: the ROCHALLOR_ variables, and how busy a worker is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import pytest
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.part import seconds
+from rochallor_operator.reports import is_busy
 from rochallor_operator.spec import RESERVED_ENV
-from rochallor_worker import settings
-from unit.operator.samples import worker
+from rochallor_worker import Registry, Runner, health, settings
+from rochallor_worker.engine.fake import FakeEngine
+from rochallor_worker.metrics import Metrics
+from rochallor_worker.pulse import Pulse
+from unit.operator.samples import pod, worker
 from unit.operator.test_desired import FULL, GRPC, KAFKA, TEMPLATE
 
 if TYPE_CHECKING:
@@ -92,3 +96,19 @@ def test_every_secret_is_a_file_where_the_worker_looks(monkeypatch: pytest.Monke
 
 def test_the_specs_here_write_every_reserved_variable() -> None:
     assert set().union(*(variables(**spec) for spec in SPECS.values())) == RESERVED_ENV
+
+
+async def test_the_operator_understands_how_busy_a_worker_is() -> None:
+    clock = 0.0
+    registry = Registry()
+    registry.handler("charge-card")(lambda _: None)
+    runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: clock)
+    metrics = Metrics(runner, Pulse(runner.slots, lambda: clock), transport="rest", worker_id="w")
+    running = pod(phase="Running", podIP="127.0.0.1")
+    async with health.serve(runner, metrics, lambda: "", 0) as port:
+        clock = 1.0
+        assert await is_busy(running, port) is False
+        await runner.slots.reserve(1)
+        runner.slots.occupy()
+        clock = 2.0
+        assert await is_busy(running, port) is True

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rochallor_operator.reasons import REPORTED
-from rochallor_operator.reports import Report, ask, parse, to_ask
+from rochallor_operator.reports import METRICS_LIMIT, Report, ask, is_busy, parse, to_ask
 from unit.operator.samples import pod
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rochallor_operator.names import Manifest
 
 
@@ -68,7 +70,12 @@ def test_the_newest_pod_that_runs_and_is_not_ready_is_asked() -> None:
     assert to_ask([ending, *others]) is None
 
 
-async def answering(answer: bytes) -> Report | None:
+A = TypeVar("A")
+
+
+async def answering(answer: bytes, question: Callable[[Manifest, int], Awaitable[A]]) -> A:
+    """What the question makes of a pod's answer."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -76,13 +83,13 @@ async def answering(answer: bytes) -> Report | None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        return await ask(running("payments-x"), server.sockets[0].getsockname()[1])
+        return await question(running("payments-x"), server.sockets[0].getsockname()[1])
 
 
 async def test_an_answer_with_503_is_a_report() -> None:
     body = b"EngineUnreachable: no answer\n"
     head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n" % len(body)
-    assert await answering(head + body) == Report("EngineUnreachable", "pod payments-x: no answer")  # type: ignore[arg-type]
+    assert await answering(head + body, ask) == Report("EngineUnreachable", "pod payments-x: no answer")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +102,38 @@ async def test_an_answer_with_503_is_a_report() -> None:
     ],
 )
 async def test_any_other_answer_is_nothing(answer: bytes) -> None:
-    assert await answering(answer) is None
+    assert await answering(answer, ask) is None
 
 
-async def test_a_pod_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+RATIO = b"rochallor_worker_utilization_ratio "
+
+
+@pytest.mark.parametrize(
+    ("body", "busy"),
+    [
+        (b"# HELP rochallor_worker_utilization_ratio x\n" + RATIO + b"0.25\nother 1\n", True),
+        (RATIO + b"5e-07\n", True),
+        (RATIO + b"0.0", False),
+        (b"", None),
+        (RATIO + b"NaN\n", None),
+        (RATIO + b"-\n", None),
+        (b"x" + RATIO + b"1\n", None),
+        (b"x" * METRICS_LIMIT + b"\n" + RATIO + b"1\n", None),
+    ],
+    ids=["busy", "a-moment", "idle", "nothing", "not-a-number", "not-a-float", "another", "much"],
+)
+async def test_whether_a_worker_is_busy(body: bytes, busy: bool | None) -> None:
+    assert await answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, is_busy) is busy
+
+
+@pytest.mark.parametrize("question", [ask, is_busy])
+async def test_a_pod_that_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, question: Callable[[Manifest, int], Awaitable[object]]
+) -> None:
     monkeypatch.setattr("rochallor_operator.reports.TIMEOUT_S", 0.05)
     silent: list[asyncio.StreamWriter] = []
     async with await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0) as server:
-        assert await ask(running("payments-x"), server.sockets[0].getsockname()[1]) is None
+        assert await question(running("payments-x"), server.sockets[0].getsockname()[1]) is None
         (writer,) = silent
         writer.close()
         await writer.wait_closed()

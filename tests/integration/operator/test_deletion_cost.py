@@ -1,0 +1,160 @@
+"""Busy pods go last: what their workers say reaches their deletion cost, by which the real controller chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.operator.api import has
+from integration.operator.conftest import ACCOUNT, CHART, helm
+from integration.operator.samples import NAME, hpa, pods, replicas, resource
+from integration.operator.test_reports import reconciler
+from rochallor_operator.deletion_cost import BUSY
+from rochallor_operator.names import DELETION_COST, Key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
+    from pathlib import Path
+
+    from cluster.controlplane import ControlPlane
+    from integration.operator.api import Api, Object
+    from rochallor_operator.reconcile import Reconciler
+
+PODS = 4
+UNTIL_S = 30.0
+
+
+class Workers(ThreadingHTTPServer):
+    """Answers /metrics for all pods, which are addresses of this machine."""
+
+    busy: set[str]
+
+
+class _Metrics(BaseHTTPRequestHandler):
+    server: Workers
+
+    def do_GET(self) -> None:
+        address = self.connection.getsockname()[0]
+        body = f"rochallor_worker_utilization_ratio {0.5 if address in self.server.busy else 0.0}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with Workers(("0.0.0.0", 0), _Metrics) as server:
+        server.busy = set()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def grant(cluster: Api, control_plane: ControlPlane) -> Iterator[Callable[[], None]]:
+    """Gives the operator the right to patch pods, as its chart does, until the test ends."""
+    _ = cluster  # the chart is installed
+    yield lambda: helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--set", "podDeletionCost=true")
+    helm(control_plane, "upgrade", ACCOUNT, str(CHART))
+
+
+def run_ready(api: Api) -> dict[str, str]:
+    """Let the pods run and be ready; their names and addresses."""
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    found = {}
+    for number, pod in enumerate(pods(api)):
+        name, address = pod["metadata"]["name"], f"127.0.0.{number + 2}"
+        status = {"phase": "Running", "conditions": [ready], "podIP": address, "podIPs": [{"ip": address}]}
+        api.patch("Pod", name, {"status": status}, "/status")
+        found[name] = address
+    return found
+
+
+def names(api: Api) -> set[str]:
+    return {pod["metadata"]["name"] for pod in pods(api)}
+
+
+async def until_costs(api: Api, names: Iterable[str], busy: Container[str]) -> None:
+    """Wait until of these pods the busy ones have a cost and no other one has; the looks go on meanwhile."""
+
+    def right(pod: Object) -> bool:
+        cost = pod["metadata"].get("annotations", {}).get(DELETION_COST)
+        return bool(cost == (BUSY if pod["metadata"]["name"] in busy else None))
+
+    for name in names:
+        await asyncio.to_thread(api.until_the, "Pod", name, right)
+
+
+@asynccontextmanager
+async def looking(work: Reconciler) -> AsyncIterator[asyncio.Event]:
+    """Costs are written meanwhile; the event tells of trouble that came or went."""
+    news = asyncio.Event()
+    task = asyncio.create_task(work.costs.run(lambda _: news.set()))
+    try:
+        yield news
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_idle_pods_go_first(
+    api: Api, kubeconfig: Path, workers: Workers, grant: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rochallor_operator.deletion_cost.LOOK_S", 0.2)
+    key = Key(api.namespace, NAME)
+    asked_for = resource(autoscaling=hpa(1, PODS) | {"podDeletionCost": True})
+    async with reconciler(kubeconfig, workers.server_port) as (work, recent), looking(work) as news:
+
+        async def reconcile() -> None:
+            recent.clear()  # no watch tells it of its children
+            await work.reconcile(key)
+
+        api.create(asked_for)
+        await reconcile()
+        api.patch("Deployment", NAME, {"spec": {"replicas": PODS}}, "/scale")
+        before = api.until_the("Deployment", NAME, replicas(PODS))
+        addresses = run_ready(api)
+        workers.busy = set(list(addresses.values())[:2])
+
+        async with asyncio.timeout(UNTIL_S):
+            await news.wait()
+        good = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "fine"}
+        api.patch("HorizontalPodAutoscaler", NAME, {"status": {"conditions": [good]}}, "/status")
+        await reconcile()
+        words = ("AutoscalerReady", "False", "Forbidden", "set podDeletionCost in the values of the operator's chart")
+        live = api.the("RochallorWorker", NAME)
+        assert has(*words)(live)
+        assert has("Degraded", "False", "Healthy")(live)
+        await until_costs(api, addresses, ())
+
+        news.clear()
+        grant()
+        busy = {name for name, address in addresses.items() if address in workers.busy}
+        await until_costs(api, addresses, busy)
+        assert news.is_set()
+        workers.busy = set(addresses.values()) - workers.busy
+        busy = addresses.keys() - busy
+        await until_costs(api, addresses, busy)
+
+        for fewer in (3, 2):
+            api.patch("Deployment", NAME, {"spec": {"replicas": fewer}}, "/scale")
+            await asyncio.to_thread(api.until_the, "Deployment", NAME, replicas(fewer))
+            assert len(names(api)) == fewer
+            assert busy <= names(api)
+
+        api.replace("RochallorWorker", NAME, {"spec": resource(autoscaling=hpa(1, PODS))["spec"]})
+        await reconcile()
+        await until_costs(api, busy, ())
+        assert names(api) == busy
+        assert api.the("Deployment", NAME)["spec"]["template"] == before["spec"]["template"]
+        assert "finalizers" not in api.the("RochallorWorker", NAME)["metadata"]
