@@ -46,10 +46,11 @@ def test_each_alert_is_tested_and_says_what_to_do() -> None:
 
 
 def test_metrics_in_alerts_and_dashboard_exist() -> None:
-    pages = (CHART.parents[1] / "docs" / "reference" / "metrics.md").read_text()
+    reference = CHART.parents[1] / "docs" / "reference"
+    pages = "".join((reference / name).read_text() for name in ("metrics.md", "operator-metrics.md"))
     dashboard = (CHART / "files" / "dashboard.json").read_text()
-    used = set(re.findall(r"rochallor_worker_\w+", ALERTS.read_text() + dashboard))
-    known = set(re.findall(r"`(rochallor_worker_\w+)`", pages))
+    used = set(re.findall(r"rochallor_(?:worker|operator)_\w+", ALERTS.read_text() + dashboard))
+    known = set(re.findall(r"`(rochallor_(?:worker|operator)_\w+)`", pages))
     assert used
     assert {name.removesuffix("_bucket") for name in used} <= known
 
