@@ -1,4 +1,4 @@
-"""`python -m cluster build | up | autoscalers | down | images | load IMAGE | env`: the test cluster for people."""
+"""`python -m cluster build|up|autoscalers|missing|down|images|load IMAGE|env`: the test cluster for people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def main() -> int:
     commands.add_parser("build", help="build the programs of a control plane (minutes, once)")
     commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
     commands.add_parser("autoscalers", help="install Prometheus, prometheus-adapter and KEDA (minutes, once)")
+    commands.add_parser("missing", help="print which programs of the autoscalers are still to be built; nothing: none")
     commands.add_parser("down", help="stop the cluster and remove what it left")
     commands.add_parser("images", help="build the images of this checkout")
     commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
@@ -37,6 +38,8 @@ def main() -> int:
                 kubectl = Kubectl(KUBECONFIG)
                 monitoring.install(kubectl)
                 keda.install(kubectl)
+            case "missing":
+                print(", ".join(programs.missing(*programs.AUTOSCALERS)))
             case "down":
                 cluster.down(KUBECONFIG)
             case "images":

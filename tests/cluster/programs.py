@@ -32,6 +32,7 @@ CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kube-scheduler", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")
 
 TOOLS = ("kubectl", "helm")
+AUTOSCALERS = ("keda-operator", "keda-adapter", "prometheus-adapter")
 
 # program → the module that pins it, and its package
 PACKAGES = {
@@ -68,21 +69,26 @@ def path(name: str) -> Path:
     return CACHE / "bin" / f"{module}-{_digest(module)}" / name
 
 
+def missing(*names: str) -> list[str]:
+    """Those of the named programs that the cache lacks."""
+    return [name for name in names if not path(name).exists()]
+
+
 def ensure(*names: str) -> None:
     """Build those of the named programs that the cache lacks; minutes for Kubernetes, nothing when all are there.
 
     Raises ClusterError when Go is missing or a build fails.
     """
-    if all(path(name).exists() for name in names):
+    if not missing(*names):
         return
     if shutil.which("go") is None:
         raise ClusterError(
             f"Go 1.26.6 or newer is needed to build {', '.join(names)}: install it from https://go.dev/dl"
         )
     with lock():
-        missing = [name for name in names if not path(name).exists()]
-        for module in dict.fromkeys(PACKAGES[name][0] for name in missing):
-            _build(module, [name for name in missing if PACKAGES[name][0] == module])
+        wanted = missing(*names)
+        for module in dict.fromkeys(PACKAGES[name][0] for name in wanted):
+            _build(module, [name for name in wanted if PACKAGES[name][0] == module])
 
 
 def tool(name: str) -> str:
