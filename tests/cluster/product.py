@@ -38,13 +38,14 @@ def load_images(kubectl: Kubectl) -> None:
             _restart(kubectl, name)
 
 
-def install_operator(kubectl: Kubectl) -> None:
-    """Install the chart, or upgrade it, and wait until the operator is ready."""
+def install_operator(kubectl: Kubectl, *values: str) -> None:
+    """Install the chart, or upgrade it, with these values alone (NAME=VALUE), and wait until the operator is ready."""
     with phase("install the operator (helm)"):
         where = ("--namespace", NAMESPACE, "--create-namespace")
         with explained(kubectl.within(NAMESPACE), f"deployment/{RELEASE}"):
+            settings = [f"--set={value}" for value in values]
             # without --reset-values an earlier checkout's values would live on
-            upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values")
+            upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values", *settings)
             kubectl.helm(*upgrade, *where, "--wait", "--timeout=2m")
 
 

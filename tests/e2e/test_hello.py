@@ -27,6 +27,15 @@ def pod_ids(kubectl: Kubectl) -> set[str]:
     return {pod["metadata"]["uid"] for pod in kubectl.json("get", *PODS)["items"]}
 
 
+def until_rolled(kubectl: Kubectl, before: set[str], parallelism: int) -> None:
+    """Wait until a change of the parallelism has reached the pods, none of which is one of those before."""
+    kubectl("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}={parallelism}", "--timeout=30s")
+    kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    kubectl("wait", *PODS, "--for=condition=Ready", "--timeout=60s")
+    pods = kubectl.json("get", *PODS)["items"]
+    assert not before & {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+
+
 def test_300_instances_end_in_their_right_state(hello: Kubectl) -> None:
     run_demo(hello, 300)
 
@@ -34,14 +43,7 @@ def test_300_instances_end_in_their_right_state(hello: Kubectl) -> None:
 def test_a_new_parallelism_rolls_the_pods(hello: Kubectl) -> None:
     before = pod_ids(hello)
     hello("patch", "rw/hello", "--type=merge", '--patch={"spec": {"parallelism": 7}}')
-    hello("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}=7", "--timeout=30s")
-    hello("rollout", "status", "deployment/hello", "--timeout=60s")
-    hello("wait", *PODS, "--for=condition=Ready", "--timeout=60s")
-    assert not before & {
-        pod["metadata"]["uid"]
-        for pod in hello.json("get", *PODS)["items"]
-        if "deletionTimestamp" not in pod["metadata"]
-    }
+    until_rolled(hello, before, 7)
     run_demo(hello, 10)
 
 

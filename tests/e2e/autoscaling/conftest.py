@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import yaml
 
-from cluster import images, keda, monitoring, product
+from cluster import images, keda, monitoring
 from e2e.autoscaling.engine import Load, define
 from e2e.autoscaling.replicas import Replicas, watch
 
@@ -69,12 +69,10 @@ def exporter() -> dict[str, Any]:
 
 
 @pytest.fixture
-def engine(kubectl: Kubectl, autoscalers: None) -> Iterator[str]:
-    """The URL of a dev engine in the test's namespace."""
-    kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
+def engine(kubectl: Kubectl, autoscalers: None, dev_engine: None) -> Iterator[str]:
+    """The URL of a dev engine in the test's namespace, of which Prometheus knows."""
     items = {"apiVersion": "v1", "kind": "List", "items": [config_map("exporter", EXPORTER), exporter()]}
     kubectl("apply", "--filename=-", stdin=json.dumps(items))
-    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
     with kubectl.port_forward("service/dev-engine", 8080) as url:
         yield url
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -71,20 +73,20 @@ class Load:
             self._rate = rate
             self._changed.notify()
 
-    def start(self, instances: int) -> None:
-        """Start some instances at once."""
+    def start(self, instances: int, **variables: Any) -> None:
+        """Start some instances at once; their jobs take 2 s unless the variables say otherwise."""
         for _ in range(instances):
-            body = {"definitionId": self.definition, "variables": {"seconds": JOB_S}}
+            body = {"definitionId": self.definition, "variables": variables or {"seconds": JOB_S}}
             self._engine.post("/v1/instances", json=body).raise_for_status()
             self.started += 1
 
-    def until_completed(self, timeout: float) -> None:
-        """Wait until every instance is completed."""
+    def until_completed(self, timeout: float, instances: int | None = None) -> None:
+        """Wait until so many instances, or every one, are completed."""
         query: dict[str, Any] = {"definitionId": self.definition, "status": "COMPLETED", "pageSize": 1}
         gives_up_at = time.monotonic() + timeout
         while True:
             completed = self._engine.get("/v1/instances", params=query).raise_for_status().json()["total"]
-            if completed == self.started:
+            if completed == (self.started if instances is None else instances):
                 return
             assert time.monotonic() < gives_up_at, f"{completed} of {self.started} instances completed"
             time.sleep(POLL_S)
@@ -102,12 +104,14 @@ class Load:
 
 def runs(url: str) -> Counter[str]:
     """How often each job was run, by its id."""
-    found: Counter[str] = Counter()
-    page = 0
-    while True:
+    return Counter(run["businessKey"] for run in records(url))
+
+
+def records(url: str) -> Iterator[dict[str, Any]]:
+    """The instances of `run`."""
+    for page in count():
         query: dict[str, Any] = {"definitionId": "run", "page": page, "pageSize": PAGE}
         items = httpx.get(f"{url}/v1/instances", params=query, timeout=30).raise_for_status().json()["items"]
-        found.update(item["businessKey"] for item in items)
+        yield from items
         if len(items) < PAGE:
-            return found
-        page += 1
+            return

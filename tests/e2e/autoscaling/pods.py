@@ -1,0 +1,67 @@
+"""What becomes of a worker's pods: their deletion costs, and in which order they go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cluster.kubectl import Kubectl
+
+COST = r"{.metadata.annotations.controller\.kubernetes\.io/pod-deletion-cost}"
+LINE = f'-o=jsonpath={{.metadata.name}},{COST},{{.metadata.deletionTimestamp}}{{"\\n"}}'
+
+
+class Pods:
+    """The costs of the pods, and which of them were told to go, as it happens."""
+
+    def __init__(self) -> None:
+        self.costs: dict[str, str] = {}
+        """By name; "" for none."""
+        self.gone: list[str] = []
+        """In the order in which they were told to go."""
+        self._news: list[str] = []
+        self._began = time.monotonic()
+        self._changed = threading.Condition()
+
+    def until(self, wanted: Callable[[], bool], timeout: float) -> None:
+        """Wait until something about them is so."""
+        with self._changed:
+            assert self._changed.wait_for(wanted, timeout), self
+
+    def read(self, lines: Iterable[str]) -> None:
+        """Take in what a watch tells, until it ends."""
+        for line in lines:
+            name, cost, deleted = line.rstrip("\n").split(",")
+            with self._changed:
+                if self.costs.get(name, "") != cost:
+                    self._tell(f"{name} costs {cost or 'nothing'}")
+                self.costs[name] = cost
+                if deleted and name not in self.gone:
+                    self._tell(f"{name} goes")
+                    self.gone.append(name)
+                self._changed.notify_all()
+
+    def _tell(self, what: str) -> None:
+        self._news.append(f"{what} at {time.monotonic() - self._began:.0f} s")
+
+    def __str__(self) -> str:
+        return ", ".join(self._news)
+
+
+@contextmanager
+def watch(kubectl: Kubectl, worker: str) -> Iterator[Pods]:
+    """What becomes of a worker's pods while in the block."""
+    pods = Pods()
+    with kubectl.running("get", "pods", f"--selector=rochallor.io/worker={worker}", "--watch", LINE) as get:
+        reader = threading.Thread(target=pods.read, args=(get.stdout,))
+        reader.start()
+        try:
+            yield pods
+        finally:
+            get.kill()
+            reader.join()
