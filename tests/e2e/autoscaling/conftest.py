@@ -114,8 +114,8 @@ def waves(kubectl: Kubectl, engine: str) -> Iterator[list[Wave]]:
         for example in EXAMPLES:
             workflow = json.loads((example / "workflow.json").read_text())
             name = workflow["id"]  # and the worker's
-            kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=90s")
-            kubectl("wait", f"rw/{name}", "--for=condition=AutoscalerReady", "--timeout=90s")
+            kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=180s")
+            kubectl("wait", f"rw/{name}", "--for=condition=AutoscalerReady", "--timeout=180s")
             define(engine, workflow)
             load = stack.enter_context(Load(engine, name))
             found.append(Wave(name, load, stack.enter_context(watch(kubectl, name))))

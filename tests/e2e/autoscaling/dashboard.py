@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE = product.CHART / "files" / "dashboard.json"
 KAFKA = "Kafka: "
 """How the headings of panels begin that have data only where there is Kafka."""
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 POLL_S = 1.0
 
 

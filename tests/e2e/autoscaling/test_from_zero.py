@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 FROM_ZERO: dict[str, Any] = {"provider": "keda", "minReplicas": 0, "maxReplicas": MOST, "behavior": QUICK}
-START_S = 90.0  # KEDA looks every 30 s
-END_S = 180.0
+# Bounds that a busy machine keeps; the timeline tells the real times.
+START_S = 240.0  # KEDA looks every 30 s
+END_S = 420.0
+DONE_S = 300.0
 
-pytestmark = [pytest.mark.usefixtures("autoscalers"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.usefixtures("autoscalers"), pytest.mark.timeout(1800)]
 
 
 def test_records_in_kafka(
@@ -36,16 +38,16 @@ def test_records_in_kafka(
     kafkapod.create_topic(kubectl, "workflow.jobs.lag", MOST)
     kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA lives in another namespace
     apply_worker("lag", transport="kafka", kafka=kafka, autoscaling=FROM_ZERO)
-    kubectl("wait", "deployment/lag", "--for=create", "--timeout=60s")
+    kubectl("wait", "deployment/lag", "--for=create", "--timeout=120s")
     with kubectl.port_forward("service/dev-engine", 8080) as url, watch(kubectl, "lag") as replicas:
         define(url, one_job("lag"))
         replicas.until(lambda pods: pods == 0, END_S)
-        kubectl("wait", "rw/lag", "--for=condition=Ready", "--timeout=60s")
+        kubectl("wait", "rw/lag", "--for=condition=Ready", "--timeout=180s")
         with Load(url, "lag") as load:
             load.start(120)
             replicas.until(lambda pods: pods > 0, START_S)
             until_it_shows(kubectl, "lag", kafka=True)
-            load.until_completed(120)
+            load.until_completed(DONE_S)
         replicas.until(lambda pods: pods == 0, END_S)
     with capsys.disabled():
         print(f"\nkafka: {replicas}", end="")
@@ -68,7 +70,7 @@ def test_jobs_in_the_database(
     }
     prometheus = {"address": monitoring.ADDRESS}
     apply_worker("queue", autoscaling=FROM_ZERO | {"prometheus": prometheus, "backlog": backlog})
-    kubectl("wait", "deployment/queue", "--for=create", "--timeout=60s")
+    kubectl("wait", "deployment/queue", "--for=create", "--timeout=120s")
     with watch(kubectl, "queue") as replicas:
         replicas.until(lambda pods: pods == 0, END_S)
         postgres.run(kubectl, "INSERT INTO job SELECT 'other', 'UNLOCKED' FROM generate_series(1, 99)")
