@@ -63,8 +63,11 @@ def explained(kubectl: Kubectl, workload: str) -> Iterator[None]:
 
 
 def _restart(kubectl: Kubectl, image: str) -> None:
+    namespaces = kubectl.json("get", "namespaces")["items"]
+    leaving = {each["metadata"]["name"] for each in namespaces if each["status"]["phase"] == "Terminating"}
     for deployment in kubectl.json("get", "deployments", "--all-namespaces")["items"]:
         name, namespace = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
-        if any(each["image"] == image for each in deployment["spec"]["template"]["spec"]["containers"]):
+        images_used = {each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]}
+        if image in images_used and namespace not in leaving:
             kubectl.within(namespace)("rollout", "restart", f"deployment/{name}")
             kubectl.within(namespace)("rollout", "status", f"deployment/{name}", "--timeout=3m")
