@@ -95,7 +95,7 @@ autoscalers: cluster-up ## install Prometheus, its adapter and KEDA into the clu
 	@$(CLUSTER) autoscalers
 
 .PHONY: e2e-autoscaling
-e2e-autoscaling: autoscalers ## pods that follow real load, by real autoscalers (10 min)
+e2e-autoscaling: autoscalers ## pods that follow real load, by real autoscalers (12 min)
 	$(RUN) pytest tests/e2e/autoscaling --timeout=600
 
 .PHONY: graph
