@@ -33,6 +33,10 @@ class Pods:
         with self._changed:
             assert self._changed.wait_for(wanted, timeout), self
 
+    def until_gone(self, count: int, timeout: float) -> None:
+        """Wait until so many were told to go."""
+        self.until(lambda: len(self.gone) == count, timeout)
+
     def read(self, lines: Iterable[str]) -> None:
         """Take in what a watch tells, until it ends."""
         for line in lines:

@@ -97,7 +97,7 @@ def test_idle_pods_go_first(
         pods.until(lambda: all(bool(pods.costs[name]) == (name in busy) for name in idle | busy), COST_S)
         for left in (3, 2):
             scale(left)
-            pods.until(lambda left=left: len(pods.gone) == 5 - left, GONE_S)  # type: ignore[misc]
+            pods.until_gone(5 - left, GONE_S)
             assert set(pods.gone) <= idle
         release(patient_engine, "late")
         load.until_completed(DONE_S)
