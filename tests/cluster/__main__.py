@@ -26,33 +26,37 @@ def main() -> int:
     commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
     commands.add_parser("env", help="print the shell line that points kubectl at the cluster")
     args = parser.parse_args()
-    cluster = kind if kind.works() else node
     try:
-        match args.command:
-            case "build":
-                programs.ensure(*programs.CONTROL_PLANE)
-            case "up":
-                cluster.up(KUBECONFIG)
-                console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
-            case "autoscalers":
-                kubectl = Kubectl(KUBECONFIG)
-                monitoring.install(kubectl)
-                keda.install(kubectl)
-            case "missing":
-                print(", ".join(programs.missing(*programs.AUTOSCALERS)))
-            case "down":
-                cluster.down(KUBECONFIG)
-            case "images":
-                for name in product.build_images():
-                    console.print(f"built {name}", highlight=False)
-            case "load":
-                cluster.load(args.image)
-            case "env":
-                print(f"export KUBECONFIG={KUBECONFIG}")
+        _do(args)
     except ClusterError as error:
         console.print(f"error: {error}", markup=False)
         return 1
     return 0
+
+
+def _do(args: argparse.Namespace) -> None:
+    cluster = kind if kind.works() else node
+    match args.command:
+        case "build":
+            programs.ensure(*programs.CONTROL_PLANE)
+        case "up":
+            cluster.up(KUBECONFIG)
+            console.print(f"the cluster is up: export KUBECONFIG={KUBECONFIG}")
+        case "autoscalers":
+            kubectl = Kubectl(KUBECONFIG)
+            monitoring.install(kubectl)
+            keda.install(kubectl)
+        case "missing":
+            print(", ".join(programs.missing(*programs.AUTOSCALERS)))
+        case "down":
+            cluster.down(KUBECONFIG)
+        case "images":
+            for name in product.build_images():
+                console.print(f"built {name}", highlight=False)
+        case "load":
+            cluster.load(args.image)
+        case "env":
+            print(f"export KUBECONFIG={KUBECONFIG}")
 
 
 if __name__ == "__main__":

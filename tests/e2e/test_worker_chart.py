@@ -9,7 +9,6 @@ import yaml
 
 from cluster import product
 from e2e.test_hello import PODS, pod_ids, run_demo, until_rolled
-from e2e.test_kafka import apply_handlers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +20,8 @@ CHART = product.CHART.with_name("rochallor-worker")
 
 @pytest.mark.usefixtures("dev_engine")
 def test_a_release_is_a_worker(kubectl: Kubectl, tmp_path: Path) -> None:
-    apply_handlers(kubectl)
-    _, worker = yaml.safe_load_all((product.HELLO / "worker.yaml").read_text())
+    handlers, worker = yaml.safe_load_all((product.HELLO / "worker.yaml").read_text())
+    kubectl("apply", "--filename=-", stdin=yaml.safe_dump(handlers))
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(worker["spec"]))
     kubectl.helm("install", "hello", str(CHART), f"--values={values}")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cluster import product
-from e2e.autoscaling.engine import POLL_S, Load, define, records, runs
+from e2e.autoscaling.engine import POLL_S, Load, define, one_job, records, runs
 from e2e.autoscaling.pods import watch
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_idle_pods_go_first(
     lease: list[dict[str, Any]] = [{"name": "ROCHALLOR_LEASE", "value": f"{LEASE_S}s"}]
     apply_worker("long", parallelism=1, env=lease, autoscaling=SCALING | {"podDeletionCost": True})
     kubectl("wait", "deployment/long", "--for=create", "--timeout=120s")
-    define(patient_engine, "long")
+    define(patient_engine, one_job("long"))
     with watch(kubectl, "long") as pods, Load(patient_engine, "long") as load:
         # The newest pods, which would go first, are those that are busy in the end.
         scale(3)
