@@ -5,6 +5,8 @@ from hypothesis import settings
 # how long an example takes says how busy the machine is; the rest stays as it is (on CI: the same examples each time)
 settings.register_profile("no deadline", settings.default, deadline=None)
 settings.load_profile("no deadline")
+# for `make fuzz`; `make test` runs the same tests with hypothesis's own profile "ci"
+settings.register_profile("long", max_examples=5000, print_blob=True)
 
 
 def pytest_configure() -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rochallor_worker import InstanceStatus, Job, StartError
 from rochallor_worker.engine.base import ClaimedJob
@@ -91,19 +89,6 @@ def test_an_old_entry_is_forgotten(tmp_path: Path) -> None:
     journal.close()
     now += KEEP_SECONDS + 1
     assert len(Journal(tmp_path, lambda: now)) == 0
-
-
-@given(st.binary(max_size=200))
-def test_a_damaged_file_is_read_as_far_as_it_goes(tmp_path_factory: pytest.TempPathFactory, damage: bytes) -> None:
-    folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(folder)
-    journal.decided(claimed(), Completed({"x": 1}))
-    journal.close()
-    with (folder / "journal.jsonl").open("ab") as file:
-        file.write(b"\n" + damage.replace(b'"job":"j"', b""))
-    again = Journal(folder)
-    assert ("j", Completed({"x": 1})) in again.unsent_completes
-    again.close()
 
 
 def test_the_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ async def execute(
     except BaseException as error:  # a handler may raise SystemExit too, which must not stop the worker
         if isinstance(error, asyncio.CancelledError) and _being_cancelled():
             raise
-        job.log.warning("the handler raised", exc_info=error)
+        _log(job, error)
         return Failed(_describe(error), retryable=True)
 
 
@@ -97,27 +97,34 @@ def _outcome_of(result: Any) -> Outcome:
     if not isinstance(result, Mapping):
         return Failed(f"the handler returned {type(result).__name__}; allowed is a mapping or None", retryable=False)
     try:
-        variables = dict(result)
         # the standard encoder, since it alone refuses what is not JSON (NaN, sets) instead of changing it
-        size = len(json.dumps(variables, allow_nan=False, ensure_ascii=False).encode())
+        encoded = json.dumps(dict(result), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return Failed(f"the handler's result is not JSON: {_describe(error)}", retryable=False)
-    if size > MAX_RESULT_BYTES:
+    if len(encoded) > MAX_RESULT_BYTES:
         return Failed(
-            f"the handler's result is {size:,} bytes of JSON; allowed are {MAX_RESULT_BYTES:,}", retryable=False
+            f"the handler's result is {len(encoded):,} bytes of JSON; allowed are {MAX_RESULT_BYTES:,}", retryable=False
         )
-    return Completed(variables)
+    # read back, so that what is decided is plain JSON: not an object of the handler's that changes or raises later
+    return Completed(json.loads(encoded))
+
+
+def _log(job: Job, error: BaseException) -> None:
+    try:
+        job.log.warning("the handler raised", exc_info=error)
+    except BaseException:  # noqa: BLE001 — an error that raises when it is looked at costs its traceback, not its job
+        job.log.warning("the handler raised what cannot be logged", error=_describe(error))
 
 
 def _describe(error: BaseException) -> str:
+    name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 — an exception whose own __str__ raises
-        text = "(its text cannot be read)"
-    name = type(error).__name__
+        whole = f"{name}: {text}" if text else name
+    except BaseException:  # noqa: BLE001 — an exception whose own __str__ raises, SystemExit perhaps
+        whole = f"{name}: (its text cannot be read)"
     # half of a surrogate pair (a file name can hold one) cannot be sent, and a fail that cannot be sent never ends
-    whole = (f"{name}: {text}" if text else name).encode(errors="replace").decode()
-    return whole[:MAX_MESSAGE_CHARS]
+    return whole.encode(errors="replace").decode()[:MAX_MESSAGE_CHARS]
 
 
 def _being_cancelled() -> bool:

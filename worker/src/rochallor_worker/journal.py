@@ -16,11 +16,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
-from rochallor_worker.engine.base import ClaimedJob
+from rochallor_worker.engine.base import UNREADABLE, ClaimedJob
 from rochallor_worker.errors import StartError
 from rochallor_worker.outcome import Completed, Failed, Outcome
 
@@ -54,7 +55,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
 
     def outcome(self) -> Outcome:
         if self.retryable is None:
-            return Completed(msgspec.json.decode(self.variables))
+            return Completed(msgspec.json.decode(self.variables, type=dict[str, Any]))
         return Failed(self.message, self.retryable)
 
 
@@ -127,7 +128,8 @@ class Journal:
             entry.running = False
         if self._path is not None:
             self._compact()
-            os.close(self._file)
+            if self._file >= 0:
+                os.close(self._file)
             os.close(self._lock)
             self._path = None
 
@@ -147,17 +149,27 @@ class Journal:
 
     def _recover(self) -> None:
         assert self._path is not None  # noqa: S101 — the caller's condition
-        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        try:
+            lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        except OSError as error:
+            self._failed(error)
+            lines = []
+        unreadable: list[bytes] = []
         for line in lines:
             try:
                 entry = msgspec.json.decode(line, type=_Entry)
-            except msgspec.DecodeError:
-                log.warning("the journal has a line that cannot be read", line=line[:100].decode(errors="replace"))
+                if entry.decided:
+                    entry.outcome()
+            except UNREADABLE:
+                unreadable.append(line)
                 continue
             if entry.settled:
                 self._entries.pop(entry.job, None)
             else:
                 self._entries[entry.job] = entry
+        if unreadable:
+            first = unreadable[0][:100].decode(errors="replace")
+            log.warning("the journal has lines that cannot be read", lines=len(unreadable), first=first)
         for entry in self._entries.values():
             if entry.running:
                 entry.running = False

@@ -165,7 +165,7 @@ class Runner:
 
     def _start(self, delivery: Delivery) -> None:
         job = delivery.job
-        handler = self._registry.get(job.job_type)
+        handler = self._registry.get(job.job_type) if job.job_type in self.job_types else None
         earlier = self._running.of(job.id)
         if handler is None:
             log.error("the engine sent a job of a type not asked for", job_id=job.id, job_type=job.job_type)

@@ -11,6 +11,11 @@ import msgspec
 
 MAX_JOBS_PER_POLL = 100
 """The published limit of one poll (engine.md: more is accepted today, though not promised)."""
+MAX_ANSWER_BYTES = 256 * 2**20
+"""Largest answer taken, far above gRPC's default of 4 MiB: an instance's variables grow with each job, and what the
+engine has it must be able to give. Whatever is at the other end cannot fill the worker's memory any further."""
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What reading JSON raises; text that is not UTF-8 and a number of too many digits are `ValueError`s to msgspec."""
 
 
 class InstanceStatus(StrEnum):

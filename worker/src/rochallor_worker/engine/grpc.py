@@ -14,6 +14,7 @@ from google.protobuf.message import Error as MessageError
 from rochallor_worker.engine import messages
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 from rochallor_worker.engine.base import (
+    MAX_ANSWER_BYTES,
     ClaimedJob,
     Connection,
     DefinitionVersion,
@@ -22,6 +23,7 @@ from rochallor_worker.engine.base import (
     Page,
     StepExecution,
 )
+from rochallor_worker.engine.claims import readable
 from rochallor_worker.engine.credentials import Credentials, Renewed
 from rochallor_worker.engine.definitions import from_definition, to_definition
 from rochallor_worker.engine.refusals import refusal
@@ -29,16 +31,12 @@ from rochallor_worker.engine.struct import to_struct
 from rochallor_worker.errors import AnswerLost, Rejected
 
 SERVICE = "workflow.v1.WorkflowEngine"
-MAX_MESSAGE_BYTES = 256 * 2**20
-"""Largest answer taken, far above gRPC's default of 4 MiB: an instance's variables grow with each job, and what the
-engine has, REST would give. Requests are not limited here: the server says what it takes (by default 4 MiB)."""
-
 CONNECT_SECONDS = 5.0
 """Most time for one attempt to connect."""
 
 _OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", -1),  # the server says what it takes, by default 4 MiB
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),  # the engine's return is noticed soon
     # Go servers close connections that ping more often than every five minutes; what this sets too is how long sent
@@ -179,7 +177,7 @@ class GrpcClient:
     async def poll_jobs(self, worker_id: str, job_types: Sequence[str], max_jobs: int) -> list[ClaimedJob]:
         return await self._call(
             "PollJobs",
-            lambda answer: [messages.claimed_job(job) for job in answer.jobs],
+            lambda answer: readable(answer.jobs, messages.claimed_job),
             worker_id=worker_id,
             job_types=job_types,
             max_jobs=max_jobs,

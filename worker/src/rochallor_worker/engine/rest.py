@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from rochallor_worker.engine.base import (
+    UNREADABLE,
     ClaimedJob,
     Connection,
     DefinitionVersion,
@@ -18,6 +19,7 @@ from rochallor_worker.engine.base import (
     Page,
     StepExecution,
 )
+from rochallor_worker.engine.claims import readable
 from rochallor_worker.engine.credentials import Credentials, Renewed
 from rochallor_worker.engine.transport import AiohttpTransport
 from rochallor_worker.errors import (
@@ -40,7 +42,10 @@ T = TypeVar("T")
 
 
 class _Jobs(msgspec.Struct):
-    jobs: list[ClaimedJob] | None  # null when there is none
+    jobs: list[msgspec.Raw] | None  # null when there is none
+
+
+_JOB = msgspec.json.Decoder(ClaimedJob)
 
 
 class _Items(msgspec.Struct):
@@ -118,7 +123,7 @@ class RestClient:
 
     async def poll_jobs(self, worker_id: str, job_types: Sequence[str], max_jobs: int) -> list[ClaimedJob]:
         body = {"workerId": worker_id, "jobTypes": list(job_types), "maxJobs": max_jobs}
-        jobs = (await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or []
+        jobs = readable((await self._get(_Jobs, "POST", "/v1/jobs/poll", body)).jobs or [], _JOB.decode)
         # a job without variables has no such field here, while None says that they must be fetched
         return [job if job.variables is not None else msgspec.structs.replace(job, variables={}) for job in jobs]
 
@@ -157,7 +162,7 @@ class RestClient:
         content = await self._send(method, path, body)
         try:
             return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise AnswerLost(f"{method} {path}: the answer cannot be read: {error}") from error
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
@@ -204,7 +209,7 @@ def _refusal(call: str, answer: httpx.Response) -> EngineError:
     try:
         fields = msgspec.json.decode(answer.content, type=dict[str, Any])
         reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         reason = answer.content.decode(errors="replace")
     status = answer.status_code
     text = f"{call}: {status} {' '.join(reason.split())[:500]}".rstrip()

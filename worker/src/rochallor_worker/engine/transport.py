@@ -10,6 +10,8 @@ import ssl
 import aiohttp
 import httpx
 
+from rochallor_worker.engine.base import MAX_ANSWER_BYTES
+
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Carries httpx requests: whole bodies, no redirects. An unused connection is kept for `idle` seconds."""
@@ -24,7 +26,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send one request and read its whole answer."""
         limits = request.extensions["timeout"]
         timeout = aiohttp.ClientTimeout(
-            total=None, connect=limits["pool"], sock_connect=limits["connect"], sock_read=limits["read"]
+            total=limits["pool"] + limits["read"],  # an answer may come in drops, each of them in time
+            connect=limits["pool"],
+            sock_connect=limits["connect"],
+            sock_read=limits["read"],
         )
         try:
             async with self._connections().request(
@@ -35,7 +40,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 timeout=timeout,
                 allow_redirects=False,
             ) as answer:
-                body = await answer.read()
+                body = await _body(answer.content)
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except aiohttp.ClientConnectorError as error:  # refused, unknown host, a certificate that is not trusted
@@ -66,6 +71,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=["User-Agent"]
             )
         return self._session
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := await content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {MAX_ANSWER_BYTES:,} bytes")
+    return b"".join(parts)
 
 
 _BODY_HEADERS = {b"content-encoding", b"content-length", b"transfer-encoding"}

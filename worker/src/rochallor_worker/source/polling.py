@@ -112,6 +112,9 @@ class PollingSource:
         except EngineError as error:
             self._failed(error)
             return []
+        if len(jobs) > asked_for:
+            log.error("the engine gave more jobs than asked for; the others are left to their leases", got=len(jobs))
+            del jobs[asked_for:]
         self._answered(asked_for, len(jobs))
         lease_end = asked_at + self._lease  # it began after the request left, so this is never too late
         return [Delivery(job, asked_at, lease_end, lease_end - LEASE_MARGIN, self._settle) for job in jobs]

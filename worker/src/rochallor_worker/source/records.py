@@ -1,13 +1,12 @@
 """From what Kafka carries to a job: engine.md, "Kafka dispatch"."""
 
-from datetime import UTC
 from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
-from rochallor_worker.engine.base import ClaimedJob
+from rochallor_worker.engine.base import UNREADABLE, ClaimedJob
 
 TOPIC_PREFIX = "workflow.jobs."
 GROUP_PREFIX = "workflow.workers."
@@ -48,7 +47,6 @@ def decode(value: bytes | None, job_type: str) -> tuple[str, ClaimedJob]:
         step_execution_id=event.step_execution_id,
         retries_remaining=event.retries_remaining,
         variables=_variables(event.job_payload),
-        created_at=event.created_at.ToDatetime(tzinfo=UTC) if event.HasField("created_at") else None,
     )
 
 
@@ -57,5 +55,5 @@ def _variables(payload: bytes) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(payload, type=dict[str, Any] | None) or {}
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UndecodableError(f"the job's variables are not a JSON object: {error}") from error

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fuzz.budget import examples
 from rochallor_worker.devengine import DevEngine
 
 LISTED = re.compile(r'job ".*" not found|definition not found|cancel: instance is \w+', re.DOTALL)
@@ -65,7 +66,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(5)
 @given(
     method=st.sampled_from(["GET", "POST", "POST", "PUT"]),
     path=st.sampled_from(PATHS),
