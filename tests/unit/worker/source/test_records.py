@@ -1,11 +1,6 @@
-"""What Kafka carries becomes a job or one sentence; never another exception."""
-
-import json
-from contextlib import suppress
+"""What Kafka carries becomes a job or one sentence."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from rochallor_worker.source.records import UndecodableError, decode
@@ -58,11 +53,3 @@ def test_what_is_no_job_is_one_sentence(value: bytes | None, sentence: str) -> N
     with pytest.raises(UndecodableError) as refusal:
         decode(value, "a")
     assert str(refusal.value).startswith(sentence)
-
-
-@given(st.one_of(st.binary(), st.binary().map(lambda payload: event(job_payload=payload))))
-def test_any_bytes_are_a_job_or_undecodable(value: bytes) -> None:
-    with suppress(UndecodableError):
-        _, job = decode(value, "a")
-        assert job.variables is not None
-        json.dumps(job.variables)
