@@ -78,6 +78,15 @@ control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (
 integration: control-plane ## the operator against a real API server, the worker against the dev engine
 	$(RUN) pytest tests/integration $(SIDE_BY_SIDE)
 
+.PHONY: fuzz
+fuzz: control-plane ## hostile input, much more of it than in `make test` and new each time (a quarter of an hour; SEED=n repeats a run)
+	$(RUN) pytest tests/fuzz --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),$(shell echo $$RANDOM)) \
+	  --hypothesis-show-statistics --timeout=3600
+
+.PHONY: fuzz-short
+fuzz-short: control-plane ## the same in short, the same examples each time
+	$(RUN) pytest tests/fuzz --hypothesis-profile=ci
+
 .PHONY: cluster-up
 cluster-up: setup ## start a Kubernetes whose pods really run (kind with Docker, else our own node as root)
 	@$(CLUSTER) up
@@ -122,7 +131,7 @@ release: setup ## VERSION=1.4.0: write that version everywhere and date its sect
 	$(RUN) python release.py prepare $(VERSION)
 
 .PHONY: test
-test: lint types unit integration e2e ## all of it
+test: lint types unit fuzz-short integration e2e ## all of it
 
 .PHONY: demo
 demo: setup ## from nothing to 300 finished workflow instances on a real cluster

@@ -6,7 +6,7 @@ from hypothesis import settings
 settings.register_profile("no deadline", settings.default, deadline=None)
 settings.load_profile("no deadline")
 # for `make fuzz`; `make test` runs the same tests with hypothesis's own profile "ci"
-settings.register_profile("long", max_examples=5000, print_blob=True)
+settings.register_profile("long", max_examples=2000, print_blob=True)
 
 
 def pytest_configure() -> None:

@@ -10,5 +10,5 @@ def examples(share: float = 1.0, **more: Any) -> settings:
 
     A server or a folder that lives as long as the test may serve all of its examples.
     """
-    count = max(1, round(settings.default.max_examples * share))
+    count = max(1, round(settings().max_examples * share))
     return settings(max_examples=count, suppress_health_check=list(HealthCheck), **more)

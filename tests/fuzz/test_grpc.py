@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fuzz.budget import examples
 from fuzz.calls import CALLS, names, outcome
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
+from rochallor_worker.engine.base import Connection
 from rochallor_worker.engine.grpc import GrpcClient
 from rochallor_worker.errors import AnswerLost
 
@@ -114,6 +115,16 @@ async def test_an_answer_beyond_four_megabytes_is_taken(over_grpc: tuple[Peer, G
     assert (await client.get_instance("i")).variables == {"text": "x" * 8_000_000}
 
 
+@examples(0.5)
+@given(header=st.tuples(st.from_regex(r"\A[A-Za-z0-9_.-]{1,9}(-bin)?\Z"), st.from_regex(r"\A[ -~]{0,9}\Z")))
+@example(header=("X-Trace-Bin", "a"))
+async def test_any_header_that_may_be_sent(over_grpc: tuple[Peer, GrpcClient], header: tuple[str, str]) -> None:
+    peer, client = over_grpc
+    peer.answer = b""
+    async with GrpcClient(client._target, Connection(headers=(header,))) as other:
+        await outcome(other, "PollJobs")
+
+
 async def test_a_job_that_cannot_be_read_does_not_cost_the_others(over_grpc: tuple[Peer, GrpcClient]) -> None:
     peer, client = over_grpc
     late, good = pb.Job(id="late", instance_id="i"), pb.Job(id="good", instance_id="i")
@@ -189,6 +200,7 @@ async def serve(answer: bytes, reader: asyncio.StreamReader, writer: asyncio.Str
 
 @examples(0.5)
 @given(name=names, answer=streams | st.binary(max_size=60))
+@example("CompleteJob", SETTINGS + headers(STATUS, TYPE) + headers((b"grpc-status", b"0"), end=True))
 @example(
     "CompleteJob", SETTINGS + headers(STATUS, TYPE) + frame(0, 0, MESSAGE) + headers((b"grpc-status", b"0"), end=True)
 )

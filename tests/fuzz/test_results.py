@@ -175,7 +175,7 @@ def errors(draw: st.DrawFn) -> BaseException:
     if draw(st.booleans()):
         error.__context__ = ExceptionGroup("several", [ValueError(draw(values))])
     if draw(st.booleans()):
-        error.__notes__ = draw(st.lists(values, max_size=2))  # type: ignore[assignment]
+        error.__notes__ = draw(st.lists(values, max_size=2))
     return error
 
 

@@ -38,6 +38,9 @@ log = logging.getLogger("rochallor_operator")
 STUCK_S: Final = 300.0
 """A reconcile is a dozen requests, each with a limit of 10 s; one that runs so long will never end."""
 
+NESTING_LIMIT: Final = 50_000
+"""Calls within calls. The API server takes objects of 10,000 levels; one that can't be read ends the watch of all."""
+
 
 def main() -> None:
     """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when watching or the leadership ended."""
@@ -50,6 +53,7 @@ def main() -> None:
     parser.add_argument("--version", action="version", version=f"rochallor-operator {version('rochallor-operator')}")
     parser.parse_args()
     logs.configure("INFO")
+    sys.setrecursionlimit(NESTING_LIMIT)
     try:
         values = settings.load()
         logs.configure(values.log_level)

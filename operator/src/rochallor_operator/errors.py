@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rochallor_operator.reasons import Reason
 
 
@@ -36,6 +38,10 @@ class InvalidSpecError(DegradedError):
         super().__init__(Reason.INVALID_SPEC, message)
 
 
+_NOT_OF_THE_KIND: Final = ("failed to create typed patch object", "unable to convert unstructured object")
+"""What an object that can't be of its kind is to the API server's apply: an internal error."""
+
+
 class KubernetesError(OperatorError):
     """The API server refused a request or could not be reached.
 
@@ -52,7 +58,6 @@ class KubernetesError(OperatorError):
         if self.status == 403:
             quota = "exceeded quota" in message
             return DegradedError(Reason.QUOTA_EXCEEDED if quota else Reason.FORBIDDEN, message)
-        # A field that no object of the kind has is an internal error to the API server's apply.
-        if self.status in {400, 422} or "field not declared in schema" in message:
+        if self.status in {400, 422} or any(words in message for words in _NOT_OF_THE_KIND):
             return InvalidSpecError(message)
         return None

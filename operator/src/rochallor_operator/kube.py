@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import config as kube_config
@@ -220,7 +221,8 @@ class Kube:
 def _path(kind: str, namespace: str, name: str = "") -> str:
     group, version, plural = APIS[kind]
     root = f"apis/{group}" if group else "api"
-    return f"{root}/{version}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+    # Names come from specs too: none may lead to another place.
+    return f"{root}/{version}/namespaces/{namespace}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
 
 
 def _message(error: ApiException) -> str:

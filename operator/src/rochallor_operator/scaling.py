@@ -36,7 +36,7 @@ class Autoscaling(Part):
     kafka_lag_threshold: int | None = None
     prometheus: Prometheus | None = None
     backlog: Backlog | None = None
-    behavior: Manifest | None = None
+    behavior: dict[str, Manifest] | None = None
     pod_deletion_cost: bool = False
 
 

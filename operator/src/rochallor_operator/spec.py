@@ -57,8 +57,11 @@ RESERVED_ENV: Final = frozenset(
 
 def _not_reserved(variables: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
     for variable in variables:
-        if variable.get("name") in RESERVED_ENV:
-            raise ValueError(f"{variable['name']} is set by the operator from the spec: write the spec field instead")
+        name = variable.get("name")
+        if not isinstance(name, str):
+            raise ValueError("each variable needs its name")
+        if name in RESERVED_ENV:
+            raise ValueError(f"{name} is set by the operator from the spec: write the spec field instead")
     return variables
 
 

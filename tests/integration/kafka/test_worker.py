@@ -6,7 +6,8 @@ import asyncio
 import re
 import signal
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -222,23 +223,45 @@ async def test_added_partitions_are_taken_up(broker: Broker, tmp_path: Path, mon
         await until(lambda: '"all": [0, 1, 2, 3]' in worker.log)
 
 
+def rubbish(job_type: str) -> list[bytes | None]:
+    """Records of which none is a job of the type."""
+    event: dict[str, Any] = {"job_id": "j", "instance_id": "i", "job_type": job_type}
+    random = Random(7)
+    return [
+        None,
+        b"",
+        JobDispatchEvent(**(event | {"job_id": ""})).SerializeToString(),
+        JobDispatchEvent(**(event | {"job_type": "other"})).SerializeToString(),
+        JobDispatchEvent(**event, job_payload=b"[1]").SerializeToString(),
+        JobDispatchEvent(**event, job_payload=b'{"a":"\xff"}').SerializeToString(),
+        *[b"\xff" + random.randbytes(50) for _ in range(200)],
+    ]
+
+
 @pytest.mark.parametrize("dead_letter", ["0", "1"])
-async def test_a_poison_record_is_put_aside(broker: Broker, tmp_path: Path, dead_letter: str) -> None:
+async def test_poison_records_are_put_aside(broker: Broker, tmp_path: Path, dead_letter: str) -> None:
     async with site(broker, tmp_path, partitions=1) as here:
         await asyncio.to_thread(broker.create_topic, f"{here.topic}.dlq", 1)
-        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 2_000_000})
         producer.produce(here.topic, b"\xff rubbish", b"key", headers=[("dedup-id", b"7")])
+        producer.produce(here.topic, b"\xff" * 1_048_450)  # with the reason it is larger than a topic takes
+        aside = rubbish(here.job_type)
+        for number, value in enumerate(aside):
+            producer.produce(here.topic, value)
+            if number % 10 == 0:
+                producer.flush()
+                here.start(1)
         producer.flush()
-        here.start(20)
         async with here.worker(kafka_dead_letter=dead_letter) as worker:
             await worker.started()
-            await here.until_ended(20)
+            await here.until_ended(21)
             await here.until_committed()
-            assert await worker.metric("rochallor_worker_kafka_skipped_total") == 1
+            assert await worker.metric("rochallor_worker_kafka_skipped_total") == len(aside) + 2
             assert "the value is not a JobDispatchEvent" in worker.log
-        assert broker.end_offsets(f"{here.topic}.dlq") == {0: int(dead_letter)}
+            assert ("too large to be dead-lettered" in worker.log) == (dead_letter == "1")
+        assert broker.end_offsets(f"{here.topic}.dlq") == {0: int(dead_letter) * (len(aside) + 1)}
         if dead_letter == "1":
-            message = await asyncio.to_thread(_first, broker.bootstrap, f"{here.topic}.dlq")
+            message = await asyncio.to_thread(_with_key, broker.bootstrap, f"{here.topic}.dlq")
             assert (message.value(), message.key()) == (b"\xff rubbish", b"key")
             assert dict(message.headers() or []) == {
                 "dedup-id": b"7",
@@ -296,12 +319,14 @@ async def has_partitions(worker: Worker) -> None:
     await until(lambda: re.search(r'"all": \[\d', worker.log) is not None)
 
 
-def _first(bootstrap: str, topic: str) -> Message:
+def _with_key(bootstrap: str, topic: str) -> Message:
+    """Return the record that has a key."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader"})
     consumer.assign([TopicPartition(topic, 0, 0)])
     try:
-        message = consumer.poll(30)
-        assert message is not None
-        return message
+        while (message := consumer.poll(30)) is not None:
+            if message.key() is not None:
+                return message
+        raise AssertionError("no record has a key")
     finally:
         consumer.close()

@@ -43,7 +43,11 @@ COLLECTIONS = {
 
 
 class RefusedError(Exception):
-    """The API server refused a request; str() is its message."""
+    """The API server refused a request; str() is its message, status the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Api:
@@ -98,13 +102,12 @@ class Api:
         """Create an object."""
         return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))
 
-    def apply(self, manifest: Object, manager: str = "t") -> Object:
+    def apply(self, manifest: Object, manager: str = "t", **query: str) -> Object:
         """Server-side apply, as `kubectl apply --server-side` does it."""
         path = self._path(manifest["kind"], manifest["metadata"]["name"])
         form = {"Content-Type": "application/apply-patch+yaml"}
-        return _answer(
-            self._http.patch(path, content=json.dumps(manifest), headers=form, params={"fieldManager": manager})
-        )
+        query |= {"fieldManager": manager}
+        return _answer(self._http.patch(path, content=json.dumps(manifest), headers=form, params=query))
 
     def token(self, account: str) -> str:
         """A token for a service account."""
@@ -163,7 +166,7 @@ class Api:
 def _answer(response: httpx.Response) -> Object:
     body: Object = response.json()
     if response.is_error:
-        raise RefusedError(body["message"])
+        raise RefusedError(response.status_code, body["message"])
     return body
 
 

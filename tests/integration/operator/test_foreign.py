@@ -53,7 +53,7 @@ def definition(kind: str) -> Object:
 
 
 def established(crd: Object) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = crd.get("status", {}).get("conditions") or []  # null at first
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,13 @@ import pytest
 
 from integration.operator.api import RefusedError, has
 from integration.operator.conftest import ACCOUNT
-from integration.operator.samples import NAME, hpa, make_available, pods, replicas, resource
+from integration.operator.samples import NAME, hpa, make_available, pods, replicas, resource, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from integration.operator.api import Api, Object
+    from integration.operator.process import Operator
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -81,6 +83,35 @@ def test_a_right_that_is_missing(api: Api) -> None:
         api.until_the("Deployment", NAME, replicas(1))  # what it may do, it does
     make_available(api, 1)
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"), timeout=60)
+
+
+def test_a_resource_of_thousands_of_levels_costs_only_itself(api: Api, operator: Operator) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)  # for this test's own JSON
+    try:
+        affinity: Object = {}
+        for _ in range(2000):
+            affinity = {"a": affinity}
+        api.create(resource(template={"spec": {"affinity": affinity}}))
+        api.until_the("RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "field not declared"))
+    finally:
+        sys.setrecursionlimit(limit)
+    api.create(resource("other"))
+    api.until_the("Deployment", "other", lambda _: True)
+    assert operator.count("watching failed") == 0
+
+
+def test_a_value_of_another_type_in_a_template(api: Api) -> None:
+    api.create(resource(template={"spec": {"nodeSelector": {"zone": 1}}}))
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "nodeSelector.zone: expected string"))
+
+
+def test_a_secret_of_another_namespace_cannot_be_named(api: Api) -> None:
+    api.create(secret("key", token="t"))
+    used = {"name": "A", "valueFrom": {"secretKeyRef": {"name": f"../../{api.namespace}/secrets/key", "key": "x"}}}
+    api.create(resource(env=[used]))
+    live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "no Secret is called"))
+    assert "token" not in str(live["status"])
 
 
 def test_a_pod_that_no_node_takes(api: Api) -> None:

@@ -250,6 +250,7 @@ def test_what_is_settled(case: str, settled: bool) -> None:
         (422, "spec.template: Invalid value", "InvalidSpec"),
         (400, "quantities must match", "InvalidSpec"),
         (500, "failed to create typed patch object: .spec.x: field not declared in schema", "InvalidSpec"),
+        (500, "failed to convert new object: unable to convert unstructured object to apps/v1", "InvalidSpec"),
         (409, "conflict", None),
         (500, "etcdserver: request timed out", None),
         (None, "the API server can't be reached", None),

@@ -36,7 +36,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 
 def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROCHALLOR_JOB_TYPES", "a, b,,c")
+    monkeypatch.setenv("ROCHALLOR_JOB_TYPES", "a, b,,c,a")
     monkeypatch.setenv("ROCHALLOR_ENGINE_HEADERS", "X-Team: blue\nX-Env: a:b\n")
     settings = load()
     assert settings.job_types == ["a", "b", "c"]
@@ -51,6 +51,11 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("POLL_INTERVAL", "5", "ROCHALLOR_POLL_INTERVAL: '5' is not allowed; allowed is a duration such as 500ms, 30s "
          "or 10m, from 10ms to 5m"),
         ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT: 'carrier-pigeon' is not allowed; allowed is"),
+        ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL: 'http://engine:80800' is not allowed; allowed"),
+        ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL: 'http://engine/a b' is not allowed; allowed is"),
+        ("WORKER_ID", "\udcff", "ROCHALLOR_WORKER_ID: its value is not allowed; allowed is text in UTF-8"),
+        ("PARALLELISM", "9" * 5000, f"ROCHALLOR_PARALLELISM: '{'9' * 99}… is not allowed; allowed is a whole number"),
+        ("DRAIN_TIMEOUT", "9" * 9 + "h", "ROCHALLOR_DRAIN_TIMEOUT: '999999999h' is not allowed; allowed is a duration"),
         ("ENGINE_URL", "engine:8080", "ROCHALLOR_ENGINE_URL: 'engine:8080' is not allowed; allowed is a URL such as"),
         ("HANDLERS", "handlers", "ROCHALLOR_HANDLERS: 'handlers' is not allowed; allowed is package.module:registry"),
         ("METRICS_PORT", "70000", "ROCHALLOR_METRICS_PORT: '70000' is not allowed; allowed is a port from 0"),

@@ -4,8 +4,9 @@ import re
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rochallor_worker.engine.base import Connection
@@ -13,8 +14,12 @@ from rochallor_worker.errors import StartError
 from rochallor_worker.source.brokers import Kafka, SaslMechanism, SecurityProtocol
 
 PREFIX = "ROCHALLOR_"
+MAX_SECONDS = 1e9
+"""Longest duration, some thirty years: what is longer, clocks and timers cannot count."""
+SHOWN = 100
+"""Most characters of a bad value that are repeated: what is allowed must stay in sight."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
 
 def parse_duration(text: object) -> object:
@@ -24,11 +29,17 @@ def parse_duration(text: object) -> object:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("not a duration")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > MAX_SECONDS:
+        raise ValueError("not a duration that ends")
+    return seconds
 
 
 def _split(text: object) -> object:
-    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+    """Return the parts between commas, each once."""
+    if not isinstance(text, str):
+        return text
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def _headers(text: object) -> object:
@@ -38,6 +49,12 @@ def _headers(text: object) -> object:
     if not all(name.strip() and colon for name, colon, _ in pairs):
         raise ValueError("not headers")
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _url(text: str | None) -> str | None:
+    if text is not None:
+        _ = urlsplit(text).port  # raises for a number that is no port, and for half an IPv6 address
+    return text
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -55,10 +72,13 @@ class Settings(BaseSettings):
         Literal["rest", "grpc"], Field(description="rest or grpc: where outcomes go when the transport is kafka")
     ] = "rest"
     engine_url: Annotated[
-        str | None, Field(pattern=r"^https?://[^/\s]+", description="a URL such as http://engine:8080")
+        str | None,
+        Field(pattern=r'^https?://[!-"$->@-~]+$', description="a URL such as http://engine:8080"),
+        AfterValidator(_url),
     ] = None
     engine_grpc_target: Annotated[
-        str | None, Field(pattern=r"^(https://)?[^/\s]+:\d+$", description="a host and port such as engine:9090")
+        str | None,
+        Field(pattern=r"^(https://)?[!-.0-~]+:[0-9]{1,5}$", description="a host and port such as engine:9090"),
     ] = None
     engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
@@ -73,7 +93,10 @@ class Settings(BaseSettings):
     engine_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
     kafka_bootstrap_servers: Annotated[
         str | None,
-        Field(pattern=r"^[^/\s,]+:\d+(,[^/\s,]+:\d+)*$", description="host:port, several separated by commas"),
+        Field(
+            pattern=r"^[!-+.0-~-]+:[0-9]{1,5}(,[!-+.0-~-]+:[0-9]{1,5})*$",
+            description="host:port, several separated by commas",
+        ),
     ] = None
     kafka_security_protocol: Annotated[
         SecurityProtocol, Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
@@ -117,6 +140,14 @@ class Settings(BaseSettings):
         Field(description="debug, info, warning or error"),
     ] = "INFO"
     log_format: Annotated[Literal["json", "text"], Field(description="json or text")] = "json"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, str) and not _is_text(value):
+                raise StartError(f"{PREFIX}{name.upper()}: its value is not allowed; allowed is text in UTF-8")
+        return values
 
     @model_validator(mode="after")
     def _certificate_pairs(self) -> Self:
@@ -184,5 +215,15 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
     secret = not Settings.model_fields[name].repr
-    value = "its value" if secret else repr(first["input"])
+    value = "its value" if secret else _shown(first["input"])
     return f"{PREFIX}{name.upper()}: {value} is not allowed; allowed is {Settings.model_fields[name].description}"
+
+
+def _is_text(value: str) -> bool:
+    """Whether it was UTF-8: Python keeps other bytes of the environment as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

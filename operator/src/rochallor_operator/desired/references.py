@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rochallor_operator.desired.pod import form_of_a_template
+from rochallor_operator.errors import InvalidSpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rochallor_operator.names import Manifest
     from rochallor_operator.spec import Worker
+
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+"""Of a Secret or ConfigMap: what else a spec may call one can't exist, and must not get into a path."""
 
 
 class Reference(NamedTuple):
@@ -36,6 +42,10 @@ def references(worker: Worker, template: Manifest) -> list[Reference]:
         handlers = worker.spec.handlers.config_map
         if handlers is not None:
             found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False))
+        for use in found:
+            if len(use.name) > 253 or not _NAME.fullmatch(use.name):
+                form = "a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
+                raise InvalidSpecError(f"spec: no {use.kind} is called {use.name!r}; {form}")
         # A use that names its key comes first, for the sentence when the object is missing.
         return sorted(found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional))
 

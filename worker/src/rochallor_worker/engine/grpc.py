@@ -53,7 +53,7 @@ class _Call(Protocol):
     """One method of a channel."""
 
     def __call__(
-        self, request: bytes, *, timeout: float, metadata: tuple[tuple[str, str], ...]
+        self, request: bytes, *, timeout: float, metadata: tuple[tuple[str, str | bytes], ...]
     ) -> "grpc.aio.UnaryUnaryCall[bytes, bytes]": ...
 
 
@@ -227,7 +227,11 @@ class GrpcClient:
         except (TypeError, ValueError, OverflowError, MessageError, RecursionError) as error:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
         with self._channels.current() as channel:
-            metadata = tuple(self._credentials.headers.items())
+            # a value is bytes to gRPC where the name ends so
+            metadata = tuple(
+                (name, value.encode() if name.endswith("-bin") else value)
+                for name, value in self._credentials.headers.items()
+            )
             try:
                 answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
@@ -238,7 +242,7 @@ class GrpcClient:
                 raise AnswerLost(f"{name}: the client was closed") from None
         try:
             return read(getattr(pb, f"{name}Response").FromString(answer))
-        except (MessageError, ValueError, OverflowError, RecursionError) as error:
+        except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: an OK of nothing
             raise AnswerLost(f"{name}: the answer cannot be read: {error}") from error
 
     def _connect(self) -> _Channel:

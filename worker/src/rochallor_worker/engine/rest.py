@@ -55,9 +55,9 @@ class _Items(msgspec.Struct):
 class RestClient:
     """`EngineClient` over REST. Use it as an async context manager, or call `aclose()`.
 
-    `timeout` bounds the wait for one answer, in seconds. A connection whose answer was lost is closed, so that a
-    late answer can never be taken for that of the next request. Raises `StartError` if the connection's files cannot
-    be used.
+    `timeout` bounds the wait for one answer, in seconds; all of a call takes at most twice as long. A connection whose
+    answer was lost is closed, so that a late answer can never be taken for that of the next request. Raises
+    `StartError` if the connection's files cannot be used.
     """
 
     def __init__(

@@ -28,18 +28,22 @@ class DeadLetters:
             "enable.idempotence": True,
             "message.timeout.ms": SEND_SECONDS * 1000,
             "topic.metadata.propagation.max.ms": 0,  # a missing topic is said at once
+            "message.max.bytes": 1_000_000_000,  # the client's limit; what is too large is for the topic to say
         }
         self._producer = client.make(confluent_kafka.Producer, kafka, client.login(kafka), settings)
         self._random = random
 
     async def send(self, message: Message, why: str) -> None:
-        """Send a record with the reason among its headers; tries until the brokers have it."""
+        """Send a record with the reason among its headers; tries until the brokers have it, or never will."""
         backoff = Backoff(1.0, RETRY_CAP, self._random)
         while (error := await asyncio.to_thread(self._send, message, why)) is not None:
-            log.error("a record cannot be dead-lettered; trying again", topic=message.topic(), error=error)
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                log.error("a record is too large to be dead-lettered and is given up", topic=message.topic())
+                return
+            log.error("a record cannot be dead-lettered; trying again", topic=message.topic(), error=error.str())
             await asyncio.sleep(backoff.next())
 
-    def _send(self, message: Message, why: str) -> str | None:
+    def _send(self, message: Message, why: str) -> KafkaError | None:
         """Send once; returns what went wrong."""
         errors: list[KafkaError | None] = []
         came_from = f"{message.topic()}/{message.partition()}/{message.offset()}"
@@ -54,8 +58,7 @@ class DeadLetters:
                 on_delivery=lambda error, _: errors.append(error),
             )
         except KafkaException as error:
-            return client.text(error)
+            refused: KafkaError = error.args[0]
+            return refused
         self._producer.flush(SEND_SECONDS + 1)
-        if not errors:
-            return "no answer in time"
-        return None if errors[0] is None else f"{topic}: {errors[0].str()}"
+        return errors[0] if errors else KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 — a public constant

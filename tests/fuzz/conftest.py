@@ -1,0 +1,29 @@
+"""An API server that knows the resource definition, for specs; nothing is ever written to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from cluster import programs
+from cluster.controlplane import ControlPlane
+from integration.operator.api import Api
+from integration.operator.test_foreign import KINDS, definition, established
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "rochallorworkers.rochallor.io.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Api]:
+    programs.ensure(*programs.CONTROL_PLANE)
+    with ControlPlane() as control_plane, Api(control_plane.kubeconfig) as api:
+        for crd in (CRD, *map(definition, KINDS)):
+            api.create(crd)
+            api.until_the("CustomResourceDefinition", crd["metadata"]["name"], established)
+        yield api
