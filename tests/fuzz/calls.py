@@ -112,7 +112,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 async def outcome(client: EngineClient, name: str) -> object:
     """Return what a call gives: its result, or its `EngineError`. Anything else is raised, and fails the test."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         try:
             return await CALLS[name](client)
         except EngineError as error:

@@ -80,7 +80,7 @@ async def answer(port: int, request: bytes, *, end: bool = False) -> bytes:
         writer.write(request)
         if end:
             writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionError:
         return b""
