@@ -49,6 +49,8 @@ class Users:
 async def config_hash(kube: Kube, namespace: str, uses: Iterable[Reference]) -> str | None:
     """Hash of the content of everything in use; None when nothing is.
 
+    The hash is to be seen on the pods. So that nobody can find a weak password by trying, a Secret's uid is hashed too,
+    which is random and known only to those who may read the Secret itself: one that is made anew rolls the pods.
     Raises DegradedError when an object or a key that isn't optional is missing.
     """
     contents: dict[str, Any] = {}
@@ -56,9 +58,14 @@ async def config_hash(kube: Kube, namespace: str, uses: Iterable[Reference]) -> 
         source = f"{use.kind}/{use.name}"
         if source not in contents:
             live = await kube.get(use.kind, namespace, use.name)
-            contents[source] = None if live is None else {part: live.get(part) or {} for part in ("data", "binaryData")}
+            contents[source] = None if live is None else _content(live, use.kind)
         _check(use, contents[source])
     return digest(contents) if contents else None
+
+
+def _content(live: Manifest, kind: str) -> Manifest:
+    salt = {"uid": live["metadata"]["uid"]} if kind == "Secret" else {}
+    return {part: live.get(part) or {} for part in ("data", "binaryData")} | salt
 
 
 def _check(use: Reference, content: Manifest | None) -> None:
