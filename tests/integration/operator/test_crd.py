@@ -96,6 +96,14 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "url of another scheme": ({"engine": {"url": "ftp://engine"}}, "write an http:// or https:// address"),
     "url without host": ({"engine": {"url": "http://"}}, "write an http:// or https:// address"),
+    "url with a port only": ({"engine": {"url": "http://:8080"}}, "write an http:// or https:// address"),
+    "url with a user": ({"engine": {"url": "https://shop:x@engine"}}, "without spaces, a user, '?' and '#'"),
+    "url with a key": ({"engine": {"url": "https://engine/?key=x"}}, "without spaces, a user, '?' and '#'"),
+    "a user in the target": (
+        {"transport": "grpc", "engine": {"grpcTarget": "shop:x@engine:9090"}},
+        "write host:port, such as engine:9090",
+    ),
+    "a user in the brokers": (kafka(bootstrapServers="shop:x@kafka:1"), "write host:port, several separated by commas"),
     "unknown transport": (
         {"transport": "pigeon"},
         'Unsupported value: "pigeon": supported values: "rest", "grpc", "kafka"',
@@ -184,6 +192,10 @@ BAD: dict[str, tuple[Object, str]] = {
     "prometheus for kafka": (
         KAFKA | scaling(provider="keda", prometheus=PROMETHEUS),
         "remove autoscaling.prometheus and autoscaling.backlog; they need provider keda, and with transport kafka",
+    ),
+    "prometheus with a user": (
+        scaling(provider="keda", prometheus={"address": "https://shop:x@prometheus"}),
+        "without spaces, a user, '?' and '#'",
     ),
     "prometheus without scheme": (
         scaling(provider="keda", prometheus={"address": "prometheus:9090"}),

@@ -37,7 +37,7 @@ BAD: list[tuple[dict[str, str], str]] = [
         {"cert_file": "none", "key_file": "one.key"},
         "client certificate file {}/none cannot be read: No such file or directory",
     ),
-    ({"cert_file": "one.crt", "key_file": "none"}, "client key file {}/none cannot be read: No such file or directory"),
+    ({"cert_file": "one.crt", "key_file": "none"}, "client key file cannot be read: No such file or directory"),
     (
         {"cert_file": "one.crt", "key_file": "two.key"},
         "client certificate {0}/one.crt with key {0}/two.key cannot be used: key values mismatch",
@@ -50,8 +50,8 @@ BAD: list[tuple[dict[str, str], str]] = [
         {"cert_file": "junk", "key_file": "one.key"},
         "client certificate {0}/junk with key {0}/one.key cannot be used: not PEM, or the key is encrypted",
     ),
-    ({"token_file": "none"}, "token file {}/none cannot be read: No such file or directory"),
-    ({"token_file": "."}, "token file {}/. cannot be read: Is a directory"),
+    ({"token_file": "none"}, "token file cannot be read: No such file or directory"),
+    ({"token_file": "."}, "token file cannot be read: Is a directory"),
     ({"token_file": "empty"}, "token file {}/empty is empty"),
 ]
 
@@ -75,6 +75,13 @@ def test_a_token_that_cannot_be_sent_is_not_shown() -> None:
     with pytest.raises(StartError, match="token cannot be sent") as refused:
         Credentials(Connection(token="geheim\nü"))
     assert "geheim" not in str(refused.value)
+
+
+def test_what_an_answer_repeats_of_the_headers_is_taken_out() -> None:
+    headers = (("X-Team", "blue"), ("X-Short", "abcdefgh"), ("X-Login", "Basic c2hvcDp4eA=="))
+    found = Credentials(Connection(token="abcdefgh-and-more", headers=headers))
+    text = "team blue: no access with abcdefgh-and-more, 'abcdefgh' or c2hvcDp4eA=="
+    assert found.redact(text) == "team blue: no access with [redacted], '[redacted]' or [redacted]"
 
 
 def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:

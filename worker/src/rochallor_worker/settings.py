@@ -73,12 +73,12 @@ class Settings(BaseSettings):
     ] = "rest"
     engine_url: Annotated[
         str | None,
-        Field(pattern=r'^https?://[!-"$->@-~]+$', description="a URL such as http://engine:8080"),
+        Field(pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$', description="a URL such as http://engine:8080"),
         AfterValidator(_url),
     ] = None
     engine_grpc_target: Annotated[
         str | None,
-        Field(pattern=r"^(https://)?[!-.0-~]+:[0-9]{1,5}$", description="a host and port such as engine:9090"),
+        Field(pattern=r"^(https://)?[!-.0-?A-~]+:[0-9]{1,5}$", description="a host and port such as engine:9090"),
     ] = None
     engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: Annotated[
         str | None,
         Field(
-            pattern=r"^[!-+.0-~-]+:[0-9]{1,5}(,[!-+.0-~-]+:[0-9]{1,5})*$",
+            pattern=r"^[!-+.0-?A-~-]+:[0-9]{1,5}(,[!-+.0-?A-~-]+:[0-9]{1,5})*$",
             description="host:port, several separated by commas",
         ),
     ] = None
@@ -214,7 +214,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
-    secret = not Settings.model_fields[name].repr
+    # in an address, what is before an @ or behind a ? may be a password
+    secret = not Settings.model_fields[name].repr or not {"@", "?"}.isdisjoint(str(first["input"]))
     value = "its value" if secret else _shown(first["input"])
     return f"{PREFIX}{name.upper()}: {value} is not allowed; allowed is {Settings.model_fields[name].description}"
 

@@ -1,7 +1,7 @@
 """The engine as this package sees it: thirteen calls, typed results, one error tree (`rochallor_worker.errors`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
@@ -112,10 +112,10 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 class Connection:
     """How to reach an engine behind a gateway. Files are read again when they change, so that secrets can rotate."""
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     """A bearer token. `token_file` wins over it."""
     token_file: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Sent with each call."""
     ca_file: str = ""
     """A private CA (PEM); else the system's."""

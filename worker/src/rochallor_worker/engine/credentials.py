@@ -5,7 +5,7 @@ import ssl
 import time
 from asyncio import Task, create_task
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -17,6 +17,8 @@ from rochallor_worker.errors import StartError
 
 LOOK_SECONDS = 1.0
 """Least time between two looks at whether files have changed."""
+SECRET_CHARS = 8
+"""A shorter word of a header is taken for no secret: `blue` may be a word of an error by chance."""
 
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ class Tls:
     context: ssl.SSLContext
     ca: bytes | None
     cert: bytes | None
-    key: bytes | None
+    key: bytes | None = field(repr=False)
 
 
 class Credentials:
@@ -80,6 +82,13 @@ class Credentials:
             else:
                 self.version += 1
 
+    def redact(self, text: str) -> str:
+        """Take out of an answer what was sent as a header: a gateway that refuses a token may repeat it."""
+        words = {word for value in self.headers.values() for word in value.split() if len(word) >= SECRET_CHARS}
+        for word in sorted(words, key=len, reverse=True):  # one may be a part of another
+            text = text.replace(word, "[redacted]")
+        return text
+
     def _look_at_tls(self) -> tuple[object, ...]:
         files = self._connection
         return tuple(_stamp(path) for path in (files.ca_file, files.cert_file, files.key_file))
@@ -87,7 +96,7 @@ class Credentials:
     def _read_headers(self) -> dict[str, str]:
         token = self._connection.token
         if path := self._connection.token_file:
-            token = _read("token", path).decode(errors="replace").strip()
+            token = _read("token file", path).decode(errors="replace").strip()
             if not token:
                 raise StartError(f"the engine's token file {path} is empty")
         if not _PRINTABLE.fullmatch(token):
@@ -98,9 +107,9 @@ class Credentials:
         files = self._connection
         if not files.ca_file and not files.cert_file:
             return None
-        ca = _read("CA", files.ca_file) if files.ca_file else None
-        cert = _read("client certificate", files.cert_file) if files.cert_file else None
-        key = _read("client key", files.key_file) if files.key_file else None
+        ca = _read(f"CA file {files.ca_file}", files.ca_file) if files.ca_file else None
+        cert = _read(f"client certificate file {files.cert_file}", files.cert_file) if files.cert_file else None
+        key = _read("client key file", files.key_file) if files.key_file else None
         try:
             context = ssl.create_default_context(cafile=files.ca_file or None)
         except (OSError, ValueError) as error:
@@ -197,10 +206,11 @@ def _stamp(path: str) -> object:
 
 
 def _read(what: str, path: str) -> bytes:
+    """Read a file. `what` has no path that may be a secret: people write a token where the name of its file belongs."""
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise StartError(f"the engine's {what} file {path} cannot be read: {_text(error)}") from error
+        raise StartError(f"the engine's {what} cannot be read: {_text(error)}") from None
 
 
 def _text(error: Exception) -> str:

@@ -235,7 +235,9 @@ class GrpcClient:
             try:
                 answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                raise refusal(name, self._target, error.code(), error.details() or "") from error
+                details = self._credentials.redact(error.details() or "")
+                # without grpc's error, whose text in a traceback would be the answer as it came
+                raise refusal(name, self._target, error.code(), details) from None
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise

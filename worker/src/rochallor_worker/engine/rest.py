@@ -1,7 +1,7 @@
 """The engine over REST (engine.md: HTTP/1.1, JSON bodies, one error shape with several spellings)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -182,7 +182,7 @@ class RestClient:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise AnswerLost(f"{call}: {_text(error)}") from error
         if not answer.is_success:
-            raise _refusal(call, answer)
+            raise _refusal(call, answer, self._credentials.redact)
         return answer.content
 
     async def _tell(self, path: str, body: Mapping[str, Any]) -> None:
@@ -204,7 +204,7 @@ def encode(call: str, body: Mapping[str, Any]) -> bytes:
         raise Rejected(f"{call}: the request is not JSON: {error}") from error
 
 
-def _refusal(call: str, answer: httpx.Response) -> EngineError:
+def _refusal(call: str, answer: httpx.Response, redact: Callable[[str], str]) -> EngineError:
     """Translate an answer other than 2xx (engine.md: `reason` or `message`, or plain text)."""
     try:
         fields = msgspec.json.decode(answer.content, type=dict[str, Any])
@@ -212,7 +212,7 @@ def _refusal(call: str, answer: httpx.Response) -> EngineError:
     except UNREADABLE:
         reason = answer.content.decode(errors="replace")
     status = answer.status_code
-    text = f"{call}: {status} {' '.join(reason.split())[:500]}".rstrip()
+    text = f"{call}: {status} {' '.join(redact(reason).split())[:500]}".rstrip()
     if status >= 500:
         return NotFound(text) if "not found" in reason else InternalError(text)
     if status < 400 or status in {401, 403, 407, 429}:  # a gateway said this: the engine neither redirects nor refuses

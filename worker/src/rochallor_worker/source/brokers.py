@@ -1,6 +1,6 @@
 """How to reach Kafka and what to do with what comes from there: values only, no library."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -17,7 +17,7 @@ class Kafka:
     sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
     username: str = ""
     username_file: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     password_file: str = ""
     ca_file: str = ""
     """A private CA (PEM); else the system's."""

@@ -1,8 +1,9 @@
 """Clients of Kafka: one way to make them, errors as sentences."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -15,17 +16,21 @@ _LOG_LEVEL = 2
 """Only what is critical: the client repeats a refused connection many times a second, and its errors reach us too."""
 
 
-class Login(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Login:
     """A user at the brokers; empty where none is needed."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 def login(kafka: Kafka) -> Login:
     """Read the user's name and password. Raises `StartError` when SASL has no user."""
-    found = Login(_read(kafka.username_file) or kafka.username, _read(kafka.password_file) or kafka.password)
-    if kafka.security_protocol.startswith("SASL") and not all(found):
+    found = Login(
+        _read("username", kafka.username_file) or kafka.username,
+        _read("password", kafka.password_file) or kafka.password,
+    )
+    if kafka.security_protocol.startswith("SASL") and not (found.username and found.password):
         raise StartError(
             f"Kafka's security protocol {kafka.security_protocol} needs a user: set the SASL username and password "
             "(ROCHALLOR_KAFKA_SASL_USERNAME and _PASSWORD, or the same with _FILE)"
@@ -73,10 +78,13 @@ def text(error: KafkaException) -> str:
     return str(error.args[0].str())
 
 
-def _read(path: str) -> str:
+def _read(what: str, path: str) -> str:
+    """Read a file. Its path is not told: whoever writes the password itself there would find it in the log."""
     if not path:
         return ""
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"the file {path} with Kafka credentials cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise StartError(f"Kafka's {what} file cannot be read: it is not UTF-8") from None
+    except OSError as error:
+        raise StartError(f"Kafka's {what} file cannot be read: {error.strerror}") from None

@@ -262,7 +262,7 @@ class Consumer:
         self._turned_at = time.monotonic()
         if (login := client.changed_login(self._kafka, self._login)) is not None:
             self._login = login
-            self._client.set_sasl_credentials(*login)
+            self._client.set_sasl_credentials(login.username, login.password)
         wrong: Trouble | None
         try:
             found = self._client.list_topics(self.topic, timeout=LOOK_SECONDS).topics[self.topic].error
