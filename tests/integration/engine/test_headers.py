@@ -15,6 +15,7 @@ from rochallor_worker.engine import credentials
 from rochallor_worker.engine.base import Connection, EngineClient
 from rochallor_worker.engine.grpc import GrpcClient
 from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.errors import Unreachable
 
 
 class Gateway(grpc.GenericRpcHandler):
@@ -86,3 +87,23 @@ async def test_the_token_and_the_headers_are_sent(
     async with behind(gateway, transport, Connection()) as client:
         await client.complete_job("j", "w", {})
         assert "authorization" not in gateway.headers
+
+
+class Redirecting(Gateway):
+    """Sends every caller elsewhere and keeps the paths it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: list[str] = []
+
+    async def rest(self, request: web.Request) -> web.Response:
+        self.paths.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+
+async def test_no_redirect_takes_the_token_elsewhere() -> None:
+    gateway = Redirecting()
+    async with behind(gateway, "rest", Connection(token="plain")) as client:
+        with pytest.raises(Unreachable, match="307"):
+            await client.complete_job("j", "w", {})
+    assert gateway.paths == ["/v1/jobs/j/complete"]

@@ -126,6 +126,15 @@ async def test_a_stranger_on_either_side_is_refused(
     assert engine.state.definitions.list() == ([], 0)
 
 
+async def test_an_unknown_ca_is_not_trusted_by_default(transport: Transport, old: Authority) -> None:
+    engine = TlsEngine(transport, old.issue("server"), old.ca.cert)
+    async with engine.running():
+        make = GrpcClient if transport == "grpc" else RestClient
+        async with make(f"https://127.0.0.1:{engine.port}", Connection(token="t")) as client:
+            with pytest.raises(Unreachable, match=r"(?i)certificate.verify.failed"):
+                await client.upload_definition(ORDER)
+
+
 async def test_a_change_of_all_certificates_cuts_off_no_call(
     transport: Transport, old: Authority, new: Authority, files: Connection, tmp_path: Path
 ) -> None:

@@ -295,6 +295,21 @@ async def test_scram_over_tls(broker: Broker, kafka_authority: Authority, tmp_pa
         assert len(here.runs()) == 20
 
 
+async def test_a_broker_of_an_unknown_ca_is_not_trusted(broker: Broker, tmp_path: Path) -> None:
+    secure = {
+        "kafka_bootstrap_servers": broker.bootstrap_sasl,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "SCRAM-SHA-256",
+        "kafka_sasl_username": USERNAME,
+        "kafka_sasl_password": PASSWORD,
+    }
+    async with site(broker, tmp_path) as here, here.worker(0, **secure) as worker:
+        await worker.started()
+        await worker.logged("certificate verify failed")
+        assert (await worker.get("/readyz")).text.startswith("KafkaUnreachable: ")
+        assert PASSWORD not in worker.log
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -50,7 +50,10 @@ async def test_it_names_state_rates_and_the_last_error(runner: Runner, clock: Cl
     assert activity.rate("pay") == 0
 
 
-async def test_what_comes_from_outside_is_escaped(runner: Runner, clock: Clock) -> None:
+async def test_what_comes_from_outside_is_escaped(
+    runner: Runner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rochallor_worker.page.not_ready", lambda _: "EngineUnreachable: 502 <i>gateway</i>")
     activity = Activity(runner.job_types, clock)
     activity.observe(Executed("<b>", "failed_final", 0.1, "<script>alert(1)</script>"))
     html = page(runner, activity, clock)
@@ -58,3 +61,4 @@ async def test_what_comes_from_outside_is_escaped(runner: Runner, clock: Clock) 
     assert "<b>" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "<w>" not in html
+    assert "502 &lt;i&gt;gateway&lt;/i&gt;" in html
