@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -47,6 +48,13 @@ def install_operator(kubectl: Kubectl, *values: str) -> None:
             # without --reset-values an earlier checkout's values would live on
             upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values", *settings)
             kubectl.helm(*upgrade, *where, "--wait", "--timeout=2m")
+
+
+def make_restricted(kubectl: Kubectl, namespace: str) -> None:
+    """Make a namespace, if it is missing, and let it take only pods of the restricted Pod Security Standard."""
+    metadata = {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    wish = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(wish))
 
 
 @contextmanager

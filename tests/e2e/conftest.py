@@ -23,15 +23,16 @@ def cluster() -> Kubectl:
     (kind if kind.works() else node).up(KUBECONFIG)
     kubectl = Kubectl(KUBECONFIG)
     product.load_images(kubectl)
+    product.make_restricted(kubectl, product.NAMESPACE)
     product.install_operator(kubectl)
     return kubectl
 
 
 @pytest.fixture
 def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
-    """kubectl in a namespace of the test's own."""
+    """kubectl in a namespace of the test's own, which takes only restricted pods."""
     name = f"e2e-{secrets.token_hex(4)}"
-    cluster("create", "namespace", name)
+    product.make_restricted(cluster, name)
     yield cluster.within(name)
     cluster("delete", "namespace", name, "--wait=false")
 

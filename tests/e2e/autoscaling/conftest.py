@@ -44,6 +44,13 @@ def autoscalers(cluster: Kubectl) -> None:
     keda.install(cluster)
 
 
+@pytest.fixture
+def kubectl(kubectl: Kubectl) -> Kubectl:
+    """kubectl in a namespace that takes any pod: the databases and exporters of these tests are not restricted."""
+    kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce-")
+    return kubectl
+
+
 def config_map(name: str, file: Path) -> dict[str, Any]:
     """A ConfigMap with one Python file."""
     return {
