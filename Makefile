@@ -19,7 +19,7 @@ help: ## list the targets
 
 .venv/.ready: pyproject.toml worker/pyproject.toml operator/pyproject.toml uv.lock
 	@echo "… set up the locked Python environment"
-	@command -v uv >/dev/null || [ -x .tools/bin/uv ] || { python3 -m venv .tools && .tools/bin/pip install --quiet uv==0.13.9; }
+	@command -v uv >/dev/null || [ -x .tools/bin/uv ] || { python3 -m venv .tools && .tools/bin/pip install --quiet --require-hashes --requirement image/uv.txt; }
 	@$(UV) sync --frozen --quiet
 	@touch $@
 
@@ -39,7 +39,7 @@ format: setup ## format and fix what can be fixed
 
 .PHONY: types
 types: setup ## mypy --strict
-	$(RUN) mypy worker/src operator/src tests release.py
+	$(RUN) mypy image worker/src operator/src tests release.py
 
 .PHONY: proto
 proto: setup ## generate the gRPC messages from worker/proto
@@ -129,6 +129,18 @@ images: setup ## build both images, rochallor/rochallor-worker and rochallor/roc
 .PHONY: release
 release: setup ## VERSION=1.4.0: write that version everywhere and date its section of the CHANGELOG
 	$(RUN) python release.py prepare $(VERSION)
+
+.PHONY: sbom
+sbom: setup ## write to dist/ what the images hold of Python packages, with hashes (CycloneDX)
+	@mkdir -p $(DIST)
+	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-worker --format cyclonedx1.5 --output-file $(DIST)/worker.cdx.json
+	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-operator --format cyclonedx1.5 --output-file $(DIST)/operator.cdx.json
+
+.PHONY: audit
+audit: setup ## ask PyPI for known vulnerabilities of the packages that the images hold
+	@mkdir -p $(DIST)
+	$(UV) export --frozen --quiet --no-dev --all-packages --no-emit-workspace --output-file $(DIST)/requirements.txt
+	$(UV) run --frozen --isolated --only-group audit pip-audit --strict --disable-pip --require-hashes --requirement $(DIST)/requirements.txt
 
 .PHONY: test
 test: lint types unit fuzz-short integration e2e ## all of it

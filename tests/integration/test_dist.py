@@ -61,10 +61,12 @@ def test_a_package_has_all_of_its_source_and_nothing_else(dist: Path, name: str)
         if file.is_file() and "__pycache__" not in file.parts
     }
     with zipfile.ZipFile(dist / f"rochallor_{name}-{RELEASE}-py3-none-any.whl") as wheel:
-        assert _without(f"rochallor_{name}-{RELEASE}.dist-info", wheel.namelist()) == ours
-        assert f"rochallor_{name}-{RELEASE}.dist-info/licenses/LICENSE" in wheel.namelist()
+        inside = {member.filename for member in wheel.infolist() if not member.is_dir()}
+    assert _without(f"rochallor_{name}-{RELEASE}.dist-info", inside) == ours
+    assert f"rochallor_{name}-{RELEASE}.dist-info/licenses/LICENSE" in inside
     with tarfile.open(dist / f"rochallor_{name}-{RELEASE}.tar.gz") as sdist:
-        inside = {member.removeprefix(f"rochallor_{name}-{RELEASE}/") for member in sdist.getnames()}
+        files = [member.name for member in sdist.getmembers() if member.isfile()]
+        inside = {file.removeprefix(f"rochallor_{name}-{RELEASE}/") for file in files}
     assert {file.removeprefix("src/") for file in inside if file.startswith("src/")} == ours
     assert {"LICENSE", "README.md", "pyproject.toml", "PKG-INFO"} <= inside
 
