@@ -70,13 +70,17 @@ bench-docs: setup ## the same with a million jobs more, written to docs/benchmar
 bench-operator: control-plane ## measure the operator with 1,000 resources on a real API server (minutes)
 	PYTHONPATH=tests $(RUN) python -m bench.operator
 
+.PHONY: faults
+faults: setup ## play every fault several times, print what each cost and write docs/guarantees.md (minutes)
+	PYTHONPATH=tests $(RUN) python -m faults
+
 .PHONY: control-plane
 control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (minutes, once)
 	@$(CLUSTER) build
 
 .PHONY: integration
 integration: control-plane ## the operator against a real API server, the worker against the dev engine
-	$(RUN) pytest tests/integration $(SIDE_BY_SIDE)
+	$(RUN) pytest tests/integration tests/faults $(SIDE_BY_SIDE)
 
 .PHONY: fuzz
 fuzz: control-plane ## hostile input, much more of it than in `make test` and new each time (a quarter of an hour; SEED=n repeats a run)

@@ -1,0 +1,12 @@
+"""Every suite there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from faults.engine import ENGINE
+
+if TYPE_CHECKING:
+    from faults.suite import Suite
+
+SUITES: list[Suite[Any]] = [ENGINE]

@@ -1,0 +1,59 @@
+"""Each fault once, small: `make faults` plays them for longer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faults.matrix import SUITES
+from faults.result import Result, broken
+from faults.suite import SMALL, Suite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _pytest.mark import ParameterSet
+
+Played = dict[str, Result | Exception]
+
+
+def cases() -> list[ParameterSet]:
+    return [pytest.param(suite, fault, id=f"{suite.name}-{fault}") for suite in SUITES for fault in suite.faults]
+
+
+@pytest.fixture(scope="session")
+def played() -> dict[str, Played]:
+    """What came of the chosen faults, by suite: those of a suite are played together when its first test runs."""
+    return {}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("suite", "fault"), cases())
+def test_no_promise_is_broken(
+    suite: Suite[Any],
+    fault: str,
+    played: dict[str, Played],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if suite.name not in played:
+        played[suite.name] = asyncio.run(play(suite, chosen(request, suite), tmp_path_factory.mktemp("faults")))
+    result = played[suite.name][fault]
+    if isinstance(result, Exception):
+        raise result
+    assert not broken(result), result
+
+
+def chosen(request: pytest.FixtureRequest, suite: Suite[Any]) -> list[str]:
+    """The faults of a suite that this run of pytest asks for."""
+    specs = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    return [params["fault"] for params in specs if params.get("suite") is suite]
+
+
+async def play(suite: Suite[Any], faults: list[str], folder: Path) -> Played:
+    with suite.server() as server:
+        async with aclosing(suite.play(server, SMALL, folder, faults)) as ended:
+            return {name: result async for name, result in ended}
