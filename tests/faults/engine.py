@@ -1,15 +1,15 @@
-"""Faults of the engine and of the way to it, under load."""
+"""Faults of the engine, under load: what it answers, how soon, and whether it is there."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from faults.site import Site, site
 from faults.suite import Suite
 from rochallor_worker.devengine import Fault
+from rochallor_worker.devengine.faults import CallName
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,36 +18,62 @@ if TYPE_CHECKING:
     from faults.suite import Trial
 
 
-def under_load(fault: Callable[[Site], Awaitable[None]]) -> Callable[[None, Trial], Awaitable[Jobs]]:
-    """Two workers at work on half of the jobs when the fault begins; the others come while it lasts."""
+def met(call: CallName, fault: Fault, times: int) -> Callable[[Site], Awaitable[None]]:
+    """A fault that so many calls of a kind meet."""
 
-    async def play(_: None, trial: Trial) -> Jobs:
-        jobs = trial.size.jobs
-        async with site(trial) as here:
-            async with here.workers():
-                here.start(jobs // 2)
-                await here.until(lambda: here.done() > jobs // 10)
-                meanwhile = asyncio.create_task(_later(here, jobs - jobs // 2))
-                await fault(here)
-                ended_at = time.monotonic()
-                await meanwhile
-                await here.until_done(jobs)
-                recovery = time.monotonic() - ended_at
-            return here.figures(recovery)
+    async def play(here: Site) -> None:
+        faults = here.engine.faults
+        enough = faults.calls[call] + times
+        faults.always(call, fault)
+        await here.until(lambda: faults.calls[call] >= enough)
+        faults.clear()
 
     return play
 
 
-async def _later(here: Site, count: int) -> None:
-    here.start(count)
+def lasting(fault: Fault) -> Callable[[Site], Awaitable[None]]:
+    """A fault that every call meets for half a lease."""
+
+    async def play(here: Site) -> None:
+        for call in get_args(CallName):
+            here.engine.faults.always(call, fault)
+        await asyncio.sleep(here.trial.size.lease / 2)
+        here.engine.faults.clear()
+
+    return play
 
 
-async def lost_poll_answers(here: Site) -> None:
-    """The engine gives jobs out, and nobody hears of them."""
-    here.engine.faults.next("poll_jobs", *[Fault(answer="lost")] * 4)
-    calls = here.engine.faults.calls
-    met = calls["poll_jobs"] + 4
-    await here.until(lambda: calls["poll_jobs"] >= met)
+async def restart(here: Site) -> None:
+    """All connections are closed and new ones refused for half a lease."""
+    await here.engine.stop()
+    await asyncio.sleep(here.trial.size.lease / 2)
+    await here.engine.start()
 
 
-ENGINE = Suite("Engine", nullcontext, {"lost poll answer": under_load(lost_poll_answers)}, at_once=4)
+def at_the_engine(fault: Callable[[Site], Awaitable[None]]) -> Callable[[None, Trial], Awaitable[Jobs]]:
+    """Play it on a site of its own."""
+
+    async def play(_: None, trial: Trial) -> Jobs:
+        async with site(trial) as here:
+            return await here.suffer(lambda: fault(here))
+
+    return play
+
+
+ENGINE = Suite(
+    "Engine",
+    nullcontext,
+    {
+        "lost poll answer": at_the_engine(met("poll_jobs", Fault(answer="lost"), 4)),
+        "lost complete request": at_the_engine(met("complete_job", Fault(times=0), 10)),
+        "lost complete answer": at_the_engine(met("complete_job", Fault(answer="lost"), 10)),
+        "lost fail request": at_the_engine(met("fail_job", Fault(times=0), 4)),
+        "lost fail answer": at_the_engine(met("fail_job", Fault(answer="lost"), 4)),
+        "complete that arrives twice": at_the_engine(met("complete_job", Fault(times=2), 10)),
+        "slow engine": at_the_engine(lasting(Fault(delay_before=0.5, delay_after=0.5))),
+        "5xx burst": at_the_engine(lasting(Fault(times=0, answer="error"))),
+        "5xx though carried out": at_the_engine(lasting(Fault(answer="error"))),
+        "engine restart": at_the_engine(restart),
+    },
+    at_once=5,
+)

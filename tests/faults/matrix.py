@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faults.engine import ENGINE
+from faults.network import NETWORK
 
 if TYPE_CHECKING:
     from faults.suite import Suite
 
-SUITES: list[Suite[Any]] = [ENGINE]
+SUITES: list[Suite[Any]] = [ENGINE, NETWORK]

@@ -1,4 +1,4 @@
-"""An engine in this process and real workers on it, one over REST and one over gRPC, each with jobs of its own."""
+"""An engine in this process and real worker processes on it: one for each job type, or as many as a fault needs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from rochallor_worker.devengine.definition import Definition
 from unit.worker.engines import definition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from faults.suite import Trial
     from integration.worker.conftest import Worker
 
-TRANSPORTS = ("rest", "grpc")
 STEPS = 3
 RETRIES = 2
+SLOTS = 16
 DRAIN_S = 4.0
 """What the workers have after SIGTERM."""
-DRAIN_SLACK_S = 5.0
+DRAIN_SLACK_S = 10.0
 """What a busy machine may add to it."""
 WITHIN_S = 60.0
 """What is not done so long after two leases never will be."""
 
 HANDLERS = (
     """
-import asyncio
+import asyncio, time
+from pathlib import Path
 from rochallor_worker import Job, Registry
 """
     + NOTES
@@ -46,12 +47,16 @@ registry = Registry()
 async def work(job: Job) -> None:
     note("begin", job)
     await asyncio.sleep(job.variables["seconds"])
+    if (order := Path(f"block-{{os.getpid()}}")).exists():
+        seconds = float(order.read_text())
+        order.unlink()
+        time.sleep(seconds)
     if job.variables["fails"] and job.retries_remaining == {RETRIES}:
         note("raise", job)
         raise ValueError("not yet")
     note("end", job)
 
-for job_type in {TRANSPORTS}:
+for job_type in JOB_TYPES:
     registry.handler(job_type)(work)
 """
 )
@@ -63,20 +68,25 @@ class Site:
 
     trial: Trial
     engine: DevEngine
+    settings: dict[str, dict[str, str]]
+    """Of the workers, by job type: each job type has instances of its own."""
+    fails_every: int = 5
+    """In every so many-th instance each job's first run fails, which costs it one of `RETRIES` retries."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Beside their settings."""
+    running: list[Worker] = field(default_factory=list)
     victims: set[int] = field(default_factory=set)
     """Processes that a fault has killed or held past the lease of what they ran."""
     crashes: int = 0
     drains: list[float] = field(default_factory=list)
-    _told: set[int] = field(default_factory=set)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    def start(self, count: int, seconds: float = 0.02) -> None:
-        """Start so many instances, of `STEPS` jobs that take so many seconds, for each transport in turn.
-
-        In every fifth each job's first run fails, which costs it one of `RETRIES` retries.
-        """
+    def start(self, count: int, seconds: float) -> None:
+        """Start so many instances of `STEPS` jobs, which take so many seconds each: for the job types in turn."""
         for n in range(count):
-            variables = {"seconds": seconds, "fails": n % 5 == 0}
-            self.engine.state.start(TRANSPORTS[n % 2], variables=variables)
+            job_type = list(self.settings)[n % len(self.settings)]
+            variables = {"seconds": seconds, "fails": n % self.fails_every == 0}
+            self.engine.state.start(job_type, variables=variables)
 
     def noted(self) -> list[Note]:
         """What handlers noted so far."""
@@ -96,53 +106,61 @@ class Site:
             return False
         return True
 
-    async def until_done(self, count: int) -> None:
-        """Wait until so many instances have ended well, or never will: the ledger then says that jobs are lost."""
-        await self.until(lambda: self.done() >= count)
-
     def kill(self, worker: Worker) -> None:
         """End a worker at once."""
         self.victims.add(worker.process.pid)
+        self.running.remove(worker)
         worker.process.kill()
 
     async def stop(self, worker: Worker) -> None:
         """End a worker in order, and note how long that takes."""
-        self._told.add(worker.process.pid)
+        self.running.remove(worker)
         began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         self.crashes += await worker.ended() != 0
         self.drains.append(time.monotonic() - began)
 
+    async def run(self, job_type: str, **settings: str) -> Worker:
+        """Start a worker; `suffer` stops it in order at the end, if it is still there."""
+        return await self._stack.enter_async_context(self._worker(job_type, settings))
+
     @asynccontextmanager
-    async def worker(self, transport: str, **settings: str) -> AsyncIterator[Worker]:
-        """A worker process that has started; stopped in order at the end, if it is still there."""
-        size = self.trial.size
+    async def _worker(self, job_type: str, settings: dict[str, str]) -> AsyncIterator[Worker]:
         ours = {
-            "transport": transport,
-            "job_types": transport,
-            "engine_grpc_target": self.engine.grpc_target,
-            "lease": f"{size.lease:g}s",
+            "job_types": job_type,
+            "lease": f"{self.trial.size.lease:g}s",
             "drain_timeout": f"{DRAIN_S:g}s",
-            "parallelism": "16",
+            "parallelism": f"{SLOTS}",
+            **self.settings[job_type],
+            **settings,
         }
-        async with worker_process(self.trial.folder, self.engine.url, code=HANDLERS, **(ours | settings)) as worker:
+        code = HANDLERS.replace("JOB_TYPES", f"{list(self.settings)}")
+        folder = self.trial.folder
+        async with worker_process(folder, self.engine.url, self.environment, code=code, **ours) as worker:
             await worker.started()
+            self.running.append(worker)
             yield worker
-            if worker.process.pid not in self._told | self.victims:
-                if worker.process.returncode is None:
-                    await self.stop(worker)
-                else:
-                    self.crashes += 1
+            if worker in self.running and worker.process.returncode is None:
+                await self.stop(worker)
+            elif worker in self.running:
+                self.crashes += 1
 
-    @asynccontextmanager
-    async def workers(self, **settings: str) -> AsyncIterator[list[Worker]]:
-        """One worker for each transport."""
-        async with AsyncExitStack() as stack:
-            opening = [stack.enter_async_context(self.worker(transport, **settings)) for transport in TRANSPORTS]
-            yield [await worker for worker in opening]
+    async def suffer(self, fault: Callable[[], Awaitable[object]], *, seconds: float = 0.02, each: int = 1) -> Jobs:
+        """Run half of the trial's instances; when some are done, start the others and do the fault. Count at the end.
 
-    def figures(self, recovery_s: float) -> Jobs:
-        """What it cost, once all workers have ended."""
+        A job takes so many seconds; each job type has so many workers.
+        """
+        jobs = self.trial.size.jobs
+        async with self._stack:
+            for job_type in [*self.settings] * each:
+                await self.run(job_type)
+            self.start(jobs // 2, seconds)
+            await self.until(lambda: self.done() > jobs // 10)
+            self.start(jobs - jobs // 2, seconds)
+            await fault()
+            ended_at = time.monotonic()
+            await self.until(lambda: self.done() == jobs)  # what never is done is lost, as the ledger will say
+            recovery_s = time.monotonic() - ended_at
         return Jobs(
             **judge(self.engine.state, self.noted(), steps=STEPS, retries=RETRIES, victims=self.victims),
             recovery_s=recovery_s,
@@ -154,9 +172,16 @@ class Site:
 
 @asynccontextmanager
 async def site(trial: Trial) -> AsyncIterator[Site]:
-    """An engine with a definition for each transport."""
+    """A site where jobs are polled for, over REST and over gRPC."""
     async with DevEngine(grpc_port=0, lease=trial.size.lease, sweep=trial.size.sweep) as engine:
-        for transport in TRANSPORTS:
-            steps = {**definition(*[transport] * STEPS, retries=RETRIES), "id": transport}
-            engine.state.definitions.upload(msgspec.convert(steps, Definition))
-        yield Site(trial, engine)
+        here = Site(trial, engine, {"rest": {}, "grpc": {}})
+        for transport, settings in here.settings.items():
+            settings |= {"transport": transport, "engine_url": engine.url, "engine_grpc_target": engine.grpc_target}
+            define(engine, transport)
+        yield here
+
+
+def define(engine: DevEngine, job_type: str) -> None:
+    """Upload a definition of `STEPS` jobs of a type, named like the type."""
+    steps = {**definition(*[job_type] * STEPS, retries=RETRIES), "id": job_type}
+    engine.state.definitions.upload(msgspec.convert(steps, Definition))

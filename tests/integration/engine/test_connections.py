@@ -1,12 +1,13 @@
 """What becomes of a call when the connection fails: it was provably never sent, or it may have been carried out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from integration.engine.clients import ORDER, TIMEOUT, Transport, client
+from integration.engine.proxy import Proxy, listener, proxied
 from rochallor_worker.devengine import DevEngine, Fault
 from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.engine.grpc import GrpcClient
@@ -14,8 +15,6 @@ from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.errors import AnswerLost, EngineError, Unreachable
 
 pytestmark = pytest.mark.parametrize("transport", ["rest", "grpc"])
-
-Treatment = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 def at(transport: Transport, address: str, timeout: float = TIMEOUT) -> EngineClient:
@@ -30,30 +29,6 @@ def _keep_silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
 
 def _abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
-
-
-@asynccontextmanager
-async def listener(treat: Treatment) -> AsyncIterator[str]:
-    """Accept connections and treat each; gives the address."""
-    writers: list[asyncio.StreamWriter] = []
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        treat(reader, writer)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield f"{host}:{port}"
-    finally:
-        _, last = await asyncio.open_connection(host, port)
-        while last.get_extra_info("sockname") not in [writer.get_extra_info("peername") for writer in writers]:  # noqa: ASYNC110
-            await asyncio.sleep(0)  # those before it are accepted before it
-        writers.append(last)
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await server.wait_closed()
 
 
 async def test_a_refused_connection(transport: Transport, unused_tcp_port: int) -> None:
@@ -82,47 +57,6 @@ async def test_a_connection_that_is_closed_at_once(transport: Transport) -> None
             await connection.get_instance("x")
 
 
-class Proxy:
-    """Passes bytes on, and can cut or freeze all connections."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._to = (host, port)
-        self._passing: set[asyncio.Task[None]] = set()
-        self._writers: list[asyncio.StreamWriter] = []
-        self.flowing = asyncio.Event()
-        self.flowing.set()
-
-    def treat(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._connect(reader, writer))
-        self._passing.add(task)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection(*self._to)
-        self._writers += [writer, forth]
-        await asyncio.gather(self._pass(reader, forth), self._pass(back, writer))
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self.flowing.wait()
-                writer.write(data)
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    async def end(self) -> None:
-        self.cut()
-        for task in self._passing:
-            task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
-
-
 @asynccontextmanager
 async def through_a_proxy(transport: Transport) -> AsyncIterator[tuple[EngineClient, Proxy, DevEngine]]:
     async with DevEngine(grpc_port=0) as engine, client("rest", engine) as direct:
@@ -130,13 +64,9 @@ async def through_a_proxy(transport: Transport) -> AsyncIterator[tuple[EngineCli
         host, _, port = (engine.grpc_target if transport == "grpc" else engine.url.removeprefix("http://")).partition(
             ":"
         )
-        proxy = Proxy(host, int(port))
-        async with listener(proxy.treat) as address, at(transport, address) as connection:
-            try:
-                await connection.get_definition("order")
-                yield connection, proxy, engine
-            finally:
-                await proxy.end()
+        async with proxied(host, int(port)) as proxy, at(transport, proxy.address) as connection:
+            await connection.get_definition("order")
+            yield connection, proxy, engine
 
 
 async def test_a_connection_cut_under_a_call(transport: Transport) -> None:

@@ -3,7 +3,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,9 @@ import pytest
 
 from rochallor_worker.devengine import DevEngine
 from scrape import total
+
+WITHIN_S = 60.0
+"""What has not come so long after it was due never will."""
 
 HANDLERS = """
 import asyncio, os, time
@@ -61,10 +64,10 @@ class Worker:
     async def logged(self, text: str) -> None:
         """Wait for a text in the log."""
         try:
-            async with asyncio.timeout(30), self._more:
+            async with asyncio.timeout(WITHIN_S), self._more:
                 await self._more.wait_for(lambda: text in self.log)
         except TimeoutError:
-            raise AssertionError(f"{text!r} was not logged within 30 s; the log:\n{self.log}") from None
+            raise AssertionError(f"{text!r} was not logged within {WITHIN_S:.0f} s; the log:\n{self.log}") from None
 
     async def started(self) -> "Worker":
         await self.logged('"metrics_port"')
@@ -83,19 +86,19 @@ class Worker:
 
     async def shows(self, metric: str, value: float) -> None:
         """Wait until a metric, summed over its labels, has a value."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while await self.metric(metric) != value:  # noqa: ASYNC110 — another process
                 await asyncio.sleep(0.05)
 
     async def answers(self, path: str, status: int) -> None:
         """Wait until a path answers with a status."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while (await self.get(path)).status_code != status:  # noqa: ASYNC110 — another process
                 await asyncio.sleep(0.02)
 
     async def ended(self) -> int:
         """Wait for the end of the process; returns its exit status."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             status = await self.process.wait()
             await self._reader
         return status
@@ -103,12 +106,16 @@ class Worker:
 
 @asynccontextmanager
 async def worker_process(
-    folder: Path, engine: str, /, *, code: str = HANDLERS, **settings: str
+    folder: Path, engine: str, variables: Mapping[str, str] | None = None, /, *, code: str = HANDLERS, **settings: str
 ) -> AsyncIterator[Worker]:
-    """Run `rochallor-worker run` with a free metrics port; killed at the end if it still runs."""
+    """Run `rochallor-worker run` with a free metrics port; killed at the end if it still runs.
+
+    `variables` are of the environment, beside the worker's settings.
+    """
     (folder / "my_handlers.py").write_text(code)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")},
+        **(variables or {}),
         "PYTHONPATH": str(folder),
         "ROCHALLOR_HANDLERS": "my_handlers:registry",
         "ROCHALLOR_ENGINE_URL": engine,
