@@ -1,7 +1,8 @@
 """What a restarted worker knows."""
 
-import os
-from collections.abc import Callable, MutableMapping
+import resource
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,40 @@ def test_the_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.
     journal.close()
 
 
-def test_a_full_disk_costs_no_job(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
-    journal = Journal(tmp_path)
-    journal._file = os.open("/dev/full", os.O_WRONLY)
-    journal.started(claimed())
-    journal.decided(claimed(), Completed({}))
-    assert journal.errors == 2
-    assert [entry["event"] for entry in logged] == ["the journal cannot be written; after a crash, jobs may run again"]
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes: a write ends there, and the next one is refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_no_job_and_is_made_good_once_there_is_room(
+    tmp_path: Path, crash: Reopen, logged: list[MutableMapping[str, Any]]
+) -> None:
+    journal = crash()
+    journal.started(claimed("a"))
+    with room((tmp_path / "journal.jsonl").stat().st_size + 10):
+        journal.started(claimed("b"))  # half of its line fits
+        journal.decided(claimed("b"), Completed({"x": 1}))
+        assert journal.errors == 2
+    with room(0):
+        journal.settled("a")
+        journal.settled("b")  # nothing is left to be written, which takes no room
+        journal.started(claimed("b"))
+        journal.decided(claimed("b"), Completed({"x": 1}))
+        assert journal.errors == 5
+    journal.started(claimed("c"))
+    assert [entry["event"] for entry in logged] == [
+        "the journal cannot be written; after a crash, jobs may run again",
+        "the journal can be written again",
+    ]
+    again = crash()
+    assert again.unsent_completes == [("b", Completed({"x": 1}))]
+    assert len(again) == 2
 
 
 def test_a_folder_has_one_user(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ A line is handed to the kernel at once and not fsynced: that survives the end of
 the machine takes a pod's emptyDir with it anyway. A folder that cannot be written costs these promises, never a job.
 """
 
+import errno
 import fcntl
 import os
 import time
@@ -71,6 +72,8 @@ class Journal:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._file = -1
+        self._torn = False
+        """Whether the file lacks a line or ends in half of one: it must be rewritten."""
         self._path = folder / "journal.jsonl" if folder else None
         self._grown = 0
         if folder is not None:
@@ -139,12 +142,19 @@ class Journal:
             self._write(entry)
 
     def _write(self, entry: _Entry) -> None:
+        if self._torn:
+            self._compact()  # it has this entry too
+            return
         line = msgspec.json.encode(entry) + b"\n"
         try:
-            self._grown += os.write(self._file, line)
+            written = os.write(self._file, line)
         except OSError as error:
             self._failed(error)
-        if self._grown > COMPACT_BYTES:
+            return
+        self._grown += written
+        if written < len(line):  # a disk takes what still fits
+            self._failed(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        elif self._grown > COMPACT_BYTES:
             self._compact()
 
     def _recover(self) -> None:
@@ -183,9 +193,10 @@ class Journal:
         self._grown = 0
         oldest = self._clock() - KEEP_SECONDS
         self._entries = {job: entry for job, entry in self._entries.items() if entry.matters and entry.at > oldest}
+        lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in self._entries.values())
         fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in self._entries.values()))
+            fresh.write_bytes(lines)
             file = os.open(fresh, os.O_WRONLY | os.O_APPEND)
             fresh.replace(self._path)
         except OSError as error:
@@ -194,10 +205,14 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file = file
+        if self._torn and lines:  # an empty file finds room on a full disk too
+            log.info("the journal can be written again")
+            self._torn = False
 
     def _failed(self, error: OSError) -> None:
-        if self.errors == 0:
+        if not self._torn:
             log.error("the journal cannot be written; after a crash, jobs may run again", error=str(error))
+        self._torn = True
         self.errors += 1
 
 

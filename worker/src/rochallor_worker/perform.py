@@ -140,8 +140,9 @@ class Performer:
         if isinstance(outcome, Failed):
             self.failing.add(job.id)
         try:
+            retried = OutcomeRetried(job.job_type)
             return await self._reporter.deliver(
-                job.id, outcome, delivery.lease_end, lambda: self._tell(OutcomeRetried(job.job_type))
+                job.id, outcome, delivery.lease_end, lambda: self._tell(retried), delivery.ours
             )
         finally:
             self.failing.discard(job.id)

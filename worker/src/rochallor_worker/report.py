@@ -4,12 +4,12 @@
 
 One request is in flight per job, since two concurrent completes can both move the instance on. A Complete may be sent
 again (a second one is a no-op), so it is, until the engine takes it; a Fail may not (each one spends a retry), so it is
-sent again only if it provably did not reach the engine, or if no lease would bring the job back (Kafka). An unknown
-Complete never becomes a Fail.
+sent again only if it provably did not reach the engine, or if no lease would bring the job back (Kafka). It is not sent
+at all once the job may be another worker's, whose work it would undo. An unknown Complete never becomes a Fail.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import structlog
@@ -57,16 +57,22 @@ class Reporter:
         return Trouble("EngineUnreachable", str(error))
 
     async def deliver(
-        self, job_id: str, outcome: Outcome, lease_end: float | None, on_retry: Callable[[], None]
+        self,
+        job_id: str,
+        outcome: Outcome,
+        lease_end: float | None,
+        on_retry: Callable[[], None],
+        ours: Callable[[], Awaitable[bool]] | None = None,
     ) -> Verdict:
         """Deliver an outcome and return the last word on it; never raises for trouble with the engine.
 
-        `lease_end` is on the clock given to the constructor (None: there is no lease). A Complete is retried until the
-        calling task is cancelled, and so is a Fail without lease: nobody would give such a job out again.
+        `lease_end` is on the clock given to the constructor (None: there is no lease, and `ours` may say whose the job
+        is). A Complete is retried until the calling task is cancelled, and so is a Fail without lease, as long as the
+        job is ours: nobody would give it out again.
         """
         backoff = Backoff(RETRY_BASE, RETRY_CAP, self._random)
         try:
-            while isinstance(outcome, Completed) or lease_end is None or self._clock() < lease_end - FAIL_TRAVEL:
+            while isinstance(outcome, Completed) or await self._may_fail(lease_end, ours):
                 try:
                     await self._send(job_id, outcome)
                 except EngineError as error:
@@ -84,8 +90,13 @@ class Reporter:
                 await asyncio.sleep(wait)
         finally:
             self._retrying.pop(job_id, None)
-        log.warning("a fail is not sent at the end of the lease: the job comes again", job_id=job_id)
+        log.warning("a fail is not sent: the job is no longer this worker's and comes again", job_id=job_id)
         return "abandoned"
+
+    async def _may_fail(self, lease_end: float | None, ours: Callable[[], Awaitable[bool]] | None) -> bool:
+        if lease_end is not None:
+            return self._clock() < lease_end - FAIL_TRAVEL
+        return ours is None or await ours()
 
     async def _send(self, job_id: str, outcome: Outcome) -> None:
         match outcome:

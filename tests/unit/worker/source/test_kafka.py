@@ -19,7 +19,7 @@ from rochallor_worker.events import Duplicate, Event, Skipped
 from rochallor_worker.source import topic
 from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.brokers import Kafka
-from rochallor_worker.source.kafka import KafkaSource
+from rochallor_worker.source.kafka import SETTLING_SECONDS, KafkaSource
 from unit.worker.engines import loop_time
 
 PARTITIONS = 3
@@ -136,7 +136,7 @@ class Consumer:
 class Worker:
     """A source and the jobs that it started."""
 
-    def __init__(self, broker: Broker, events: list[Event]) -> None:
+    def __init__(self, broker: Broker, events: list[Event], clock: Callable[[], float] = loop_time) -> None:
         Consumer.broker = broker
         self.broker = broker
         self.source = KafkaSource(
@@ -146,7 +146,7 @@ class Worker:
             parallelism=ROOM // 2,
             drain_timeout=20,
             observer=events.append,
-            clock=loop_time,
+            clock=clock,
             random=Random(0),
         )
         self.consumer = Consumer.latest
@@ -162,10 +162,15 @@ class Worker:
         instances = [delivery.job.instance_id for delivery in self.running]
         assert len(instances) == len(set(instances)), "two jobs of an instance at once"
 
-    def end(self, choose: Callable[[Sequence[Delivery]], Delivery]) -> None:
+    def end(self, choose: Callable[[Sequence[Delivery]], Delivery], *, failed: bool = False) -> None:
+        """A job ends; if it failed and is not ours any more, nobody is told."""
         if self.running:
             delivery = choose(self.running)
             self.running.remove(delivery)
+            record: topic.Record = cast("Any", delivery.settle).args[0]
+            if failed and not record.topic.holds(record):
+                delivery.settle("abandoned")
+                return
             self.broker.accepted.add(delivery.job.id)
             delivery.settle("accepted")
 
@@ -230,7 +235,7 @@ class Story:
         await self.worker.take(self.random.randrange(1, 4))
 
     async def end(self) -> None:
-        self.worker.end(self.random.choice)
+        self.worker.end(self.random.choice, failed=self.random.random() < 0.5)
 
     async def revoke(self) -> None:
         if not self.worker.rebalances:
@@ -326,6 +331,45 @@ async def test_a_revoke_waits_for_what_runs_and_no_longer_than_the_drain() -> No
     assert broker.committed[0] == 1  # the second still runs
     worker.end(lambda running: running[0])
     assert broker.committed[0] == 1  # not ours any more
+
+
+@pytest.mark.looptime
+async def test_after_a_standstill_nothing_is_started_or_failed_until_it_is_known_whose_it_is() -> None:
+    still = 0.0
+    broker, events = Broker(), list[Event]()
+    worker = Worker(broker, events, lambda: loop_time() + still)
+    broker.publish(0, "x", "first")
+    broker.publish(1, "y", "second")
+    broker.publish(1, "z", "third")
+    for partition in range(2):
+        worker.consumer.assign(partition)
+        worker.consumer.fetch(partition, 2)
+    await worker.source.ready()
+    await worker.take(2)
+    first, second = worker.running
+    assert first.ours is not None
+    assert second.ours is not None
+    assert await first.ours()
+    await asyncio.sleep(60)  # time passes
+    assert await first.ours()
+    still = 20.0
+    await worker.take(1)
+    assert len(worker.running) == 2
+    went_on = loop_time()
+    asking, ready = asyncio.gather(first.ours(), second.ours()), asyncio.create_task(worker.source.ready())
+    await asyncio.sleep(1)
+    worker.consumer.lose(0)
+    assert not ready.done()
+    assert [*await asking] == [False, True]
+    await ready
+    assert loop_time() - went_on == pytest.approx(SETTLING_SECONDS, abs=1)
+    await worker.take(1)
+    assert len(worker.running) == 3
+    worker.running.remove(first)
+    first.settle("abandoned")
+    await worker.finish()  # the first comes back to us, and runs again
+    assert broker.committed[:2] == [1, 2]
+    await worker.source.aclose()
 
 
 async def test_one_slow_job_does_not_let_the_rest_run_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

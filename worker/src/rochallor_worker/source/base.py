@@ -1,6 +1,6 @@
 """The seam between the runner and where jobs come from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -30,6 +30,8 @@ class Delivery:
     """When its handler must be done, so that the outcome still travels inside the lease."""
     settle: Callable[[Verdict], None]
     """Called once, with the last word on the job's outcome."""
+    ours: Callable[[], Awaitable[bool]] | None = None
+    """Where there is no lease: whether nobody else has been given the job, which may take a moment to know."""
 
 
 class PartitionState(NamedTuple):

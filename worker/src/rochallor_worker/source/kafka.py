@@ -15,15 +15,24 @@ from confluent_kafka import Message
 from rochallor_worker.events import Duplicate, Observer, Skipped
 from rochallor_worker.source.base import Delivery, PartitionState, Trouble, Verdict
 from rochallor_worker.source.brokers import Kafka
+from rochallor_worker.source.consumer import SESSION_SECONDS
 from rochallor_worker.source.deadletter import DeadLetters
 from rochallor_worker.source.dedup import Dedup
 from rochallor_worker.source.offsets import Offsets
 from rochallor_worker.source.ordering import KeyedQueue
+from rochallor_worker.source.standstill import Standstill
 from rochallor_worker.source.topic import Record, Topic
 
 REVOKE_SECONDS = 30.0
 """Longest wait for running jobs before their partition is given to another worker (or the drain timeout, if shorter).
 The group is patient for five minutes."""
+
+STILL_SECONDS = SESSION_SECONDS - 3.0
+"""Longest standstill of this process after which its partitions are certainly still its own."""
+SETTLING_SECONDS = 3.0
+"""How soon after a longer one its client has heard what became of them."""
+BEAT_SECONDS = 1.0
+"""Time between two looks at whether the process stood still."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -56,8 +65,10 @@ class KafkaSource:
         self._out: set[Record] = set()
         self._waits: list[tuple[set[Record], asyncio.Event]] = []
         self._burials: set[asyncio.Task[None]] = set()
+        self._standstill = Standstill(STILL_SECONDS, SETTLING_SECONDS, clock)
+        self._beating: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._started = self._closed = self._left = False
+        self._closed = self._left = False
         self._crash: BaseException | None = None
 
     @property
@@ -87,11 +98,11 @@ class KafkaSource:
 
     async def ready(self) -> None:
         """Wait for a record that may start. Raises what ended a consumer's thread."""
-        if not self._started:
-            self._started = True
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat(), name="kafka beat")
             for topic in self._topics:
                 topic.consumer.start()
-        while not self._queue.ready and not self._closed and self._crash is None:
+        while (self._standstill.doubtful or not self._queue.ready) and not self._closed and self._crash is None:
             self._wake.clear()
             await self._wake.wait()
         if self._crash is not None:
@@ -100,11 +111,12 @@ class KafkaSource:
     async def take(self, count: int) -> list[Delivery]:
         """Return up to `count` records that may start now."""
         deliveries: list[Delivery] = []
-        while len(deliveries) < count and self._queue.ready and not self._closed:
+        while len(deliveries) < count and self._queue.ready and not self._closed and not self._standstill.doubtful:
             record = self._queue.take()
             self._out.add(record)
             record.topic.consumer.make_room(1)
-            deliveries.append(Delivery(record.job, record.received_at, None, None, partial(self._settle, record)))
+            settle, ours = partial(self._settle, record), partial(self._holds, record)
+            deliveries.append(Delivery(record.job, record.received_at, None, None, settle, ours))
         return deliveries
 
     def close(self) -> None:
@@ -115,6 +127,8 @@ class KafkaSource:
     async def aclose(self) -> None:
         """Commit what is done and leave the groups."""
         self._left = True
+        if self._beating is not None:
+            self._beating.cancel()
         await asyncio.gather(*(topic.consumer.stop() for topic in self._topics))
         for burial in self._burials:
             burial.cancel()
@@ -151,9 +165,7 @@ class KafkaSource:
         lost = set(map(id, gone))
         for record in self._queue.drop(lambda record: id(record.offsets) in lost):
             record.topic.consumer.make_room(1)
-            for repeat in self._dedup.drop(record.dedup_id):  # one of a partition that we keep takes its place
-                if id(repeat.offsets) not in lost and repeat.topic.holds(repeat) and self.accept(repeat):
-                    repeat.topic.consumer.make_room(-1)
+            self._accept_repeats(record, lambda repeat: id(repeat.offsets) not in lost)
 
     async def running_ended(self, gone: Iterable[Offsets]) -> None:
         """Wait for the jobs that run of these partitions, for as long as there is time."""
@@ -198,12 +210,27 @@ class KafkaSource:
         await dead_letters.send(message, why)
         then()
 
+    async def _beat(self) -> None:
+        """Tell a standstill from time that passes, and go on after one."""
+        while True:
+            self._standstill.beat()
+            self._wake.set()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _holds(self, record: Record) -> bool:
+        """Whether the partition of a record is still ours, as soon as that is certain."""
+        while self._standstill.doubtful:  # noqa: ASYNC110 — only time ends it
+            await asyncio.sleep(BEAT_SECONDS)
+        return record.topic.holds(record)
+
     def _settle(self, record: Record, verdict: Verdict) -> None:
         if verdict == "refused":
             # nothing will ever come of it, and nobody would hear of it again
             self._put_aside(record.message, "the engine refused the outcome of this job", partial(self._end, record))
         elif verdict == "accepted":
             self._end(record)
+        else:  # it is another worker's now, unless it has come to us again meanwhile
+            self._accept_repeats(record, lambda repeat: repeat is not record)
         self._out.discard(record)
         self._queue.done(record.job.instance_id)
         self._wake.set()
@@ -211,6 +238,12 @@ class KafkaSource:
             running.discard(record)
             if not running:
                 all_ended.set()
+
+    def _accept_repeats(self, record: Record, allowed: Callable[[Record], bool]) -> None:
+        """A record will not be worked off here: one of its repeats takes its place, if we have its partition."""
+        for repeat in self._dedup.drop(record.dedup_id):
+            if allowed(repeat) and repeat.topic.holds(repeat) and self.accept(repeat):
+                repeat.topic.consumer.make_room(-1)
 
     def _end(self, record: Record) -> None:
         """The record and its repeats are worked off."""
