@@ -58,7 +58,9 @@ async def play(suite: Suite[Any], names: Sequence[str], runs: int, size: Size, f
                         played[name].append(result)
                         print(f"{suite.name}, {name}, run {run}: {verdict(result)}", file=sys.stderr, flush=True)
                     else:
-                        print(f"{suite.name}, {name}, run {run}: not played: {result!r}", file=sys.stderr, flush=True)
+                        print(
+                            f"{suite.name}, {name}, run {run}: not played: {result!r:.300}", file=sys.stderr, flush=True
+                        )
     return played
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -12,20 +14,20 @@ if TYPE_CHECKING:
 
     from rochallor_worker.devengine.model import EngineState
 
-What = Literal["begin", "end", "raise"]
-
 NOTES = """
 import os
+_ledger = os.open("ledger", os.O_WRONLY)
 
 def note(what, job):
-    with open("runs", "a") as file:
-        file.write(f"{what} {os.getpid()} {job.instance_id} {job.id}\\n")
+    os.write(_ledger, f"{what} {os.getpid()} {job.instance_id} {job.id}\\n".encode())
 """
 """Python for handlers: `note("begin", job)`, then `note("end", job)` or `note("raise", job)`."""
 
 
-@dataclass(frozen=True)
-class Note:
+What = Literal["begin", "end", "raise"]
+
+
+class Note(NamedTuple):
     """A run of a job began, ended well, or raised."""
 
     what: What
@@ -34,45 +36,77 @@ class Note:
     job: str
 
 
-def notes(folder: Path) -> list[Note]:
-    """All that handlers noted in a folder so far, in order."""
-    path = folder / "runs"
-    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return [Note(what, int(process), instance, job) for what, process, instance, job in lines]  # type: ignore[arg-type]
+class Ledger:
+    """What handlers noted so far, in order. A pipe, since a disk may be full; it outlives whoever writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.notes: list[Note] = []
+        self._rest = b""
+        os.mkfifo(folder / "ledger")
+        self._pipe = os.open(folder / "ledger", os.O_RDWR | os.O_NONBLOCK)
+        asyncio.get_running_loop().add_reader(self._pipe, self.read)
+
+    def read(self) -> None:
+        """Take in what was noted by now."""
+        with suppress(BlockingIOError):
+            *lines, self._rest = (self._rest + os.read(self._pipe, 2**20)).split(b"\n")
+            for line in lines:
+                what, process, instance, job = line.decode().split()
+                self.notes.append(Note(cast("What", what), int(process), instance, job))
+
+    def close(self) -> None:
+        """Take in no more."""
+        asyncio.get_running_loop().remove_reader(self._pipe)
+        os.close(self._pipe)
 
 
 def judge(
-    state: EngineState, noted: list[Note], *, steps: int, retries: int, victims: Collection[int]
+    state: EngineState, noted: list[Note], *, steps: int, retries: int, victims: Mapping[int, int]
 ) -> dict[str, int]:
-    """Count what `Jobs` counts. Each instance has so many steps, and each job so many retries.
+    """Count what `Jobs` counts. Each instance has so many steps, each job so many retries, of which it may ask for one.
 
-    `victims`: processes that were killed, or stood still past the lease of what they ran.
+    `victims`: processes that were killed, or stood still past the lease of what they ran → how many notes there were
+    by then. What one of them had failed just before may be failed once more, and run for it, since over Kafka nobody
+    can know that it was: that too is owed to the fault.
     """
     planned = len(state.instances) * steps
     ended = {note.job for note in noted if note.what == "end"}
     done = sum(job.status == "COMPLETED" and job.id in ended for job in state.jobs.values())
-    made_twice = len(state.jobs) - planned
     owed, doubled = _second_runs(noted, victims)
-    raised = Counter(note.job for note in noted if note.what == "raise")
+    failed = Counter({note.job for note in noted if note.what == "raise"})
+    failed += _failed_before(noted, victims)
     return {
         "jobs": planned,
         "lost": max(0, planned - done),
         "owed": owed,
-        "doubled": doubled + max(0, made_twice),
-        "retries": sum(max(0, retries - job.retries_remaining - raised[job.id]) for job in state.jobs.values()),
+        "doubled": doubled + max(0, len(state.jobs) - planned),
+        "retries": sum(max(0, retries - job.retries_remaining - failed[job.id]) for job in state.jobs.values()),
         "disordered": _disordered(noted, {job.id: job.number for job in state.jobs.values()}, victims),
     }
 
 
-def _second_runs(noted: Iterable[Note], victims: Collection[int]) -> tuple[int, int]:
+def _failed_before(noted: list[Note], victims: Mapping[int, int]) -> Counter[str]:
+    """How often a job was failed by a victim before the fault."""
+    return Counter(
+        note.job for at, note in enumerate(noted) if note.what == "raise" and at < victims.get(note.process, 0)
+    )
+
+
+def _second_runs(noted: list[Note], victims: Mapping[int, int]) -> tuple[int, int]:
     """Runs of a job after another of its runs that did not raise: owed to a victim, and called for by nothing."""
     owed = doubled = 0
     last: dict[str, Note] = {}
+    failed = _failed_before(noted, victims)
     for note in noted:
         before = last.get(note.job)
         if note.what == "begin" and before is not None and before.what != "raise":
-            owed += before.process in victims
-            doubled += before.process not in victims
+            if before.process in victims:
+                owed += 1
+            elif failed[note.job]:
+                failed[note.job] -= 1
+                owed += 1
+            else:
+                doubled += 1
         if note.what == "begin" or (before is not None and before.process == note.process):
             last[note.job] = note
     return owed, doubled

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faults.engine import ENGINE
+from faults.kafka import KAFKA
 from faults.network import NETWORK
+from faults.worker import WORKER
 
 if TYPE_CHECKING:
     from faults.suite import Suite
 
-SUITES: list[Suite[Any]] = [ENGINE, NETWORK]
+SUITES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA]

@@ -49,19 +49,13 @@ async def unready(*workers: Worker) -> None:
         await worker.answers("/livez", 200)
 
 
-async def progress(here: Site, count: int) -> None:
-    """Wait until so many more instances are done, or all."""
-    wanted = min(here.done() + count, len(here.engine.state.instances))
-    await here.until(lambda: here.done() >= wanted)
-
-
 async def connection_reset(_: None, trial: Trial) -> Jobs:
     """All connections are reset, again and again, in the middle of whatever they carry."""
     async with behind_proxies(trial) as (here, proxies):
 
         async def cut() -> None:
             for number in range(1, CUTS + 1):
-                await progress(here, number)
+                await here.progress(number)
                 for proxy in proxies:
                     proxy.cut()
 
@@ -147,15 +141,14 @@ async def clock_jump(_: None, trial: Trial) -> Jobs:
     offset.write_text("+0")
     async with site(trial) as here:
         here.environment = preloads.wall_clock(offset)
-        for job_type, settings in here.settings.items():
-            settings["journal_dir"] = f"{trial.folder / job_type}"
+        here.keep_journals()
 
         async def jump() -> None:
             for number, by in enumerate(JUMPS, 1):
                 fresh = offset.with_suffix(".new")
                 fresh.write_text(by)
                 fresh.rename(offset)
-                await progress(here, number * trial.size.jobs // 10)
+                await here.progress(number * trial.size.jobs // 10)
 
         return await here.suffer(jump)
 
@@ -170,5 +163,5 @@ NETWORK = Suite(
         "TLS certificate expired": certificate_expired,
         "clock jump": clock_jump,
     },
-    at_once=5,
+    at_once=4,
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from faults.ledger import NOTES, Note, judge, notes
+from faults.ledger import NOTES, Ledger, judge
 from faults.result import Jobs
 from integration.worker.conftest import worker_process
 from rochallor_worker.devengine import DevEngine
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 STEPS = 3
 RETRIES = 2
-SLOTS = 16
+SLOTS = 4
 DRAIN_S = 4.0
 """What the workers have after SIGTERM."""
-DRAIN_SLACK_S = 10.0
+DRAIN_SLACK_S = 15.0
 """What a busy machine may add to it."""
 WITHIN_S = 60.0
 """What is not done so long after two leases never will be."""
@@ -68,35 +68,61 @@ class Site:
 
     trial: Trial
     engine: DevEngine
+    ledger: Ledger
     settings: dict[str, dict[str, str]]
     """Of the workers, by job type: each job type has instances of its own."""
-    fails_every: int = 5
-    """In every so many-th instance each job's first run fails, which costs it one of `RETRIES` retries."""
+    fails: bool = True
+    """In every fifth instance each job's first run fails, which costs it one of `RETRIES` retries; or in none."""
     environment: dict[str, str] = field(default_factory=dict)
     """Beside their settings."""
-    running: list[Worker] = field(default_factory=list)
-    victims: set[int] = field(default_factory=set)
-    """Processes that a fault has killed or held past the lease of what they ran."""
+    running: dict[Worker, str] = field(default_factory=dict)
+    """Those workers that run, and their job types."""
+    victims: dict[int, int] = field(default_factory=dict)
+    """Processes that a fault has killed or held past the lease of what they ran → how many notes there were by then."""
     crashes: int = 0
     drains: list[float] = field(default_factory=list)
+    recovers_since: float = 0.0
+    """When the fault was over, or what it left behind could begin to recover from it."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def start(self, count: int, seconds: float) -> None:
         """Start so many instances of `STEPS` jobs, which take so many seconds each: for the job types in turn."""
         for n in range(count):
             job_type = list(self.settings)[n % len(self.settings)]
-            variables = {"seconds": seconds, "fails": n % self.fails_every == 0}
+            variables = {"seconds": seconds, "fails": self.fails and n % 5 == 0}
             self.engine.state.start(job_type, variables=variables)
 
-    def noted(self) -> list[Note]:
-        """What handlers noted so far."""
-        return notes(self.trial.folder)
+    def one_of_each(self) -> list[Worker]:
+        """One worker of each job type."""
+        return [*{job_type: worker for worker, job_type in self.running.items()}.values()]
+
+    def held(self, worker: Worker) -> set[str]:
+        """The jobs that a worker runs now."""
+        found: set[str] = set()
+        for note in self.ledger.notes:
+            if note.process == worker.process.pid:
+                (found.add if note.what == "begin" else found.discard)(note.job)
+        return found
+
+    def block(self, worker: Worker, seconds: float) -> None:
+        """Let the next job of a worker block its event loop."""
+        (self.trial.folder / f"block-{worker.process.pid}").write_text(f"{seconds}")
 
     def done(self) -> int:
         """How many instances have ended well."""
         return sum(instance.status == "COMPLETED" for instance in self.engine.state.instances.values())
 
-    async def until(self, condition: Callable[[], bool]) -> bool:
+    def keep_journals(self) -> None:
+        """Give the workers of each job type a journal, which the next one finds."""
+        for job_type, settings in self.settings.items():
+            settings["journal_dir"] = f"{self.trial.folder / f'journal-{job_type}'}"
+
+    async def progress(self, count: int) -> None:
+        """Wait until so many more instances are done, or all."""
+        wanted = min(self.done() + count, len(self.engine.state.instances))
+        await self.until(lambda: self.done() >= wanted)
+
+    async def until(self, condition: Callable[[], object]) -> bool:
         """Wait until something is so; return whether it came to be."""
         try:
             async with asyncio.timeout(2 * (self.trial.size.lease + self.trial.size.sweep) + WITHIN_S):
@@ -108,13 +134,19 @@ class Site:
 
     def kill(self, worker: Worker) -> None:
         """End a worker at once."""
-        self.victims.add(worker.process.pid)
-        self.running.remove(worker)
+        del self.running[worker]
         worker.process.kill()
+        self.hurt(worker)
+
+    def hurt(self, *workers: Worker) -> None:
+        """These workers stand still, or soon will: what they run will run elsewhere too, from now on."""
+        self.ledger.read()
+        self.victims |= {worker.process.pid: len(self.ledger.notes) for worker in workers}
+        self.recovers_since = time.monotonic()
 
     async def stop(self, worker: Worker) -> None:
         """End a worker in order, and note how long that takes."""
-        self.running.remove(worker)
+        del self.running[worker]
         began = time.monotonic()
         worker.process.send_signal(signal.SIGTERM)
         self.crashes += await worker.ended() != 0
@@ -138,7 +170,7 @@ class Site:
         folder = self.trial.folder
         async with worker_process(folder, self.engine.url, self.environment, code=code, **ours) as worker:
             await worker.started()
-            self.running.append(worker)
+            self.running[worker] = job_type
             yield worker
             if worker in self.running and worker.process.returncode is None:
                 await self.stop(worker)
@@ -155,14 +187,22 @@ class Site:
             for job_type in [*self.settings] * each:
                 await self.run(job_type)
             self.start(jobs // 2, seconds)
-            await self.until(lambda: self.done() > jobs // 10)
+            await self.progress(jobs // 10)
             self.start(jobs - jobs // 2, seconds)
             await fault()
-            ended_at = time.monotonic()
-            await self.until(lambda: self.done() == jobs)  # what never is done is lost, as the ledger will say
-            recovery_s = time.monotonic() - ended_at
+            self.recovers_since = self.recovers_since or time.monotonic()
+            # what never is done is lost, as the ledger will say
+            await self.until(lambda: self.done() == len(self.engine.state.instances))
+            recovery_s = time.monotonic() - self.recovers_since
+        self.ledger.read()
         return Jobs(
-            **judge(self.engine.state, self.noted(), steps=STEPS, retries=RETRIES, victims=self.victims),
+            **judge(
+                self.engine.state,
+                self.ledger.notes,
+                steps=STEPS,
+                retries=RETRIES,
+                victims=self.victims,
+            ),
             recovery_s=recovery_s,
             drain_s=max(self.drains, default=None),
             overdrawn=sum(seconds > DRAIN_S + DRAIN_SLACK_S for seconds in self.drains),
@@ -174,14 +214,16 @@ class Site:
 async def site(trial: Trial) -> AsyncIterator[Site]:
     """A site where jobs are polled for, over REST and over gRPC."""
     async with DevEngine(grpc_port=0, lease=trial.size.lease, sweep=trial.size.sweep) as engine:
-        here = Site(trial, engine, {"rest": {}, "grpc": {}})
-        for transport, settings in here.settings.items():
-            settings |= {"transport": transport, "engine_url": engine.url, "engine_grpc_target": engine.grpc_target}
-            define(engine, transport)
-        yield here
+        where = {"engine_url": engine.url, "engine_grpc_target": engine.grpc_target}
+        async with settled(trial, engine, {name: {"transport": name, **where} for name in ("rest", "grpc")}) as here:
+            yield here
 
 
-def define(engine: DevEngine, job_type: str) -> None:
-    """Upload a definition of `STEPS` jobs of a type, named like the type."""
-    steps = {**definition(*[job_type] * STEPS, retries=RETRIES), "id": job_type}
-    engine.state.definitions.upload(msgspec.convert(steps, Definition))
+@asynccontextmanager
+async def settled(trial: Trial, engine: DevEngine, settings: dict[str, dict[str, str]]) -> AsyncIterator[Site]:
+    """A site on an engine that runs; each job type gets a definition of its own name, of `STEPS` jobs."""
+    for job_type in settings:
+        steps = {**definition(*[job_type] * STEPS, retries=RETRIES), "id": job_type}
+        engine.state.definitions.upload(msgspec.convert(steps, Definition))
+    with closing(Ledger(trial.folder)) as ledger:
+        yield Site(trial, engine, ledger, settings)

@@ -47,26 +47,6 @@ async def test_jobs_get_done_and_are_committed(broker: Broker, tmp_path: Path, o
         }
 
 
-async def test_workers_that_come_and_go_run_nothing_twice(broker: Broker, tmp_path: Path) -> None:
-    async with site(broker, tmp_path) as here, here.worker(0.05, parallelism="8") as staying:
-        await has_partitions(staying)
-        here.start(500)
-        async with here.worker(0.05, parallelism="8") as leaving:
-            await has_partitions(leaving)
-            here.start(500)  # for those two, and for the third when it comes
-            await until(lambda: here.busy_processes() == 2)
-            async with here.worker(0.05, parallelism="8") as joining:
-                await has_partitions(joining)
-                here.start(500)
-                await until(lambda: here.busy_processes() == 3)
-                leaving.process.send_signal(signal.SIGTERM)
-                assert await leaving.ended() == 0
-                await here.until_ended(1500)
-                await here.until_committed()
-    # whoever had a record gave its partition away only when it was done
-    assert Counter(job for _, _, job in here.runs()).most_common(1)[0][1] == 1
-
-
 async def test_a_killed_worker_costs_only_what_it_had_in_flight(broker: Broker, tmp_path: Path) -> None:
     jobs = 5000
     async with site(broker, tmp_path) as here:
@@ -136,17 +116,6 @@ async def test_an_engine_that_is_away_loses_nothing(broker: Broker, tmp_path: Pa
             await worker.answers("/readyz", 200)
             await here.until_committed()
         assert Counter(job for _, _, job in here.runs()).most_common(1)[0][1] == 1
-
-
-async def test_lost_answers_lose_nothing(broker: Broker, tmp_path: Path) -> None:
-    async with site(broker, tmp_path) as here:
-        here.engine.faults.next("complete_job", *[Fault(answer="lost"), Fault(times=0), Fault(answer="error")] * 5)
-        here.start(50)
-        async with here.worker() as worker:
-            await worker.started()
-            await here.until_ended(50)
-            await here.until_committed()
-            assert await worker.metric("rochallor_worker_outcome_retries_total") == 15
 
 
 async def test_a_broker_that_restarts_loses_nothing(broker: Broker, tmp_path: Path) -> None:

@@ -81,10 +81,6 @@ class Site:
         lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [(process, instance, job) for kind, process, instance, job in lines if kind == what]
 
-    def busy_processes(self) -> int:
-        """How many worker processes have begun a job."""
-        return len({process for process, _, _ in self.runs()})
-
     def ended(self, status: str = "COMPLETED") -> int:
         """How many instances have ended so."""
         return sum(instance.status == status for instance in self.engine.state.instances.values())

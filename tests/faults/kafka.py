@@ -1,0 +1,151 @@
+"""Faults of workers whose jobs come from a real Kafka: of its brokers, of the group, of the engine beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from cluster.kafka import Broker
+from faults.engine import met, restart
+from faults.site import Site, settled
+from faults.suite import Suite
+from faults.worker import JOB_S, killed
+from integration.engine.pki import Authority
+from rochallor_worker.devengine import DevEngine, Fault
+from rochallor_worker.source.consumer import SESSION_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from faults.result import Jobs
+    from faults.suite import Trial
+
+PARTITIONS = 6
+STORM_ROUNDS = 3
+
+
+@contextmanager
+def brokers() -> Iterator[Broker]:
+    """A broker."""
+    with TemporaryDirectory() as folder:
+        identity = Authority.make(Path(folder) / "pki").issue("broker")
+        with Broker(identity.cert, identity.key) as running:
+            yield running
+
+
+@asynccontextmanager
+async def dispatched(broker: Broker, trial: Trial) -> AsyncIterator[Site]:
+    """A site where jobs come from Kafka, with outcomes over REST and over gRPC."""
+    async with DevEngine(dispatch_mode="kafka_outbox", kafka=broker.bootstrap, grpc_port=0) as engine:
+        shared = {
+            "transport": "kafka",
+            "kafka_bootstrap_servers": broker.bootstrap,
+            "engine_url": engine.url,
+            "engine_grpc_target": engine.grpc_target,
+        }
+        settings = {
+            f"{outcomes}-{uuid4().hex[:8]}": {**shared, "outcome_transport": outcomes} for outcomes in ("rest", "grpc")
+        }
+        for job_type in settings:
+            await asyncio.to_thread(broker.create_topic, f"workflow.jobs.{job_type}", PARTITIONS)
+        async with settled(trial, engine, settings) as here:
+            yield here
+
+
+def dispatching(fault: Callable[[Site], Awaitable[None]]) -> Callable[[Broker, Trial], Awaitable[Jobs]]:
+    """Play a fault of the engine beside Kafka."""
+
+    async def play(broker: Broker, trial: Trial) -> Jobs:
+        async with dispatched(broker, trial) as here:
+            here.fails = False  # a fail whose answer is lost is sent again, since nothing else would bring the job back
+            return await here.suffer(lambda: fault(here))
+
+    return play
+
+
+async def broker_restart(_: Broker, trial: Trial) -> Jobs:
+    """The broker is killed, and comes back with what it had on disk."""
+    own = brokers()
+    broker = await asyncio.to_thread(own.__enter__)
+    try:
+        async with dispatched(broker, trial) as here:
+
+            async def crash() -> None:
+                await asyncio.to_thread(broker.kill)
+                await asyncio.sleep(trial.size.lease / 2)
+                await asyncio.to_thread(broker.start)
+
+            return await here.suffer(crash, seconds=JOB_S)
+    finally:
+        await asyncio.to_thread(own.__exit__, None, None, None)
+
+
+async def partitions_added(broker: Broker, trial: Trial) -> Jobs:
+    """Topics get more partitions, so that an instance's later jobs come by another one."""
+    async with dispatched(broker, trial) as here:
+
+        async def add() -> None:
+            for job_type in here.settings:
+                await asyncio.to_thread(broker.add_partitions, f"workflow.jobs.{job_type}", 2 * PARTITIONS)
+
+        return await here.suffer(add, seconds=JOB_S)
+
+
+async def rebalance_storm(broker: Broker, trial: Trial) -> Jobs:
+    """Workers come and go, two at a time, and partitions move with them."""
+    async with dispatched(broker, trial) as here:
+
+        async def storm() -> None:
+            for _ in range(STORM_ROUNDS):
+                leaving = here.running.copy()
+                for job_type in here.settings:
+                    await here.run(job_type)
+                await here.progress(trial.size.jobs // 10)
+                await asyncio.gather(*(here.stop(worker) for worker in list(leaving)[: len(here.settings)]))
+
+        return await here.suffer(storm, seconds=JOB_S, each=2)
+
+
+async def sigkill(broker: Broker, trial: Trial) -> Jobs:
+    """Workers are killed at random instants and started again."""
+    async with dispatched(broker, trial) as here:
+        return await killed(here)
+
+
+async def sigstop(broker: Broker, trial: Trial) -> Jobs:
+    """One of two workers stands still until the group has given its partitions to the other; then it goes on."""
+    async with dispatched(broker, trial) as here:
+
+        async def hold() -> None:
+            victims = here.one_of_each()
+            await here.until(lambda: all(map(here.held, victims)))
+            for worker in victims:
+                worker.process.send_signal(signal.SIGSTOP)
+            here.hurt(*victims)
+            await asyncio.sleep(SESSION_SECONDS + trial.size.lease)
+            for worker in victims:
+                worker.process.send_signal(signal.SIGCONT)
+
+        return await here.suffer(hold, seconds=JOB_S, each=2)
+
+
+KAFKA = Suite(
+    "Kafka",
+    brokers,
+    {
+        "lost complete request": dispatching(met("complete_job", Fault(times=0), 10)),
+        "lost complete answer": dispatching(met("complete_job", Fault(answer="lost"), 10)),
+        "engine restart": dispatching(restart),
+        "broker restart": broker_restart,
+        "partitions added": partitions_added,
+        "rebalance storm": rebalance_storm,
+        "SIGKILL or OOM": sigkill,
+        "SIGSTOP past the session": sigstop,
+    },
+    at_once=3,
+)
