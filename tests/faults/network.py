@@ -163,5 +163,5 @@ NETWORK = Suite(
         "TLS certificate expired": certificate_expired,
         "clock jump": clock_jump,
     },
-    at_once=4,
+    at_once=5,
 )

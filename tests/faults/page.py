@@ -94,6 +94,9 @@ why; and what real processes did when each of these faults was played.
   `rochallor_worker_journal_errors_total` say so, and it is whole again as soon as there is room. It is also the only
   part that reads the wall clock, to forget jobs after a day: a clock that jumps further than that may make it forget.
 
+- **That a killer is told from a victim.** With a journal, a job whose worker ended three times in a row while it ran is
+  failed for good, whoever ended the worker. On its last chance it runs with no other such job beside it.
+
 ## Figures
 
 {machine}. Real worker processes, the development engine with the real one's lease (30 s) and sweep (15 s), a real

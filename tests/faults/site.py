@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -122,15 +122,11 @@ class Site:
         wanted = min(self.done() + count, len(self.engine.state.instances))
         await self.until(lambda: self.done() >= wanted)
 
-    async def until(self, condition: Callable[[], object]) -> bool:
-        """Wait until something is so; return whether it came to be."""
-        try:
-            async with asyncio.timeout(2 * (self.trial.size.lease + self.trial.size.sweep) + WITHIN_S):
-                while not condition():  # noqa: ASYNC110 — other processes' doings
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            return False
-        return True
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so. Raises TimeoutError once it never will be."""
+        async with asyncio.timeout(2 * (self.trial.size.lease + self.trial.size.sweep) + WITHIN_S):
+            while not condition():  # noqa: ASYNC110 — other processes' doings
+                await asyncio.sleep(0.02)
 
     def kill(self, worker: Worker) -> None:
         """End a worker at once."""
@@ -152,23 +148,22 @@ class Site:
         self.crashes += await worker.ended() != 0
         self.drains.append(time.monotonic() - began)
 
-    async def run(self, job_type: str, **settings: str) -> Worker:
+    async def run(self, job_type: str) -> Worker:
         """Start a worker; `suffer` stops it in order at the end, if it is still there."""
-        return await self._stack.enter_async_context(self._worker(job_type, settings))
+        return await self._stack.enter_async_context(self._worker(job_type))
 
     @asynccontextmanager
-    async def _worker(self, job_type: str, settings: dict[str, str]) -> AsyncIterator[Worker]:
-        ours = {
+    async def _worker(self, job_type: str) -> AsyncIterator[Worker]:
+        settings = {
             "job_types": job_type,
             "lease": f"{self.trial.size.lease:g}s",
             "drain_timeout": f"{DRAIN_S:g}s",
             "parallelism": f"{SLOTS}",
             **self.settings[job_type],
-            **settings,
         }
         code = HANDLERS.replace("JOB_TYPES", f"{list(self.settings)}")
         folder = self.trial.folder
-        async with worker_process(folder, self.engine.url, self.environment, code=code, **ours) as worker:
+        async with worker_process(folder, self.engine.url, self.environment, code=code, **settings) as worker:
             await worker.started()
             self.running[worker] = job_type
             yield worker
@@ -191,18 +186,12 @@ class Site:
             self.start(jobs - jobs // 2, seconds)
             await fault()
             self.recovers_since = self.recovers_since or time.monotonic()
-            # what never is done is lost, as the ledger will say
-            await self.until(lambda: self.done() == len(self.engine.state.instances))
+            with suppress(TimeoutError):  # what never is done is lost, as the ledger will say
+                await self.until(lambda: self.done() == len(self.engine.state.instances))
             recovery_s = time.monotonic() - self.recovers_since
         self.ledger.read()
         return Jobs(
-            **judge(
-                self.engine.state,
-                self.ledger.notes,
-                steps=STEPS,
-                retries=RETRIES,
-                victims=self.victims,
-            ),
+            **judge(self.engine.state, self.ledger.notes, steps=STEPS, retries=RETRIES, victims=self.victims),
             recovery_s=recovery_s,
             drain_s=max(self.drains, default=None),
             overdrawn=sum(seconds > DRAIN_S + DRAIN_SLACK_S for seconds in self.drains),

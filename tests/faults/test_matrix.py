@@ -30,7 +30,7 @@ def played() -> dict[str, Played]:
     return {}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("suite", "fault"), cases())
 def test_no_promise_is_broken(
     suite: Suite[Any],

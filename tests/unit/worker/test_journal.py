@@ -1,5 +1,6 @@
 """What a restarted worker knows."""
 
+import asyncio
 import resource
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -207,3 +208,27 @@ async def test_a_poison_job_is_stopped_by_the_worker_it_kills(crash: Reopen) -> 
         await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
     [instance] = engine.state.instances.values()
     assert instance.failure_reason == "killed its worker 3 times"
+
+
+@pytest.mark.looptime
+async def test_jobs_on_their_last_chance_run_one_at_a_time_so_that_none_is_failed_for_another(crash: Reopen) -> None:
+    engine = FaultyEngine()
+    await start(engine, "a", count=3)
+    for _ in range(MAX_CRASHES - 1):
+        journal = crash()
+        for job in await engine.poll_jobs("w", ["a"], 3):
+            journal.started(job)
+        await until(lambda: engine.state.sweep() == 3)
+    await start(engine, "a")
+    at_once = most = 0
+
+    async def a(_: Job) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(1)
+        at_once -= 1
+
+    async with running(engine, registry_of(a=a), journal=crash()):
+        await until(lambda: finished(engine, InstanceStatus.COMPLETED) == 4)
+    assert most == 2  # a suspect, and the one that is none

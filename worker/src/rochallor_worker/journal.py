@@ -5,7 +5,8 @@ One line of JSON per step of a job: started, decided (with the outcome), settled
 - a decided Complete is sent again, without running the handler again (a second Complete is a no-op, engine.md);
 - a decided Fail is sent when the job comes back with its retries unspent, which proves that it did not arrive;
 - a job that was found started and undecided `MAX_CRASHES` times killed its worker each time: when it comes again it is
-  failed for good, since a lease that runs out spends no retry and it would come back for ever.
+  failed for good, since a lease that runs out spends no retry and it would come back for ever. Before its last chance
+  nobody knows which of the jobs that ran together it was: those are then run one at a time.
 
 A line is handed to the kernel at once and not fsynced: that survives the end of the process by any means; the end of
 the machine takes a pod's emptyDir with it anyway. A folder that cannot be written costs these promises, never a job.
@@ -103,6 +104,11 @@ class Journal:
         if entry.crashes >= MAX_CRASHES:
             return Failed(f"killed its worker {entry.crashes} times", retryable=False)
         return None
+
+    def suspects(self, job_id: str) -> bool:
+        """Whether one more end of the worker would be held against this job."""
+        entry = self._entries.get(job_id)
+        return entry is not None and not entry.decided and entry.crashes == MAX_CRASHES - 1
 
     def started(self, job: ClaimedJob) -> None:
         """Note that a handler starts."""

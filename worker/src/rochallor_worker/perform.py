@@ -70,6 +70,7 @@ class Performer:
         self._clock = clock
         self._random = random
         self._attempts = Attempts()
+        self._one_suspect = asyncio.Lock()
 
     @property
     def trouble(self) -> Trouble | None:
@@ -78,6 +79,10 @@ class Performer:
 
     async def perform(self, delivery: Delivery, handler: Handler) -> None:
         """One job, from the claim to the engine's word on its outcome."""
+        async with self._one_suspect if self._journal.suspects(delivery.job.id) else contextlib.nullcontext():
+            await self._perform(delivery, handler)
+
+    async def _perform(self, delivery: Delivery, handler: Handler) -> None:
         variables = await variables_of(self._engine, delivery.job, delivery.deadline, self._clock, self._random)
         if variables is None or (delivery.deadline is not None and self._clock() >= delivery.deadline):
             log.warning("a claim could not be started in time", job_id=delivery.job.id, job_type=delivery.job.job_type)
