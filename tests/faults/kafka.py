@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from cluster.kafka import Broker
 from faults.engine import met, restart
-from faults.site import Site, settled
+from faults.site import SLOTS, Site, settled
 from faults.suite import Suite
 from faults.worker import JOB_S, killed
 from integration.engine.pki import Authority
@@ -123,7 +123,7 @@ async def sigstop(broker: Broker, trial: Trial) -> Jobs:
 
         async def hold() -> None:
             victims = here.one_of_each()
-            await here.until(lambda: all(map(here.held, victims)))
+            await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
             for worker in victims:
                 worker.process.send_signal(signal.SIGSTOP)
             here.hurt(*victims)

@@ -113,18 +113,18 @@ def _second_runs(noted: list[Note], victims: Mapping[int, int]) -> tuple[int, in
 
 
 def _disordered(noted: Iterable[Note], numbers: Mapping[str, int], victims: Collection[int]) -> int:
-    """Runs that began while another job of their instance ran, or after a later one had begun."""
+    """Runs that began while another job of their instance ran, or for the first time after a later one had begun."""
     found = 0
     running: defaultdict[str, set[str]] = defaultdict(set)
-    latest: dict[str, int] = {}
+    begun: defaultdict[str, set[str]] = defaultdict(set)
     for note in noted:
         if note.what != "begin":
             running[note.instance].discard(note.job)
             continue
-        number = numbers[note.job]
-        repeated = number <= latest.get(note.instance, -1)
-        found += bool(running[note.instance] - {note.job}) or (repeated and number < latest[note.instance])
-        latest[note.instance] = max(number, latest.get(note.instance, -1))
+        known = begun[note.instance]
+        late = note.job not in known and any(numbers[other] > numbers[note.job] for other in known)
+        found += late or bool(running[note.instance] - {note.job})
+        known.add(note.job)
         if note.process not in victims:
             running[note.instance].add(note.job)
     return found

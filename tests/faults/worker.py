@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from faults.site import DRAIN_S, Site, site
+from faults.site import DRAIN_S, SLOTS, Site, site
 from faults.suite import Suite
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def sigstop(_: None, trial: Trial) -> Jobs:
 
         async def hold() -> None:
             victims = here.one_of_each()
-            await here.until(lambda: all(map(here.held, victims)))
+            await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
             for worker in victims:
                 worker.process.send_signal(signal.SIGSTOP)
             here.hurt(*victims)

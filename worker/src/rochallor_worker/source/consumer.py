@@ -222,9 +222,10 @@ class Consumer:
                 self._client.store_offsets(offsets=[self._at(number, offset) for number, offset in offsets.items()])
                 self._client.commit(asynchronous=False)
             except KafkaException as error:
-                log.warning(
-                    "offsets were not committed: jobs will run again", topic=self.topic, error=client.text(error)
-                )
+                if error.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 — all of them were committed before
+                    log.warning(
+                        "offsets were not committed: jobs will run again", topic=self.topic, error=client.text(error)
+                    )
 
     def _on_lost(self, _: object, partitions: Sequence[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
