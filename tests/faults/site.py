@@ -82,7 +82,7 @@ class Site:
     crashes: int = 0
     drains: list[float] = field(default_factory=list)
     recovers_since: float = 0.0
-    """When the fault was over, or what it left behind could begin to recover from it."""
+    """When the fault was over, or what it left behind could begin to recover from it: epoch seconds, as the engine's."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def start(self, count: int, seconds: float) -> None:
@@ -138,7 +138,7 @@ class Site:
         """These workers stand still, or soon will: what they run will run elsewhere too, from now on."""
         self.ledger.read()
         self.victims |= {worker.process.pid: len(self.ledger.notes) for worker in workers}
-        self.recovers_since = time.monotonic()
+        self.recovers_since = time.time()
 
     async def stop(self, worker: Worker) -> None:
         """End a worker in order, and note how long that takes."""
@@ -185,14 +185,14 @@ class Site:
             await self.progress(jobs // 10)
             self.start(jobs - jobs // 2, seconds)
             await fault()
-            self.recovers_since = self.recovers_since or time.monotonic()
+            self.recovers_since = self.recovers_since or time.time()
             with suppress(TimeoutError):  # what never is done is lost, as the ledger will say
                 await self.until(lambda: self.done() == len(self.engine.state.instances))
-            recovery_s = time.monotonic() - self.recovers_since
         self.ledger.read()
+        last = max(instance.completed_at or 0.0 for instance in self.engine.state.instances.values())
         return Jobs(
             **judge(self.engine.state, self.ledger.notes, steps=STEPS, retries=RETRIES, victims=self.victims),
-            recovery_s=recovery_s,
+            recovery_s=max(0.0, last - self.recovers_since),
             drain_s=max(self.drains, default=None),
             overdrawn=sum(seconds > DRAIN_S + DRAIN_SLACK_S for seconds in self.drains),
             crashes=self.crashes,
