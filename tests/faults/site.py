@@ -82,7 +82,7 @@ class Site:
     crashes: int = 0
     drains: list[float] = field(default_factory=list)
     recovers_since: float = 0.0
-    """When the fault was over, or what it left behind could begin to recover from it: epoch seconds, as the engine's."""
+    """When the fault was over, or what it left behind could begin to recover: epoch seconds, as the engine's."""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def start(self, count: int, seconds: float) -> None:
