@@ -75,5 +75,5 @@ ENGINE = Suite(
         "5xx though carried out": at_the_engine(lasting(Fault(answer="error"))),
         "engine restart": at_the_engine(restart),
     },
-    at_once=5,
+    at_once=7,
 )

@@ -147,5 +147,5 @@ KAFKA = Suite(
         "SIGKILL or OOM": sigkill,
         "SIGSTOP past the session": sigstop,
     },
-    at_once=4,
+    at_once=6,
 )
