@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster import preloads
@@ -14,7 +14,7 @@ from integration.engine.proxy import Proxy, proxied
 from integration.engine.tls import TlsEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from faults.result import Jobs
     from faults.suite import Trial
@@ -153,9 +153,16 @@ async def clock_jump(_: None, trial: Trial) -> Jobs:
         return await here.suffer(jump)
 
 
+@contextmanager
+def taken_apart() -> Iterator[None]:
+    """The libraries that names and clocks are taken apart with."""
+    preloads.ensure()
+    yield
+
+
 NETWORK = Suite(
     "Network",
-    nullcontext,
+    taken_apart,
     {
         "connections reset": connection_reset,
         "network silent": silence,

@@ -111,6 +111,18 @@ async def test_without_a_lease_a_fail_is_sent_until_it_gets_through(error: Engin
     assert engine.state.jobs[job_id].retries_remaining == 4
 
 
+async def test_without_a_lease_no_fail_is_sent_once_the_job_is_another_workers() -> None:
+    engine, job_id = await engine_with_a_job(before=lambda *_: Unreachable("refused"))
+    reporter = Reporter(engine, "w", loop_time, Random(1))
+
+    async def ours() -> bool:
+        return engine.count("fail_job") < 3
+
+    failed = Failed("boom", retryable=True)
+    assert await reporter.deliver(job_id, failed, None, lambda: None, ours) == "abandoned"
+    assert engine.count("fail_job") == 3
+
+
 async def test_outcomes_that_do_not_get_through_are_trouble_once_that_lasts() -> None:
     away = Unreachable("CompleteJob: cannot connect")
     engine, job_id = await engine_with_a_job(before=lambda *_: away if loop_time() < 20 else None)

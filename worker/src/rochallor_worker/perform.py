@@ -145,9 +145,12 @@ class Performer:
         if isinstance(outcome, Failed):
             self.failing.add(job.id)
         try:
-            retried = OutcomeRetried(job.job_type)
             return await self._reporter.deliver(
-                job.id, outcome, delivery.lease_end, lambda: self._tell(retried), delivery.ours
+                job.id,
+                outcome,
+                delivery.lease_end,
+                lambda: self._tell(OutcomeRetried(job.job_type)),
+                delivery.ours,
             )
         finally:
             self.failing.discard(job.id)

@@ -16,7 +16,7 @@ from rochallor_worker.source.brokers import Kafka
 from rochallor_worker.source.consumer import Consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from confluent_kafka import Message
 
@@ -81,7 +81,7 @@ class Client:
         if self.refusals > 0:
             self.refusals -= 1
             raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
-        if not self.stored:
+        if self.stored == self.committed:
             raise KafkaException(KafkaError(KafkaError._NO_OFFSET))
         self.committed |= self.stored
 
@@ -201,8 +201,11 @@ async def test_what_is_done_is_stored_before_it_is_committed_at_a_revoke(client:
     assert client.stored == client.committed == {0: 5}
 
 
-async def test_a_leaving_member_tries_again_while_partitions_move(client: Client) -> None:
+async def test_a_leaving_member_tries_again_while_partitions_move(
+    client: Client, logged: list[MutableMapping[str, Any]]
+) -> None:
     listener = Listener()
+    listener.offsets = {0: 9}
     consumer = Consumer(Kafka("broker:9092"), "a", "w", listener, 2)
     client.refusals = 3
     client.script.extend([assigning(client), lambda: consumer.commit(0, 9)])
@@ -211,6 +214,7 @@ async def test_a_leaving_member_tries_again_while_partitions_move(client: Client
     await consumer.stop()
     assert client.committed == {0: 9}
     assert client.refusals == 0
+    assert not any("offsets" in entry["event"] for entry in logged)  # at the revoke none was left to commit
 
 
 async def test_a_client_that_has_given_up_ends_the_worker(client: Client) -> None:
