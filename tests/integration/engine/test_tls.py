@@ -12,6 +12,8 @@ from integration.engine.tls import TlsEngine
 from rochallor_worker.devengine import Fault
 from rochallor_worker.engine import credentials
 from rochallor_worker.engine.base import Connection, EngineClient
+from rochallor_worker.engine.grpc import GrpcClient
+from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.errors import EngineError, Unreachable
 
 pytestmark = pytest.mark.parametrize("transport", ["rest", "grpc"])
