@@ -37,7 +37,7 @@ class Address:
     etcd_port: int
     etcd_peer_port: int
     bind: str  # the API server's address to listen on
-    advertise: tuple[str, ...]  # flags: how pods find the API server
+    flags: tuple[str, ...]  # more of the API server's, such as how pods find it
 
 
 def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[str]]:
@@ -58,7 +58,7 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         f"--etcd-servers={etcd_url}",
         f"--bind-address={at.bind}",
         f"--secure-port={at.api_port}",
-        *at.advertise,
+        *at.flags,
         f"--tls-cert-file={at.folder}/api.crt",
         f"--tls-private-key-file={at.folder}/api.key",
         f"--token-auth-file={at.folder}/tokens.csv",
@@ -93,12 +93,13 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
 
 
 class ControlPlane:
-    """A running control plane on free ports of 127.0.0.1; use it in a `with` block.
+    """A running control plane on free ports of 127.0.0.1; use it in a `with` block. flags are more of the API server's.
 
     Raises ClusterError when a program is missing and can't be built, or doesn't come up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
         self.folder = Path(mkdtemp(prefix="control-plane-"))
         self.kubeconfig = self.folder / "kubeconfig"
         """Path of the admin's kubeconfig."""
@@ -112,8 +113,8 @@ class ControlPlane:
             self.url = f"https://127.0.0.1:{api_port}"
             certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
             # Nothing runs that could look the API server up, and a loopback address can't be an endpoint.
-            advertise = ("--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
-            at = Address(self.folder, self.folder / "etcd", api_port, etcd_port, etcd_peer_port, "127.0.0.1", advertise)
+            flags = ("--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", *self._flags)
+            at = Address(self.folder, self.folder / "etcd", api_port, etcd_port, etcd_peer_port, "127.0.0.1", flags)
             argvs = commands(at, self.kubeconfig)
             self._etcd, self._apiserver, self._controllers = (
                 Process(argv, self.folder / f"{Path(argv[0]).name}.log") for argv in argvs

@@ -152,4 +152,4 @@ class Reconciler:
             except KubernetesError as error:
                 if error.status is None:
                     raise
-                log.debug("event refused", extra={"event_reason": event["reason"], "error": str(error)})
+                log.info("event refused", extra={"event_reason": event["reason"], "error": str(error)})

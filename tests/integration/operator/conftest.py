@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -11,8 +12,9 @@ import pytest
 import yaml
 
 from cluster import programs
-from integration.operator.api import Api, Object
+from integration.operator.api import Api, Object, RefusedError
 from integration.operator.process import SYSTEM, Operator
+from rochallor_operator.names import APIS, FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +32,8 @@ def helm(control_plane: ControlPlane, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="session")
-def cluster(control_plane: ControlPlane) -> Iterator[Api]:
+@contextmanager
+def installed(control_plane: ControlPlane) -> Iterator[Api]:
     """The cluster with the chart installed. Its operator pod never runs, because there is no node."""
     helm(control_plane, "install", ACCOUNT, str(CHART), "--create-namespace")
     with Api(control_plane.kubeconfig) as api:
@@ -39,9 +41,65 @@ def cluster(control_plane: ControlPlane) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Iterator[Api]:
+    """The cluster of all tests, with the chart installed."""
+    with installed(control_plane) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def known(cluster: Api) -> Iterator[None]:
+    """The cluster knows the kinds of KEDA and of the Prometheus Operator."""
+    names = [cluster.create(_definition(kind))["metadata"]["name"] for kind in FOREIGN]
+    for name in names:
+        cluster.until_the("CustomResourceDefinition", name, _established)
+    for kind in FOREIGN:
+        _listed(cluster, kind)
+    yield
+    for name in names:
+        cluster.delete("CustomResourceDefinition", name)
+        cluster.until("CustomResourceDefinition", name, lambda live: live is None)
+
+
+def _definition(kind: str) -> Object:
+    """A resource definition of ours that takes everything."""
+    group, version, plural = APIS[kind]
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}},
+                }
+            ],
+        },
+    }
+
+
 def _established(crd: Object) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = crd.get("status", {}).get("conditions") or []  # null at first
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
+
+
+def _listed(cluster: Api, kind: str) -> None:
+    """Ask until the kind's store is there: for a second after its definition the API server answers 429, and an
+    operator's first listing would be that much later than its others."""
+    for _ in range(1000):
+        with suppress(RefusedError):
+            cluster.every(kind)
+            return
+    pytest.fail(f"{kind} can't be listed")
 
 
 def account_kubeconfig(cluster: Api, account: str) -> Path:

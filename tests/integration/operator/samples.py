@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from integration.operator.api import has
+from integration.operator.api import Object, has
 
 if TYPE_CHECKING:
-    from integration.operator.api import Api, Object
+    from integration.operator.api import Api
 
 NAME = "payments"
 
@@ -45,6 +45,19 @@ def secret(name: str, **keys: str) -> Object:
 def hpa(least: int = 1, most: int = 5) -> Object:
     """The field that asks for a HorizontalPodAutoscaler."""
     return {"minReplicas": least, "maxReplicas": most}
+
+
+KEDA: Object = {
+    "autoscaling": hpa(0, 5)
+    | {
+        "provider": "keda",
+        "prometheus": {"address": "http://prometheus:9090"},
+        "backlog": {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10},
+    }
+}
+"""The fields that ask for a ScaledObject with a TriggerAuthentication."""
+MONITORED: Object = {"metrics": {"podMonitor": True}}
+"""The field that asks for a PodMonitor."""
 
 
 def container(deployment: Object) -> Object:

@@ -98,6 +98,14 @@ def test_named_namespaces_need_no_cluster_wide_rights() -> None:
 def test_its_own_namespace_may_be_one_of_those_that_it_serves() -> None:
     found = [item for item in objects("--set", f"watchNamespaces={{{SYSTEM}}}") if item["kind"] == "Role"]
     assert len({item["metadata"]["name"] for item in found}) == len(found) == 2
+    given = [
+        (resource, verb)
+        for item in found
+        for rule in item["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    assert len(given) == len(set(given)), "a right is given twice"
 
 
 def test_one_replica_is_replaced_and_more_elect_a_leader() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.operator.api import RefusedError, has
+from integration.operator.api import has
 from integration.operator.process import Operator
-from integration.operator.samples import NAME, hpa, make_available, resource, secret
+from integration.operator.samples import KEDA, MONITORED, NAME, hpa, make_available, resource, secret
+from rochallor_operator.names import APIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,68 +17,7 @@ if TYPE_CHECKING:
 
     from integration.operator.api import Api, Object
 
-PROMETHEUS: Object = {"provider": "keda", "prometheus": {"address": "http://prometheus:9090"}}
-BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
-KEDA: Object = {"autoscaling": hpa(0, 5) | PROMETHEUS | {"backlog": BACKLOG}}
-KINDS = {
-    "ScaledObject": ("keda.sh", "v1alpha1", "scaledobjects", KEDA),
-    "TriggerAuthentication": ("keda.sh", "v1alpha1", "triggerauthentications", KEDA),
-    "PodMonitor": ("monitoring.coreos.com", "v1", "podmonitors", {"metrics": {"podMonitor": True}}),
-}
-
-
-def definition(kind: str) -> Object:
-    """A resource definition of ours that takes everything."""
-    group, version, plural, _ = KINDS[kind]
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural},
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema},
-                    "subresources": {"status": {}},
-                }
-            ],
-        },
-    }
-
-
-def established(crd: Object) -> bool:
-    conditions = crd.get("status", {}).get("conditions") or []  # null at first
-    return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
-
-
-def listed(cluster: Api, kind: str) -> None:
-    """Ask until the kind's store is there: for a second after its definition the API server answers 429, and an
-    operator's first listing would be that much later than its others."""
-    for _ in range(1000):
-        with suppress(RefusedError):
-            cluster.every(kind)
-            return
-    pytest.fail(f"{kind} can't be listed")
-
-
-@pytest.fixture(scope="module")
-def known(cluster: Api) -> Iterator[None]:
-    """The cluster knows the kinds."""
-    names = [cluster.create(definition(kind))["metadata"]["name"] for kind in KINDS]
-    for name in names:
-        cluster.until_the("CustomResourceDefinition", name, established)
-    for kind in KINDS:
-        listed(cluster, kind)
-    yield
-    for name in names:
-        cluster.delete("CustomResourceDefinition", name)
-        cluster.until("CustomResourceDefinition", name, lambda live: live is None)
+KINDS: dict[str, Object] = {"ScaledObject": KEDA, "TriggerAuthentication": KEDA, "PodMonitor": MONITORED}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 def test_it_comes_is_put_right_and_goes(api: Api, kind: str) -> None:
     api.create(resource())
     make_available(api, 1)
-    api.replace("RochallorWorker", NAME, {"spec": resource(**KINDS[kind][3])["spec"]})
+    api.replace("RochallorWorker", NAME, {"spec": resource(**KINDS[kind])["spec"]})
     made = api.until_the(kind, NAME, lambda _: True)
     api.patch(kind, NAME, {"metadata": {"labels": None}})
     api.until_the(kind, NAME, lambda live: live["metadata"].get("labels") == made["metadata"]["labels"], timeout=5)
@@ -173,10 +112,10 @@ def test_the_provider_may_change(api: Api) -> None:
     ("kind", "condition"), [("ScaledObject", "AutoscalerReady"), ("PodMonitor", "PodMonitorReady")]
 )
 def test_a_foreign_one_of_that_name_is_left_alone(api: Api, kind: str, condition: str) -> None:
-    group, version, _, spec = KINDS[kind]
+    group, version, _ = APIS[kind]
     theirs = {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": {"name": NAME}, "spec": {"theirs": True}}
     api.create(theirs)
-    api.create(resource(**spec))
+    api.create(resource(**KINDS[kind]))
     sentence = f"{kind} '{NAME}' exists and is not part of this resource"
     api.until_the("RochallorWorker", NAME, has(condition, "False", "NameConflict", sentence))
     make_available(api, 1)

@@ -1,4 +1,4 @@
-"""What the API server, a webhook or the scheduler refuses is a reason too, and goes away with its cause."""
+"""What a webhook or the scheduler refuses is a reason too, and goes away with its cause. (Rights: test_rights.py.)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.operator.api import RefusedError, has
-from integration.operator.conftest import ACCOUNT
 from integration.operator.samples import NAME, hpa, make_available, pods, replicas, resource, secret
 
 if TYPE_CHECKING:
@@ -19,24 +18,6 @@ if TYPE_CHECKING:
     from integration.operator.process import Operator
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-@contextmanager
-def without_right(api: Api, kind: str) -> Iterator[None]:
-    """While in the block, the operator may not write objects of a kind (in the plural)."""
-    rules = api.the("ClusterRole", ACCOUNT)["rules"]
-    fewer = []
-    for rule in rules:
-        others = [resource for resource in rule["resources"] if resource != kind]
-        fewer += [rule | {"resources": others}] if others else []
-        if kind in rule["resources"]:
-            fewer.append(rule | {"resources": [kind], "verbs": ["get", "list", "watch"]})
-    assert fewer != rules
-    api.replace("ClusterRole", ACCOUNT, {"rules": fewer})
-    try:
-        yield
-    finally:
-        api.replace("ClusterRole", ACCOUNT, {"rules": rules})
 
 
 @contextmanager
@@ -73,16 +54,6 @@ def refused_by_webhook(api: Api, wanted: Object) -> bool:
     except RefusedError as error:
         return "away.rochallor.test" in str(error)
     return False
-
-
-def test_a_right_that_is_missing(api: Api) -> None:
-    with without_right(api, "services"):
-        api.create(resource())
-        live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "Forbidden", "services", "patch"))
-        assert has("Ready", "False", "Forbidden")(live)
-        api.until_the("Deployment", NAME, replicas(1))  # what it may do, it does
-    make_available(api, 1)
-    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"), timeout=60)
 
 
 def test_a_resource_of_thousands_of_levels_costs_only_itself(api: Api, operator: Operator) -> None:

@@ -1,0 +1,57 @@
+"""Several operators' watches in one process, each with the rights of a kubeconfig, until each fails.
+
+python -m integration.operator.deaf NAMESPACES KUBECONFIG... (NAMESPACES: separated by commas, "" for all) prints a JSON
+list of what they said. A process for each would take most of its time to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from integration.operator.process import SYSTEM
+from rochallor_operator import logs
+from rochallor_operator.canary import Canary
+from rochallor_operator.errors import WatchError
+from rochallor_operator.handlers import Watch
+from rochallor_operator.kube import Kube
+from rochallor_operator.queue import WorkQueue
+from rochallor_operator.recent import Recent
+from rochallor_operator.reconcile import Reconciler
+
+LIMIT_S = 60
+
+
+async def main(namespaces: tuple[str, ...], kubeconfigs: list[str]) -> list[str]:
+    """What each said."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * len(kubeconfigs)))
+    return await asyncio.gather(*[_failure(namespaces, kubeconfig) for kubeconfig in kubeconfigs])
+
+
+async def _failure(namespaces: tuple[str, ...], kubeconfig: str) -> str:
+    configuration, recent = Configuration(), Recent(monotonic)
+    await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    kube = Kube(configuration, recent)
+    reconciler = Reconciler(kube, "worker:test")
+    canary = Canary(kube, SYSTEM, "rochallor-operator", LIMIT_S)
+    watch = Watch(kube, configuration, WorkQueue(reconciler.reconcile), reconciler, recent, canary, SYSTEM)
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await watch.run(namespaces, everywhere=not namespaces)
+    except (WatchError, TimeoutError) as error:
+        return str(error)
+    finally:
+        await kube.close()
+    return "it ended without an error"
+
+
+if __name__ == "__main__":
+    logs.configure("INFO")
+    _, chosen, *paths = sys.argv
+    print(json.dumps(asyncio.run(main(tuple(filter(None, chosen.split(","))), paths))))
