@@ -5,6 +5,7 @@ Deployments become ReplicaSets and Pod objects, garbage collection works; no pod
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
 import time
@@ -110,7 +111,7 @@ class ControlPlane:
             programs.ensure(*programs.CONTROL_PLANE)
             certs.make(self.folder, ("127.0.0.1",))
             api_port, etcd_port, etcd_peer_port = free_ports(3)
-            self.url = f"https://127.0.0.1:{api_port}"
+            self.url, self._etcd_url = f"https://127.0.0.1:{api_port}", f"http://127.0.0.1:{etcd_port}"
             certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
             # Nothing runs that could look the API server up, and a loopback address can't be an endpoint.
             flags = ("--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", *self._flags)
@@ -122,7 +123,8 @@ class ControlPlane:
             for process in (self._etcd, self._apiserver, self._controllers):
                 stack.callback(process.stop)
             self._etcd.start()
-            self.start_apiserver()
+            self._apiserver.start()
+            self._wait_for("/readyz", self._etcd, self._apiserver)
             self._controllers.start()
             # The controllers work once they have given the default namespace its service account.
             self._wait_for("/api/v1/namespaces/default/serviceaccounts/default", self._controllers)
@@ -135,16 +137,34 @@ class ControlPlane:
         self._stack.close()
 
     def start_apiserver(self) -> None:
-        """Start the API server (after `stop_apiserver`: with the same address and data) and wait until it is ready."""
+        """Start the API server again, with the same address and data, and wait until it is ready.
+
+        Controllers that waited for it would take half a minute to come back: new ones look at once.
+        """
         self._apiserver.start()
         self._wait_for("/readyz", self._etcd, self._apiserver)
+        self._controllers.stop()
+        self._controllers.start()
 
     def stop_apiserver(self) -> None:
         """Stop the API server alone: clients see refused connections until `start_apiserver`."""
         self._apiserver.stop()
 
+    def compact(self) -> None:
+        """Make etcd forget all history: a watch from any earlier moment is then refused, unless the API server itself
+        still remembers that moment."""
+        revision = json.loads(_post(f"{self._etcd_url}/v3/maintenance/status", {}))["header"]["revision"]
+        _post(f"{self._etcd_url}/v3/kv/compaction", {"revision": revision, "physical": True})
+
     def _wait_for(self, path: str, *needed: Process) -> None:
         wait_for(self.url + path, self.folder, needed)
+
+
+def _post(url: str, body: object) -> bytes:
+    """What etcd answers."""
+    with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=5) as answer:  # noqa: S310 (always http)
+        answered: bytes = answer.read()
+        return answered
 
 
 def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:

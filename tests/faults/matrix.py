@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from faults.apiserver import API_SERVER
 from faults.engine import ENGINE
 from faults.kafka import KAFKA
 from faults.network import NETWORK
+from faults.operator import OPERATOR
 from faults.worker import WORKER
 
 if TYPE_CHECKING:
     from faults.suite import Suite
 
-SUITES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA]
+SUITES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA, OPERATOR, API_SERVER]

@@ -1,14 +1,16 @@
 """What kopf watches: every event only notes what it shows and puts a key into the work queue.
 
 kopf keeps nothing on the resources this way: no annotation, no finalizer. The listing with which each watch starts is
-an event per object, so nothing is lost while the operator is away.
+an event per object, so nothing is lost while the operator is away. When the API server no longer knows from where a
+watch should go on (410 Gone), kopf lists anew and doesn't say so: what was deleted meanwhile has no event.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
@@ -55,6 +57,8 @@ class Watch:
     recent: Recent
     canary: Canary
     own_namespace: str
+    listed: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Of each kind, the uids in its last listing so far."""
 
     async def run(self, namespaces: tuple[str, ...], *, everywhere: bool) -> None:
         """Watch these namespaces until cancelled. Raises WatchError when kopf gives up.
@@ -63,6 +67,7 @@ class Watch:
         itself, and it takes the signals of a main thread. The news are handled in the caller's loop.
         """
         self.recent.clear()
+        self.listed.clear()
         self.reconciler.served = None if everywhere else frozenset(namespaces)
         try:
             kinds = (KIND, *CHILDREN, *[kind for kind in FOREIGN if await self.kube.serves(kind)], *SOURCES)
@@ -71,7 +76,7 @@ class Watch:
         loop = asyncio.get_running_loop()
 
         def tell(kind: str, event: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(self._heard, kind, event["object"], event["type"] == "DELETED")
+            loop.call_soon_threadsafe(self.heard, kind, event["type"], event["object"])
 
         stop = threading.Event()
 
@@ -90,8 +95,12 @@ class Watch:
             stop.set()
             await asyncio.gather(*threads, return_exceptions=True)
 
-    def _heard(self, kind: str, live: Manifest, gone: bool) -> None:
+    def heard(self, kind: str, event: str | None, live: Manifest) -> None:
+        """Take in an event; None is kopf's word for an object in a listing."""
         namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
+        gone = event == "DELETED"
+        if event is None:
+            self._note_listing(kind, live["metadata"]["uid"])
         if kind == "ConfigMap":
             self.canary.saw(namespace, name, int(live["metadata"]["resourceVersion"]))
         if kind in SOURCES:
@@ -102,6 +111,15 @@ class Watch:
         # A child is told by its name, which can't be edited away as its labels and owner can.
         if kind == KIND or self.reconciler.hear(kind, live, gone=gone):
             self.queue.add(Key(namespace, worker_name(kind, name)))
+
+    def _note_listing(self, kind: str, uid: str) -> None:
+        """An object that is listed again is in a new listing: whatever is known may be gone, so look at everything."""
+        if uid in self.listed[kind]:
+            self.listed[kind].clear()
+            self.recent.clear()
+            for key in self.reconciler.known():
+                self.queue.add(key)
+        self.listed[kind].add(uid)
 
 
 def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:

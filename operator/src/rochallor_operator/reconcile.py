@@ -45,6 +45,10 @@ class Reconciler:
         """The conditions of every resource as they were last seen."""
         return self._verdicts.values()
 
+    def known(self) -> list[Key]:
+        """All resources that there were at their last reconcile."""
+        return list(self._verdicts)
+
     def users_of(self, kind: str, namespace: str, name: str) -> list[Key]:
         """The resources whose pods use this Secret or ConfigMap."""
         return self._applier.users.of(kind, namespace, name)

@@ -135,6 +135,14 @@ class Api:
         """Delete an object."""
         _answer(self._http.delete(self._path(kind, name), params={"propagationPolicy": propagation}))
 
+    def since(self, kind: str, version: str) -> Object:
+        """The first thing that a watch of the namespace from a resource version brings; an error is a Status."""
+        query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "5"}
+        with self._http.stream("GET", self._path(kind), params=query) as stream:
+            answer: Object = json.loads(next(stream.iter_lines()))
+            found: Object = answer.get("object", answer)
+            return found
+
     def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 20) -> Object | None:
         """Watch an object until `wanted(object or None)` is true; return it as it is then."""
         deadline = time.monotonic() + timeout

@@ -17,7 +17,7 @@ from integration.operator.process import SYSTEM, Operator
 from rochallor_operator.names import APIS, FOREIGN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cluster.controlplane import ControlPlane
 
@@ -110,6 +110,17 @@ def account_kubeconfig(cluster: Api, account: str) -> Path:
     path = cluster.kubeconfig.with_name(f"{account}.kubeconfig")
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@contextmanager
+def released(control_plane: ControlPlane, cluster: Api, namespace: str) -> Iterator[Callable[[], Operator]]:
+    """A release with two replicas that serves one namespace: makes operators as it would start them."""
+    release = f"{namespace}-{ACCOUNT}"
+    values = f"watchNamespaces={{{namespace}}},crds.install=false,replicas=2"
+    helm(control_plane, "install", release, str(CHART), "--set", values)
+    kubeconfig = account_kubeconfig(cluster, release)
+    yield lambda: Operator(kubeconfig, name=release, namespaces=namespace, leader_election="true")
+    helm(control_plane, "uninstall", release)
 
 
 @pytest.fixture(scope="module")

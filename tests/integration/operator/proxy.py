@@ -1,4 +1,4 @@
-"""A TCP proxy before the API server that can fall silent: connections stay open, and nothing comes any more."""
+"""A TCP proxy before the API server that can be cut, or fall silent: then connections stay open, and nothing comes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 CHUNK: Final = 65536
@@ -17,7 +18,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target: Final = target
-        self._flowing: list[asyncio.Event] = []
+        self._connections: list[tuple[asyncio.Event, asyncio.StreamWriter]] = []
+        self._refuses = False
         self._started = threading.Event()
 
     def __enter__(self) -> Self:
@@ -32,18 +34,23 @@ class Proxy:
 
     def silence(self) -> None:
         """Hold back everything on the connections that there are; new ones work."""
-        self._all(asyncio.Event.clear)
+        self._all(lambda flowing, _: flowing.clear())
 
-    def resume(self) -> None:
-        """Let through what was held back."""
-        self._all(asyncio.Event.set)
+    def cut(self) -> None:
+        """Reset the connections that there are, and new ones until `mend`."""
+        self._refuses = True
+        self._all(lambda _, client: client.transport.abort())
 
-    def _all(self, change: object) -> None:
+    def mend(self) -> None:
+        """Let new connections through again."""
+        self._refuses = False
+
+    def _all(self, change: Callable[[asyncio.Event, asyncio.StreamWriter], None]) -> None:
         done = threading.Event()
 
         def apply() -> None:
-            for flowing in self._flowing:
-                change(flowing)  # type: ignore[operator]
+            for flowing, client in self._connections:
+                change(flowing, client)
             done.set()
 
         self._loop.call_soon_threadsafe(apply)
@@ -56,15 +63,18 @@ class Proxy:
         self._started.set()
         await self._stop.wait()
         server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for flowing, client in self._connections:
+            flowing.set()
+            client.transport.abort()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
         flowing = asyncio.Event()
         flowing.set()
-        self._flowing.append(flowing)
+        self._connections.append((flowing, writer))
         try:
             upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

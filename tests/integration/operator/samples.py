@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from integration.operator.api import Object, has
+from integration.operator.api import Object, RefusedError, has
 
 if TYPE_CHECKING:
     from integration.operator.api import Api
@@ -77,20 +78,22 @@ def pod_annotations(deployment: Object) -> dict[str, str]:
     return found
 
 
-def pods(api: Api, name: str = NAME) -> list[Object]:
-    """The worker's pods that aren't being deleted, oldest first."""
-    ours = [pod for pod in api.every("Pod") if pod["metadata"].get("labels", {}).get("rochallor.io/worker") == name]
+def pods(api: Api, name: str | None = NAME) -> list[Object]:
+    """The worker's pods that aren't being deleted, oldest first; those of all workers without a name."""
+    every = [(pod["metadata"].get("labels", {}).get("rochallor.io/worker"), pod) for pod in api.every("Pod")]
+    ours = [pod for worker, pod in every if worker is not None and name in {None, worker}]
     living = [pod for pod in ours if "deletionTimestamp" not in pod["metadata"]]
     return sorted(living, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
 
-def play_kubelet(api: Api, name: str = NAME) -> None:
-    """Say of every pod of the worker that it runs and is ready."""
+def play_kubelet(api: Api, name: str | None = NAME) -> None:
+    """Say of every pod of the worker that it runs and is ready; of those of all workers without a name."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"phase": "Running", "conditions": [ready]}
     for pod in pods(api, name):
         if not any(item["type"] == "Ready" for item in pod["status"].get("conditions", [])):
-            api.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
+            with suppress(RefusedError):  # it may be gone by now
+                api.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
 
 
 def replicas(wanted: int) -> Any:

@@ -1,4 +1,4 @@
-"""The operator as a process: its start, its rest, its sudden end and its rights."""
+"""The operator as a process: its start, its rest, its end and its rights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.controlplane import ControlPlane
 from integration.operator.api import Api, has
 from integration.operator.conftest import CHART, account_kubeconfig, helm
 from integration.operator.process import Operator
-from integration.operator.samples import NAME, code, hpa, make_available, resource, until_available, with_config_map
+from integration.operator.samples import NAME, code, hpa, make_available, resource, with_config_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,27 +105,6 @@ def test_what_was_asked_for_no_longer_while_it_was_away_is_removed(api: Api, alo
         for kind in kinds:
             api.until(kind, NAME, lambda live: live is None)
         api.until_the("Deployment", NAME, lambda live: live["spec"]["replicas"] == 1)
-
-
-@pytest.mark.parametrize("line", ["created", "not ready", "updated", "ready"])
-def test_killed_in_the_middle_it_reaches_the_same_end(api: Api, alone: Operator, line: str) -> None:
-    api.create(resource())
-    with alone:
-        if line in {"updated", "ready"}:
-            make_available(api, 1)
-        if line == "updated":
-            api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
-        alone.event(line)
-        alone.process.kill()
-        alone.ended()
-    if line != "updated":
-        api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
-    with alone:
-        live = until_available(api)
-    assert {"annotations", "finalizers"}.isdisjoint(live["metadata"])
-    container = api.the("Deployment", NAME)["spec"]["template"]["spec"]["containers"][0]
-    assert {"name": "ROCHALLOR_PARALLELISM", "value": "8"} in container["env"]
-    assert api.get("Service", f"{NAME}-metrics") is not None
 
 
 def test_one_namespace_with_rights_in_it_alone(api: Api, cluster: Api, control_plane: ControlPlane) -> None:

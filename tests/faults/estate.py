@@ -1,0 +1,236 @@
+"""A namespace with resources on a real API server, what is asked of them, and what became of it.
+
+No pod runs: who waits for a resource plays the kubelet and says of its pods that they are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from cluster.controlplane import ControlPlane
+from faults.result import Resources
+from integration.operator.api import Api, has
+from integration.operator.conftest import ACCOUNT, account_kubeconfig, installed
+from integration.operator.process import Operator
+from integration.operator.samples import environment, play_kubelet, pods, resource
+from rochallor_operator.names import WORKER_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from faults.suite import Play, Trial
+    from integration.operator.api import Object
+
+REPLICAS = 2
+WITHIN_S = 90.0
+"""A resource that is not as asked so long after the fault never will be."""
+WATCH_LIMIT_S = 6
+"""How long an operator lets its watch be silent; its canary sings three times as often."""
+ALWAYS = ("Deployment", "Service", "ServiceAccount")
+"""Kinds of which every resource has one."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A control plane with the chart installed, as its administrator and as the operator see it."""
+
+    control: ControlPlane
+    cluster: Api
+    kubeconfig: Path
+
+
+@contextmanager
+def plane() -> Iterator[Plane]:
+    """One of its own for a suite."""
+    with ControlPlane() as control, installed(control) as cluster:
+        yield Plane(control, cluster, account_kubeconfig(cluster, ACCOUNT))
+
+
+@dataclass
+class Estate:
+    """Resources by name, with the parallelism that is asked of each."""
+
+    plane: Plane
+    api: Api
+    size: int
+    """How many resources there are at first; at least 5."""
+    wanted: dict[str, int] = field(default_factory=dict)
+    unbudgeted: set[str] = field(default_factory=set)
+    edits: Counter[str] = field(default_factory=Counter)
+    crashes: int = 0
+    """Operators that ended and should not have."""
+    _pods: dict[str, set[str]] = field(default_factory=dict)
+
+    def operator(self, kubeconfig: Path | None = None, **settings: str) -> Operator:
+        """One that serves this namespace, to be started."""
+        return Operator(kubeconfig or self.plane.kubeconfig, namespaces=self.api.namespace, **settings)
+
+    def create(self, name: str) -> None:
+        """A new resource."""
+        self.wanted[name] = 10
+        budget = {"maxUnavailable": 1}
+        self.api.create(resource(name, replicas=REPLICAS, parallelism=10, disruptionBudget=budget))
+
+    def edit(self, name: str) -> None:
+        """Ask for another parallelism, which rolls the pods."""
+        self.wanted[name] += 1
+        self.edits[name] += 1
+        self.api.patch("RochallorWorker", name, {"spec": {"parallelism": self.wanted[name]}})
+
+    def found(self) -> None:
+        """The first resources; wait until an operator has put them in place."""
+        for number in range(self.size):
+            self.create(f"r-{number}")
+        assert self._wait(self._settled)
+        self._pods = {name: self._pod_ids(name) for name in self.wanted}
+
+    def change(self) -> None:
+        """Two edits, a resource more and one less, a child that is no longer asked for and one that someone deletes.
+
+        Nothing is asked of the other resources.
+        """
+        self.edit("r-0")
+        self.edit("r-0")
+        self.create("new")
+        del self.wanted["r-1"]
+        self.api.delete("RochallorWorker", "r-1")
+        self.unbudgeted.add("r-2")
+        self.api.patch("RochallorWorker", "r-2", {"spec": {"disruptionBudget": None}})
+        self.api.delete("Service", "r-3-metrics")
+
+    def figures(self, ended_at: float) -> Resources:
+        """Wait until everything is as asked, or never will be. The fault ended at that time (monotonic).
+
+        The time to recover is the operator's; it takes Kubernetes some more to make pods and to collect garbage.
+        """
+        self._wait(self._put_in_place)
+        recovery = time.monotonic() - ended_at
+        self._wait(self._settled)
+        expected, there = self._expected(), self._children()
+        return Resources(
+            resources=len(self.wanted),
+            unconverged=len(self.wanted.keys() - (self._as_asked() & self._ready())),
+            lost=(expected - there).total(),
+            doubled=(there - expected).total(),
+            rollouts=sum(map(self._needless, self.wanted)),
+            crashes=self.crashes,
+            recovery_s=recovery,
+        )
+
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        """Play the kubelet until something is so; return whether it came to be."""
+        deadline = time.monotonic() + WITHIN_S
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            play_kubelet(self.api, None)
+            time.sleep(0.2)
+        return True
+
+    def _put_in_place(self) -> bool:
+        """Whether the operator has done its part. (The children of a deleted resource are not its part.)"""
+        ours = Counter({child: count for child, count in self._children().items() if child[1] in self.wanted})
+        pods = {("Pod", name) for name in self.wanted}
+        return (
+            self._as_asked() == self.wanted.keys()
+            and all(ours[child] == count for child, count in self._expected().items() if child not in pods)
+            and not any(ours["PodDisruptionBudget", name] for name in self.unbudgeted)
+        )
+
+    def _settled(self) -> bool:
+        ready = self._as_asked() & self._ready() == self.wanted.keys()
+        return ready and self._children() == self._expected()
+
+    def _as_asked(self) -> set[str]:
+        """The resources whose Deployments are."""
+        found = {live["metadata"]["name"]: live for live in self.api.every("Deployment")}
+        return {name for name, wish in self.wanted.items() if name in found and _parallelism(found[name]) == wish}
+
+    def _ready(self) -> set[str]:
+        """The resources that say that all of their pods are available."""
+        available = has("Ready", "True", "Available")
+        return {live["metadata"]["name"] for live in self.api.every("RochallorWorker") if available(live)}
+
+    def _expected(self) -> Counter[tuple[str, str]]:
+        """How many children of each kind each resource should have."""
+        counts = Counter({(kind, name): 1 for name in self.wanted for kind in ALWAYS})
+        counts.update({("Pod", name): REPLICAS for name in self.wanted})
+        counts.update({("PodDisruptionBudget", name): 1 for name in self.wanted.keys() - self.unbudgeted})
+        return counts
+
+    def _children(self) -> Counter[tuple[str, str]]:
+        """How many it has. What is being deleted is no longer one of them."""
+        return Counter(
+            (kind, live["metadata"]["labels"][WORKER_LABEL])
+            for kind in (*ALWAYS, "PodDisruptionBudget", "Pod")
+            for live in self.api.every(kind)
+            if WORKER_LABEL in live["metadata"].get("labels", {}) and "deletionTimestamp" not in live["metadata"]
+        )
+
+    def _needless(self, name: str) -> int:
+        """Rollouts that nobody asked for: more than there were edits, back to an older edit, or of the pods alone."""
+        deployment = self.api.the("Deployment", name)
+        sets = [live for live in self.api.every("ReplicaSet") if live["metadata"]["labels"][WORKER_LABEL] == name]
+        rolled = [_parallelism(live) for live in sorted(sets, key=_revision)]
+        back = sum(later <= earlier for earlier, later in pairwise(rolled))
+        untouched = not self.edits[name] and name in self._pods
+        replaced = untouched and self._pods[name] != self._pod_ids(name)
+        generation: int = deployment["metadata"]["generation"]
+        return max(0, generation - 1 - self.edits[name]) + back + replaced
+
+    def _pod_ids(self, name: str) -> set[str]:
+        return {pod["metadata"]["uid"] for pod in pods(self.api, name)}
+
+
+def _parallelism(live: Object) -> int:
+    return int(environment(live)["ROCHALLOR_PARALLELISM"])
+
+
+def _revision(replica_set: Object) -> int:
+    return int(replica_set["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+
+
+@contextmanager
+def estate(plane: Plane, trial: Trial) -> Iterator[Estate]:
+    """A fresh namespace, with a resource for every ten jobs of the trial."""
+    name = f"faults-{uuid4().hex[:8]}"
+    plane.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    with Api(plane.cluster.kubeconfig, name) as api:
+        yield Estate(plane, api, trial.size.jobs // 10)
+
+
+def lives_until(operator: Operator, wanted: Callable[[httpx.Response], bool], seconds: float) -> httpx.Response | None:
+    """Ask /livez again and again while the process lives, until its answer is so; None when it never was."""
+    for _ in range(int(seconds * 4)):
+        answer = operator.http("/livez")
+        if wanted(answer):
+            return answer
+        with pytest.raises(subprocess.TimeoutExpired):
+            operator.process.wait(0.25)
+    return None
+
+
+def in_thread(play: Callable[[Estate, Trial], Resources]) -> Play[Plane]:
+    """A play that waits for processes without an event loop."""
+
+    async def played(plane: Plane, trial: Trial) -> Resources:
+        def run() -> Resources:
+            with estate(plane, trial) as here:
+                return play(here, trial)
+
+        return await asyncio.to_thread(run)
+
+    return played
