@@ -71,7 +71,7 @@ bench-operator: control-plane ## measure the operator with 1,000 resources on a 
 	PYTHONPATH=tests $(RUN) python -m bench.operator
 
 .PHONY: faults
-faults: setup ## play every fault several times, print what each cost and write docs/guarantees.md (minutes)
+faults: control-plane cluster-up ## play every fault several times, print what each cost and write docs/guarantees.md (minutes)
 	PYTHONPATH=tests $(RUN) python -m faults
 
 .PHONY: control-plane

@@ -8,13 +8,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cluster import images, kind, node
+from cluster.__main__ import KUBECONFIG
 from cluster.errors import ClusterError
+from cluster.kubectl import Kubectl
 from cluster.progress import phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from cluster.kubectl import Kubectl
 
 RELEASE = "rochallor-operator"
 NAMESPACE = "rochallor-system"
@@ -29,6 +29,17 @@ def build_images() -> list[str]:
         names.append(f"rochallor/rochallor-{target}:{version('rochallor-' + target)}")
         images.build(target, names[-1])
     return names
+
+
+@contextmanager
+def on_a_cluster() -> Iterator[Kubectl]:
+    """The cluster, started if it isn't up, with this checkout's images and the operator. It is left so."""
+    (kind if kind.works() else node).up(KUBECONFIG)
+    kubectl = Kubectl(KUBECONFIG)
+    load_images(kubectl)
+    make_restricted(kubectl, NAMESPACE)
+    install_operator(kubectl)
+    yield kubectl
 
 
 def load_images(kubectl: Kubectl) -> None:

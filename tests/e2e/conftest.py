@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster import kind, node, product
-from cluster.__main__ import KUBECONFIG
-from cluster.kubectl import Kubectl
+from cluster import product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cluster.kubectl import Kubectl
+
 
 @pytest.fixture(scope="session")
-def cluster() -> Kubectl:
+def cluster() -> Iterator[Kubectl]:
     """The cluster with the operator installed."""
-    (kind if kind.works() else node).up(KUBECONFIG)
-    kubectl = Kubectl(KUBECONFIG)
-    product.load_images(kubectl)
-    product.make_restricted(kubectl, product.NAMESPACE)
-    product.install_operator(kubectl)
-    return kubectl
+    with product.on_a_cluster() as kubectl:
+        yield kubectl
 
 
 @pytest.fixture

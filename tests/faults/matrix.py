@@ -9,9 +9,12 @@ from faults.engine import ENGINE
 from faults.kafka import KAFKA
 from faults.network import NETWORK
 from faults.operator import OPERATOR
+from faults.pods import PODS
 from faults.worker import WORKER
 
 if TYPE_CHECKING:
     from faults.suite import Suite
 
-SUITES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA, OPERATOR, API_SERVER]
+PROCESSES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA, OPERATOR, API_SERVER]
+"""Those that need no pods."""
+SUITES: list[Suite[Any]] = [*PROCESSES, PODS]

@@ -1,4 +1,4 @@
-"""Each fault once, small: `make faults` plays them for longer."""
+"""Each fault once, small: `make faults` plays them for longer. (Those of pods: tests/e2e.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faults.matrix import SUITES
+from faults.matrix import PROCESSES
 from faults.result import Result, broken
 from faults.suite import SMALL, Suite
 
@@ -21,7 +21,7 @@ Played = dict[str, Result | Exception]
 
 
 def cases() -> list[ParameterSet]:
-    return [pytest.param(suite, fault, id=f"{suite.name}-{fault}") for suite in SUITES for fault in suite.faults]
+    return [pytest.param(suite, fault, id=f"{suite.name}-{fault}") for suite in PROCESSES for fault in suite.faults]
 
 
 @pytest.fixture(scope="session")
