@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from integration.operator.api import Object
     from integration.operator.process import Operator
 
-KILLS = 6
 
-
-def killed_in_a_burst(here: Estate, _: Trial) -> Resources:
+def killed_in_a_burst(here: Estate, trial: Trial) -> Resources:
     """SIGKILL at a random moment of what a burst of edits sets off, again and again."""
     with here.operator():
         here.found()
     here.change()
-    for _round in range(KILLS):
+    for _ in range(trial.size.jobs // 20):
         here.edit("r-0")
         with here.operator(log_level="DEBUG") as operator:
             operator.event("watching")

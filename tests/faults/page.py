@@ -57,8 +57,9 @@ PAGE = """<!-- Written by `make faults` from one run; edit the text in tests/fau
 
 # Guarantees
 
-What workers promise while their engine, their network, their Kafka or their own process fails; what they do not, and
-why; and what real processes did when each of these faults was played.
+What workers promise while their engine, their network, their Kafka, their pods or their own process fails, and what the
+operator promises while it or its API server does; what they do not, and why; and what real processes did when each of
+these faults was played.
 
 ## Promises
 
@@ -74,6 +75,11 @@ why; and what real processes did when each of these faults was played.
   just then can take a session (15 s) more.
 - **No crash loop.** No fault outside the process ends it. With a journal, a job that has killed its worker three
   times is failed for good.
+- **The operator converges.** Killed at any moment, paused, cut off, or with an API server that was away and has
+  forgotten what happened meanwhile (410 Gone): when the fault is over each resource has what its spec asks for. No child
+  is lost, none is there twice.
+- **No needless rollout.** Pods are replaced when a spec, a Secret or a ConfigMap in use changes, and never because an
+  operator died, was replaced or lost its leadership. Workers go on without an operator.
 - **Recovery by itself.** When the fault is over work goes on, without anybody's help.
 
 ## Not promised
@@ -105,6 +111,12 @@ fault once, smaller. Jobs are in instances of three, run one after another; in e
 *Owed to the fault*: second runs of jobs whose worker was killed or stood still while it had them. *Time to recover*:
 the longest from the end of the fault, or from the kill, until all jobs were done, those included that still waited for
 their first run. *Drain*: the longest from SIGTERM to the end of the process, with a drain timeout of 4 s.
+
+The operator's faults are played on a real API server with etcd and the controllers, while specs are edited, resources
+and children come and go; nothing is asked of most of the resources. *Time to recover* is there the time until all
+children were as asked; a dead leader's lease ends after 15 s. Pods' faults are played on a real node, with jobs of 1 s,
+instances of two, and a drain timeout of 5 s; *drain* is the time from the eviction until the pod was gone. The job that
+eats memory is not among the jobs: it is failed for good after its third kill.
 
 {tables}
 """
