@@ -76,8 +76,8 @@ these faults was played.
 - **No crash loop.** No fault outside the process ends it. With a journal, a job that has killed its worker three
   times is failed for good.
 - **The operator converges.** Killed at any moment, paused, cut off, or with an API server that was away and has
-  forgotten what happened meanwhile (410 Gone): when the fault is over each resource has what its spec asks for. No child
-  is lost, none is there twice.
+  forgotten what happened meanwhile (410 Gone): when the fault is over each resource has what its spec asks for. No
+  child is lost, none is there twice.
 - **No needless rollout.** Pods are replaced when a spec, a Secret or a ConfigMap in use changes, and never because an
   operator died, was replaced or lost its leadership. Workers go on without an operator.
 - **Recovery by itself.** When the fault is over work goes on, without anybody's help.
