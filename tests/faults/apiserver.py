@@ -24,7 +24,7 @@ def away(here: Estate, trial: Trial) -> Resources:
         here.plane.control.start_apiserver()
         ended_at = time.monotonic()
         here.change()
-        figures = here.figures(ended_at)
+        figures = here.figures(operator, ended_at)
         failed = failed or lives_until(operator, lambda given: given.status_code != 200, WATCH_LIMIT_S)
         assert failed is None, failed.text
         return figures
@@ -37,9 +37,7 @@ def restarted(here: Estate, _: Trial) -> Resources:
         here.change()
         here.plane.control.stop_apiserver()
         here.plane.control.start_apiserver()
-        figures = here.figures(time.monotonic())
-        here.crashes += operator.process.poll() is not None
-        return figures
+        return here.figures(operator, time.monotonic())
 
 
 def compacted(here: Estate, _: Trial) -> Resources:
@@ -57,7 +55,7 @@ def compacted(here: Estate, _: Trial) -> Resources:
         assert code == 410
         operator.event("the watch can't be tested")
         proxy.mend()
-        return here.figures(time.monotonic())
+        return here.figures(operator, time.monotonic())
 
 
 API_SERVER = Suite(

@@ -70,8 +70,6 @@ class Estate:
     wanted: dict[str, int] = field(default_factory=dict)
     unbudgeted: set[str] = field(default_factory=set)
     edits: Counter[str] = field(default_factory=Counter)
-    crashes: int = 0
-    """Operators that ended and should not have."""
     _pods: dict[str, set[str]] = field(default_factory=dict)
 
     def operator(self, kubeconfig: Path | None = None, **settings: str) -> Operator:
@@ -111,8 +109,9 @@ class Estate:
         self.api.patch("RochallorWorker", "r-2", {"spec": {"disruptionBudget": None}})
         self.api.delete("Service", "r-3-metrics")
 
-    def figures(self, ended_at: float) -> Resources:
-        """Wait until everything is as asked, or never will be. The fault ended at that time (monotonic).
+    def figures(self, operator: Operator, ended_at: float) -> Resources:
+        """Wait until everything is as asked, or never will be. The fault ended at that time (monotonic), and from then
+        on this operator has to live.
 
         The time to recover is the operator's; it takes Kubernetes some more to make pods and to collect garbage.
         """
@@ -126,7 +125,7 @@ class Estate:
             lost=(expected - there).total(),
             doubled=(there - expected).total(),
             rollouts=sum(map(self._needless, self.wanted)),
-            crashes=self.crashes,
+            crashes=int(operator.process.poll() is not None),
             recovery_s=recovery,
         )
 

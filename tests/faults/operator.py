@@ -38,8 +38,8 @@ def killed_in_a_burst(here: Estate, trial: Trial) -> Resources:
             here.edit("r-4")
             operator.until(partial(_as_many, random.randint(3, 40)))
     ended_at = time.monotonic()
-    with here.operator():
-        return here.figures(ended_at)
+    with here.operator() as anew:
+        return here.figures(anew, ended_at)
 
 
 def _as_many(count: int, lines: list[Object]) -> bool:
@@ -56,7 +56,7 @@ def leader_killed(here: Estate, _: Trial) -> Resources:
             first.process.kill()
             ended_at = time.monotonic()
             here.change()
-            return here.figures(ended_at)
+            return here.figures(second, ended_at)
 
 
 def leader_paused(here: Estate, _: Trial) -> Resources:
@@ -76,7 +76,7 @@ def leader_paused(here: Estate, _: Trial) -> Resources:
             assert first.ended() == 1
             assert first.lines[-1]["event"].startswith("stopped, because lost the lease ")
             assert not [line for line in first.lines[before:] if line["event"] in {"created", "updated", "removed"}]
-            return here.figures(ended_at)
+            return here.figures(second, ended_at)
 
 
 @contextmanager
@@ -91,7 +91,6 @@ def through_a_proxy(here: Estate) -> Iterator[tuple[Proxy, Operator]]:
         path.write_text(yaml.safe_dump(config))
         with here.operator(path, watch_limit_seconds=str(WATCH_LIMIT_S)) as operator:
             yield proxy, operator
-            here.crashes += operator.process.poll() is not None
 
 
 def watch_cut(here: Estate, _: Trial) -> Resources:
@@ -102,7 +101,7 @@ def watch_cut(here: Estate, _: Trial) -> Resources:
         here.change()
         operator.event("the watch can't be tested")
         proxy.mend()
-        return here.figures(time.monotonic())
+        return here.figures(operator, time.monotonic())
 
 
 def watch_silent(here: Estate, _: Trial) -> Resources:
@@ -116,8 +115,8 @@ def watch_silent(here: Estate, _: Trial) -> Resources:
         assert answer.text.startswith("the watch is deaf: for ")
         assert operator.http("/readyz").status_code == 200
     ended_at = time.monotonic()
-    with here.operator():
-        return here.figures(ended_at)
+    with here.operator() as anew:
+        return here.figures(anew, ended_at)
 
 
 OPERATOR = Suite(
