@@ -11,7 +11,8 @@ import yaml
 from cluster import programs
 from cluster.controlplane import ControlPlane
 from integration.operator.api import Api
-from integration.operator.test_foreign import KINDS, definition, established
+from integration.operator.conftest import definition, established
+from rochallor_operator.names import FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "rochallorworkers.roc
 def api() -> Iterator[Api]:
     programs.ensure(*programs.CONTROL_PLANE)
     with ControlPlane() as control_plane, Api(control_plane.kubeconfig) as api:
-        for crd in (CRD, *map(definition, KINDS)):
+        for crd in (CRD, *map(definition, FOREIGN)):
             api.create(crd)
             api.until_the("CustomResourceDefinition", crd["metadata"]["name"], established)
         yield api

@@ -37,7 +37,7 @@ def installed(control_plane: ControlPlane) -> Iterator[Api]:
     """The cluster with the chart installed. Its operator pod never runs, because there is no node."""
     helm(control_plane, "install", ACCOUNT, str(CHART), "--create-namespace")
     with Api(control_plane.kubeconfig) as api:
-        api.until_the("CustomResourceDefinition", "rochallorworkers.rochallor.io", _established)
+        api.until_the("CustomResourceDefinition", "rochallorworkers.rochallor.io", established)
         yield api
 
 
@@ -51,9 +51,9 @@ def cluster(control_plane: ControlPlane) -> Iterator[Api]:
 @pytest.fixture(scope="module")
 def known(cluster: Api) -> Iterator[None]:
     """The cluster knows the kinds of KEDA and of the Prometheus Operator."""
-    names = [cluster.create(_definition(kind))["metadata"]["name"] for kind in FOREIGN]
+    names = [cluster.create(definition(kind))["metadata"]["name"] for kind in FOREIGN]
     for name in names:
-        cluster.until_the("CustomResourceDefinition", name, _established)
+        cluster.until_the("CustomResourceDefinition", name, established)
     for kind in FOREIGN:
         _listed(cluster, kind)
     yield
@@ -62,7 +62,7 @@ def known(cluster: Api) -> Iterator[None]:
         cluster.until("CustomResourceDefinition", name, lambda live: live is None)
 
 
-def _definition(kind: str) -> Object:
+def definition(kind: str) -> Object:
     """A resource definition of ours that takes everything."""
     group, version, plural = APIS[kind]
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -87,7 +87,8 @@ def _definition(kind: str) -> Object:
     }
 
 
-def _established(crd: Object) -> bool:
+def established(crd: Object) -> bool:
+    """Whether a resource definition is served."""
     conditions = crd.get("status", {}).get("conditions") or []  # null at first
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
