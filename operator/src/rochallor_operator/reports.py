@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
+import httpx
 
 from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.reasons import REPORTED, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
 
     from rochallor_operator.names import Manifest
 
@@ -27,7 +27,9 @@ METRICS_LIMIT: Final = 1 << 20
 TIMEOUT_S: Final = 2.0
 _ANSWER: Final = re.compile(r"([A-Za-z]{1,64}): (.+)\n?")
 _UTILIZATION: Final = re.compile(rb"^rochallor_worker_utilization_ratio ([0-9.e+-]{1,32})$", re.MULTILINE)
-_NO_ANSWER: Final = (aiohttp.ClientError, OSError, ValueError)  # a TimeoutError is an OSError
+_NO_ANSWER: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)  # a TimeoutError is an OSError
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody: pods are asked without TLS, and reading the machine's authorities each time would cost the most."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,20 @@ def to_ask(pods: Iterable[Manifest]) -> Manifest | None:
 
 async def ask(pod: Manifest, port: int = METRICS_PORT) -> Report | None:
     """Ask a pod why it is not ready. None when it can't be reached, or says nothing that matters."""
-    try:
-        async with _get(pod, port, "/readyz") as response:
-            body = await response.content.read(BODY_LIMIT + 1) if response.status == 503 else b""
-    except _NO_ANSWER:
+    answer = await _get(pod, port, "/readyz", BODY_LIMIT)
+    if answer is None or answer[0] != 503:
         return None
-    found = parse(body)
+    found = parse(answer[1])
     return found and Report(found[0], f"pod {pod['metadata']['name']}: {found[1]}")
 
 
 async def is_busy(pod: Manifest, port: int = METRICS_PORT) -> bool | None:
     """Ask a pod whether it ran a job in the last 15 s: between two jobs it is busy too. None when it doesn't tell."""
-    body = b""
+    answer = await _get(pod, port, "/metrics", METRICS_LIMIT)
+    found = answer and _UTILIZATION.search(answer[1])
     try:
-        async with _get(pod, port, "/metrics") as response:
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > METRICS_LIMIT:
-                    return None
-        found = _UTILIZATION.search(body)
-        return None if found is None else float(found[1]) > 0
-    except _NO_ANSWER:
+        return float(found[1]) > 0 if found else None
+    except ValueError:
         return None
 
 
@@ -85,16 +80,24 @@ def is_ready(pod: Manifest) -> bool:
     return _runs(pod) and _ready(pod)
 
 
-@asynccontextmanager
-async def _get(pod: Manifest, port: int, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+async def _get(pod: Manifest, port: int, path: str, limit: int) -> tuple[int, bytes] | None:
+    """The status and the body of a pod's answer. None when there is none in time, or one of more than `limit` bytes."""
     address = pod["status"]["podIP"]
     host = f"[{address}]" if ":" in address else address
-    async with (
-        asyncio.timeout(TIMEOUT_S),
-        aiohttp.ClientSession(auto_decompress=False) as session,
-        session.get(f"http://{host}:{port}{path}", allow_redirects=False) as response,
-    ):
-        yield response
+    url, identity, body = f"http://{host}:{port}{path}", {"Accept-Encoding": "identity"}, b""
+    try:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            httpx.AsyncClient(verify=_NO_TLS, trust_env=False, timeout=TIMEOUT_S) as client,
+            client.stream("GET", url, headers=identity) as response,
+        ):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > limit:
+                    return None
+    except _NO_ANSWER:
+        return None
+    return response.status_code, body
 
 
 def _runs(pod: Manifest) -> bool:
