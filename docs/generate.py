@@ -145,7 +145,8 @@ def _fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]
 def _meaning(field: Schema) -> str:
     values = field.get("items") or field.get("additionalProperties") or {}
     rules = [*_rules(field), *(_rules(values) if values.get("type") != "object" else ())]
-    return " ".join([_text(field["description"]), *(f"*{rule}*" for rule in rules)])
+    told = _text(field["description"]).removesuffix(f" Default {_preset(field).strip('`')}.")  # it has its own column
+    return " ".join([told, *(f"*{rule}*" for rule in rules)])
 
 
 def _rules(schema: Schema) -> list[str]:
