@@ -12,7 +12,7 @@
         ├── Conflict           the thing is not in a state that allows the call (409)
         └── DispatchMismatch   the engine dispatches over Kafka: polling is switched off (410)
 
-Transports translate foreign errors into this tree once, where they occur; nobody else catches an httpx or grpc error.
+Transports translate foreign errors into this tree once, where they occur; nobody else catches an aiohttp or grpc error.
 """
 
 

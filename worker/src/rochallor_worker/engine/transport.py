@@ -1,76 +1,62 @@
-"""httpx over aiohttp's connections.
+"""HTTP over connections that are kept (aiohttp).
 
-httpx's own pool looks at every idle connection for every request, which at 64 connections costs ten times the request
-itself. What matters most here is to tell a request that never left from one whose answer was lost: the first may be
-sent again whatever it is, so each error is translated on its own and anything unclear counts as an answer lost.
+What matters most here is to tell a request that never left from one whose answer was lost: the first may be sent again
+whatever it is, so each error is translated on its own and anything unclear counts as an answer lost.
 """
 
 import ssl
+from collections.abc import Mapping
 
 import aiohttp
-import httpx
 
 from rochallor_worker.engine.base import MAX_ANSWER_BYTES
+from rochallor_worker.errors import AnswerLost, Unreachable
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Carries httpx requests: whole bodies, no redirects. An unused connection is kept for `idle` seconds."""
+class HttpTransport:
+    """Sends whole requests and reads whole answers; follows no redirects. Times in seconds.
 
-    def __init__(self, tls: ssl.SSLContext | bool, *, max_connections: int, idle: float) -> None:
-        self._tls = tls
-        self._max_connections = max_connections
-        self._idle = idle
-        self._session: aiohttp.ClientSession | None = None
+    `timeout` bounds the wait for a free connection and for each part of an answer, twice as much all of a call;
+    `connect` bounds one attempt to connect. An unused connection is kept for `idle`. Belongs to the loop that runs when
+    it is made.
+    """
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request and read its whole answer."""
-        limits = request.extensions["timeout"]
-        timeout = aiohttp.ClientTimeout(
-            total=limits["pool"] + limits["read"],  # an answer may come in drops, each of them in time
-            connect=limits["pool"],
-            sock_connect=limits["connect"],
-            sock_read=limits["read"],
+    def __init__(
+        self, tls: ssl.SSLContext | None, *, timeout: float, connect: float, idle: float, max_connections: int
+    ) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=tls or True, limit=max_connections, keepalive_timeout=idle, ttl_dns_cache=10
+            ),
+            # a total too, since an answer may come in drops, each of them in time
+            timeout=aiohttp.ClientTimeout(total=2 * timeout, connect=timeout, sock_connect=connect, sock_read=timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["User-Agent"],
         )
+
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Return the status and the body of an answer. Raises `Unreachable` or `AnswerLost`."""
         try:
-            async with self._connections().request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=request.content or None,
-                timeout=timeout,
-                allow_redirects=False,
+            async with self._session.request(
+                method, url, data=content, headers=headers, allow_redirects=False
             ) as answer:
-                body = await _body(answer.content)
+                return answer.status, await _body(answer.content)
         except aiohttp.ConnectionTimeoutError as error:
-            raise httpx.ConnectTimeout("no connection in time") from error
+            raise Unreachable("no connection in time") from error
         except aiohttp.ClientConnectorError as error:  # refused, unknown host, a certificate that is not trusted
-            raise httpx.ConnectError(str(error)) from error
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("no answer in time") from error
+            raise Unreachable(_text(error)) from error
         except aiohttp.InvalidURL as error:
-            raise httpx.UnsupportedProtocol(f"not a URL: {error}") from error
+            raise Unreachable(f"not a URL: {_text(error)}") from error
+        except TimeoutError as error:
+            raise AnswerLost("no answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
-                raise httpx.ConnectError("the connection was closed before the request was written") from error
-            raise httpx.ReadError(str(error) or type(error).__name__) from error
-        # aiohttp has undone the content's encoding, so its headers no longer describe the body
-        headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in _BODY_HEADERS]
-        return httpx.Response(answer.status, headers=headers, content=body, request=request)
+                raise Unreachable("the connection was closed before the request was written") from error
+            raise AnswerLost(_text(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:  # made here, since it belongs to the loop that runs
-            connector = aiohttp.TCPConnector(
-                ssl=self._tls, limit=self._max_connections, keepalive_timeout=self._idle, ttl_dns_cache=10
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=["User-Agent"]
-            )
-        return self._session
+        await self._session.close()
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:
@@ -84,4 +70,5 @@ async def _body(content: aiohttp.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-_BODY_HEADERS = {b"content-encoding", b"content-length", b"transfer-encoding"}
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
