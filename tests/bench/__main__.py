@@ -10,7 +10,8 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import kafka, page, promises, soak, throughput
+from bench import kafka, latencies, page, promises, soak, throughput
+from bench.processes import stub
 
 
 async def main() -> None:
@@ -22,16 +23,20 @@ async def main() -> None:
     print(page.machine(), flush=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        figures, results, samples = [], [], []
-        async for result in throughput.compare(folder):
-            results.append(result)
-            print(*page.row(result), sep=" | ", flush=True)
-        for scenario, measure in promises.SCENARIOS.items():
-            figures.append((scenario, await measure(folder)))
-            print(*figures[-1], sep=": ", flush=True)
-        async for figure in kafka.dispatched(folder):
-            figures.append(figure)
-            print(*figure, sep=": ", flush=True)
+        results, waits, figures, samples = [], [], [], []
+        async with stub() as engine:
+            async for result in throughput.compare(engine, folder):
+                results.append(result)
+                print(*page.row(result), sep=" | ", flush=True)
+            async for latency in latencies.compare(engine, folder):
+                waits.append(latency)
+                print(*page.latency_row(latency), sep=" | ", flush=True)
+            for scenario, measure in promises.SCENARIOS.items():
+                figures.append((scenario, await measure(folder)))
+                print(*figures[-1], sep=": ", flush=True)
+            async for figure in kafka.dispatched(engine, folder):
+                figures.append(figure)
+                print(*figure, sep=": ", flush=True)
         if wanted.soak:
             samples = await soak.soak(folder)
             for sample in samples:
@@ -39,7 +44,7 @@ async def main() -> None:
                     f"after {sample.jobs:,} jobs: {sample.rss_mb:.0f} MB, {sample.cpu_ms:.3f} ms CPU a job", flush=True
                 )
     if wanted.write:
-        page.write(results, figures, samples)
+        page.write(results, waits, figures, samples)
 
 
 if __name__ == "__main__":

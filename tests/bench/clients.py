@@ -2,6 +2,7 @@
 
 raw: polls and completes on 16 connections and does nothing else, with the libraries that the worker uses: the ceiling.
 naive: polls every 500 ms for as many jobs as it has slots, whatever runs: the loop that most workers have.
+Both tell with each outcome when they took the job up, as the worker's handlers do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import resource
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,7 +19,7 @@ import grpc.aio
 import uvloop
 
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
-from rochallor_worker.engine.struct import from_struct
+from rochallor_worker.engine.struct import from_struct, to_struct
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -63,7 +65,8 @@ async def rest(url: str) -> AsyncIterator[tuple[Poll, Complete]]:
                 return [job["id"] for job in json.loads(await answer.read())["jobs"] or []]
 
         async def complete(job_id: str) -> None:
-            async with http.post(f"/v1/jobs/{job_id}/complete", data='{"workerId":"raw","variables":{}}') as answer:
+            body = json.dumps({"workerId": "raw", "variables": {"started": time.time()}})
+            async with http.post(f"/v1/jobs/{job_id}/complete", data=body) as answer:
                 await answer.read()
 
         yield poll, complete
@@ -86,7 +89,9 @@ async def over_grpc(target: str) -> AsyncIterator[tuple[Poll, Complete]]:
             return [job.id for job in jobs]
 
         async def complete(job_id: str) -> None:
-            await completing(pb.CompleteJobRequest(job_id=job_id, worker_id="raw").SerializeToString())
+            variables = to_struct({"started": time.time()})
+            request = pb.CompleteJobRequest(job_id=job_id, worker_id="raw", variables_to_set=variables)
+            await completing(request.SerializeToString())
 
         yield poll, complete
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from bench import plot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from bench.latencies import Latency
     from bench.soak import Sample
     from bench.throughput import Result
 
 DOCS = Path(__file__).parents[2] / "docs"
+NAMES = {"rest": "REST", "grpc": "gRPC"}
 
 PAGE = """<!-- Written by `make bench-docs` from one run; edit the text in tests/bench/page.py. -->
 
@@ -26,20 +28,32 @@ PAGE = """<!-- Written by `make bench-docs` from one run; edit the text in tests
 
 ## Throughput and cost
 
-No-op jobs from a stub engine in a process of its own, which gives out jobs as fast as it can, or takes at most 1,158
-outcomes a second: what a raw client got from a real engine with its PostgreSQL. *Raw client*: polls and completes on 16
-connections and does nothing else, with the same libraries. *Naive loop*: polls every 500 ms for as many jobs as it has
-slots. CPU is that of the client's process. Over gRPC a job costs one call more: its variables must be read.
+No-op jobs (they return the time of their start) from a stub engine in a process of its own, which gives out jobs as
+fast as it can, or takes at most 1,158 outcomes a second: what a raw client got from a real engine with its PostgreSQL.
+*Raw client*: polls and completes on 16 connections and does nothing else, with the same libraries. *Naive loop*: polls
+every 500 ms for as many jobs as it has slots. CPU is that of the client's process. Over gRPC a job costs one call more:
+its variables must be read.
 
 {table}
 
 ![jobs a second](benchmarks/throughput.svg)
 
+## Latency
+
+The same jobs, coming one by one at random times, whatever becomes of those before: 200 a second, or 100 for the naive
+loop, which cannot take more. *Claim → start*: from the engine's giving a job out to the start of its handler. *Ready →
+outcome*: from when the engine could give it out to when the engine has its outcome. All times are read off one
+machine's clock. The first tenth of the jobs is left out: a worker at rest has yet to hear that there is work, and looks
+every 500 ms. The raw client never rests: its 16 connections poll without a pause.
+
+{latencies}
+
 ## What a worker promises
 
-Against the development engine, or with a real Kafka; default settings. In *engine away* its process stands still
-(SIGSTOP). If a poll was in flight, the engine carries that out when it goes on, though nobody waits for its answer any
-more: those jobs come again when their lease has ended, 30 to 45 s later. Without such a poll all is done in a second.
+Against the development engine, or with a real Kafka and the stub as the engine that takes the outcomes; default
+settings. In *engine away* its process stands still (SIGSTOP). If a poll was in flight, the engine carries that out when
+it goes on, though nobody waits for its answer any more: those jobs come again when their lease has ended, 30 to 45 s
+later. Without such a poll all is done in a second.
 
 {promised}
 
@@ -66,7 +80,7 @@ def row(result: Result) -> tuple[str, ...]:
     """A result in words."""
     memory = "" if result.rss_mb is None else f"{result.rss_mb:.0f} MB"
     return (
-        {"rest": "REST", "grpc": "gRPC"}[result.transport],
+        NAMES[result.transport],
         result.engine,
         result.client,
         f"{result.jobs_per_second:,.0f} jobs/s",
@@ -75,20 +89,38 @@ def row(result: Result) -> tuple[str, ...]:
     )
 
 
-def write(results: Sequence[Result], figures: Sequence[tuple[str, str]], samples: Sequence[Sample]) -> None:
+def latency_row(latency: Latency) -> tuple[str, ...]:
+    """Latencies in words."""
+    return (
+        NAMES[latency.transport],
+        latency.client,
+        f"{latency.arrivals:,.0f} jobs/s",
+        *(f"{value:.1f} ms" for value in (*latency.start, *latency.outcome)),
+    )
+
+
+def write(
+    results: Sequence[Result],
+    latencies: Sequence[Latency],
+    figures: Sequence[tuple[str, str]],
+    samples: Sequence[Sample],
+) -> None:
     """Write the page and its charts."""
     charts = DOCS / "benchmarks"
     charts.mkdir(exist_ok=True)
-    table = ["| transport | engine | client | throughput | CPU per job | memory |", "|---|---|---|---|---|---|"]
-    table += ["| " + " | ".join(row(result)) + " |" for result in results]
-    promised = ["| scenario | measured |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in figures)]
+    table = _table(("transport", "engine", "client", "throughput", "CPU per job", "memory"), map(row, results))
+    waits = _table(
+        ("transport", "client", "arrivals", "claim → start, p50", "p99", "ready → outcome, p50", "p99"),
+        map(latency_row, latencies),
+    )
+    promised = _table(("scenario", "measured"), figures)
     bars = [
         (f"{row(one)[0]}, {one.client}", one.jobs_per_second, one.client == "this worker")
         for one in results
         if one.engine.startswith("as fast")
     ]
     (charts / "throughput.svg").write_text(plot.bars("No-op jobs a second from a fast stub engine", "jobs/s", bars))
-    page = PAGE.format(machine=machine(), table="\n".join(table), promised="\n".join(promised))
+    page = PAGE.format(machine=machine(), table=table, latencies=waits, promised=promised)
     if samples:
         series = [
             ("memory, MB", [(sample.jobs / 1e6, sample.rss_mb) for sample in samples]),
@@ -96,3 +128,8 @@ def write(results: Sequence[Result], figures: Sequence[tuple[str, str]], samples
         ]
         (charts / "soak.svg").write_text(plot.lines("A million no-op jobs through one worker", "million jobs", series))
     (DOCS / "benchmarks.md").write_text(page, encoding="utf-8")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

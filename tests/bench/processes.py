@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HANDLERS = """
-import asyncio
+import asyncio, time
 from rochallor_worker import Registry
 registry = Registry()
 
 @registry.handler("noop")
-async def noop(job): ...
+async def noop(job):
+    return {"started": time.time()}
 
 @registry.handler("brief")
 async def brief(job):
+    started = time.time()
     await asyncio.sleep(0.1)
+    return {"started": started}
 
 @registry.handler("slow")
 async def slow(job):
@@ -53,6 +56,12 @@ class Worker:
         """The sum of a metric over its labels."""
         async with httpx.AsyncClient() as http:
             return total((await http.get(f"{self.url}/metrics")).text, name)
+
+    async def ready(self) -> None:
+        """Wait until it is."""
+        async with httpx.AsyncClient() as http:
+            while (await http.get(f"{self.url}/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)
 
     @property
     def cpu_seconds(self) -> float:
@@ -74,22 +83,30 @@ class Stub:
     rest: str
     grpc: str
 
-    async def load(self, jobs: int, rate: float = 0) -> None:
-        """Have so many jobs from now on; `rate` bounds the outcomes taken a second."""
+    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0) -> None:
+        """Have jobs from now on, all at once or `arrivals` a second. `rate` bounds the outcomes taken a second."""
         async with httpx.AsyncClient() as http:
-            (await http.post(f"{self.rest}/load", params={"jobs": jobs, "rate": rate})).raise_for_status()
+            asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals}
+            (await http.post(f"{self.rest}/load", params=asked)).raise_for_status()
 
     async def stats(self) -> dict[str, Any]:
         """What has happened since."""
-        async with httpx.AsyncClient() as http:
-            found: dict[str, Any] = (await http.get(f"{self.rest}/stats")).json()
-            return found
+        return await self._get("stats")
+
+    async def waits(self) -> dict[str, list[float]]:
+        """Seconds from claim to `start` and from when it could be claimed to its `outcome`, of each job that came."""
+        return await self._get("waits")
 
     async def ended(self, jobs: int) -> dict[str, Any]:
         """Wait until so many jobs have an outcome."""
         while (found := await self.stats())["completed"] < jobs:
             await asyncio.sleep(0.1)
         return found
+
+    async def _get(self, what: str) -> dict[str, Any]:
+        async with httpx.AsyncClient() as http:
+            found: dict[str, Any] = (await http.get(f"{self.rest}/{what}")).json()
+            return found
 
 
 @asynccontextmanager

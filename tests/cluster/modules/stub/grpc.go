@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // raw is a codec that leaves messages as bytes: the few fields that matter are read and written by number.
@@ -67,7 +69,13 @@ func (e *engine) call(name string, request []byte) ([]byte, error) {
 		instance = protowire.AppendVarint(protowire.AppendTag(instance, 4, protowire.VarintType), 1)
 		return message(nil, 1, message(instance, 6, variables(strings.TrimPrefix(id, "instance-")))), nil
 	case "CompleteJob", "FailJob":
-		if !e.end(bytesOf(request, 1), name == "FailJob") {
+		var said structpb.Struct
+		if name == "CompleteJob" {
+			if err := proto.Unmarshal([]byte(bytesOf(request, 3)), &said); err != nil {
+				return nil, status.Error(codes.InvalidArgument, err.Error())
+			}
+		}
+		if !e.end(bytesOf(request, 1), name == "FailJob", said.Fields["started"].GetNumberValue()) {
 			return nil, status.Error(codes.Internal, "job not found")
 		}
 		return nil, nil

@@ -1,0 +1,65 @@
+"""One client driven by a stub engine: this worker, a raw client or a naive loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.processes import worker
+
+if TYPE_CHECKING:
+    from bench.processes import Stub
+
+Client = Literal["raw client", "this worker", "naive loop"]
+Transport = Literal["rest", "grpc"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """No-op jobs, all at once or so many a second; and how many outcomes a second the engine takes (0: any number)."""
+
+    jobs: int
+    arrivals: float = 0
+    rate: float = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the engine counted, CPU of the client's process per job in milliseconds, and the worker's memory in MB."""
+
+    stats: dict[str, Any]
+    cpu_ms: float
+    rss_mb: float | None = None
+
+
+async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load) -> Run:
+    """Have a client work off a load."""
+    if client != "this worker":
+        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
+        cpu = await _other(engine, client, transport, load.jobs)
+        return Run(await engine.ended(load.jobs), cpu / load.jobs * 1000)
+    await engine.load(0)
+    settings = {"engine_url": engine.rest, "engine_grpc_target": engine.grpc, "job_types": "noop"}
+    async with worker(folder, transport=transport, **settings) as running:
+        await asyncio.sleep(1)
+        before = running.cpu_seconds
+        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
+        stats = await engine.ended(load.jobs)
+        cpu = running.cpu_seconds - before
+        assert stats["again"] == stats["failed"] == 0, stats
+        return Run(stats, cpu / load.jobs * 1000, running.rss_mb)
+
+
+async def _other(engine: Stub, client: Client, transport: Transport, jobs: int) -> float:
+    """Return the CPU seconds that it took."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.clients", client.split()[0], transport, getattr(engine, transport), str(jobs)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    output, _ = await process.communicate()
+    return float(output)
