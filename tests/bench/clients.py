@@ -8,6 +8,7 @@ Both tell with each outcome when they took the job up, as the worker's handlers 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sys
@@ -20,6 +21,7 @@ import uvloop
 
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 from rochallor_worker.engine.struct import from_struct, to_struct
+from rochallor_worker.process import YOUNG_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,6 +36,8 @@ TICK_SECONDS = 0.5
 
 
 async def raw(poll: Poll, complete: Complete, jobs: int) -> None:
+    gc.freeze()  # as the worker does, since this is what it could reach at best
+    gc.set_threshold(YOUNG_OBJECTS)
     left = jobs
 
     async def one() -> None:

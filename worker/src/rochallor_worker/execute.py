@@ -67,8 +67,15 @@ async def _run_async(
 async def _run_in_thread(
     handler: Handler, job: Job, threads: Executor, on_timeout: Callable[[], None], timeout: float | None
 ) -> Any:
-    call = contextvars.copy_context().run
-    running = asyncio.get_running_loop().run_in_executor(threads, call, _guarded, handler.function, job)
+    loop = asyncio.get_running_loop()
+    running: asyncio.Future[Any] = loop.create_future()
+
+    def call() -> None:
+        result = _guarded(handler.function, job)
+        loop.call_soon_threadsafe(running.set_result, result)
+
+    # not run_in_executor, whose second future on top of the executor's costs more than the hand-over itself
+    threads.submit(contextvars.copy_context().run, call)
     done, _ = await asyncio.wait({running}, timeout=timeout)
     if not done:
         cancel(job)
