@@ -2,7 +2,7 @@
 
 import os
 
-import httpx
+import aiohttp
 
 from rochallor_worker import Job, NonRetryableError, Registry
 
@@ -12,11 +12,12 @@ registry = Registry()
 
 @registry.handler("charge-card", timeout=20)
 async def charge(job: Job) -> dict[str, str]:
-    async with httpx.AsyncClient(base_url=PAYMENTS, timeout=10) as http:
-        answer = await http.post(
-            "/charges", json={"amount": job.variables["amount"]}, headers={"Idempotency-Key": job.id}
-        )
-    if answer.status_code == 402:
-        raise NonRetryableError("the card is declined")
-    answer.raise_for_status()  # anything else may be better the next time
-    return {"charge": answer.json()["id"]}
+    amount, key = {"amount": job.variables["amount"]}, {"Idempotency-Key": job.id}
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http,
+        http.post(f"{PAYMENTS}/charges", json=amount, headers=key) as answer,
+    ):
+        if answer.status == 402:
+            raise NonRetryableError("the card is declined")
+        answer.raise_for_status()  # anything else may be better the next time
+        return {"charge": (await answer.json())["id"]}

@@ -134,6 +134,11 @@ class Broker:
     def add_partitions(self, topic: str, total: int) -> None:
         """Give a topic more partitions, so that it has `total`."""
         self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(CALL_S)
+        deadline = time.monotonic() + CALL_S
+        while len(self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions) < total:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"Kafka does not show the new partitions of {topic} after {CALL_S:.0f} s")
+            time.sleep(0.05)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition."""

@@ -44,6 +44,8 @@ ROOT_CA: Final = "kube-root-ca.crt"
 HELM_RELEASE: Final = "helm.sh/release.v1"
 """The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
 SOURCES: Final = ("ConfigMap", "Secret")
+STOP_S: Final = 5.0
+"""How long kopf may take to stop before it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,25 @@ class Watch:
 
 def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:
     async def until_stopped() -> None:
+        loop = asyncio.get_running_loop()
+        # kopf's own stop can fail in a callback, and then waits for an answer that an API server may never give
+        loop.set_exception_handler(lambda _, said: None if stop.is_set() else loop.default_exception_handler(said))
+        operator = kopf.operator(
+            registry=registry,
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+        running = asyncio.ensure_future(operator)
         try:
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=not namespaces,
-                namespaces=namespaces,
-                stop_flag=stop,
+            await asyncio.wait(
+                {running, asyncio.ensure_future(asyncio.to_thread(stop.wait))}, return_when=asyncio.FIRST_COMPLETED
             )
+            await asyncio.wait_for(running, STOP_S if stop.is_set() else None)
         finally:
-            stop.set()  # kopf waits for it in a thread
+            stop.set()  # it is waited for in threads
 
     asyncio.run(until_stopped())
 

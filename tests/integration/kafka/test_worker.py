@@ -57,11 +57,12 @@ async def test_a_killed_worker_costs_only_what_it_had_in_flight(broker: Broker, 
         ):
             for worker in (first, second, victim):
                 await has_partitions(worker)
-            here.start(jobs)
+            here.start(jobs // 2)
             await until(lambda: here.ended() > jobs // 5)
             victim.process.kill()
-            await until(lambda: here.ended() > 2 * jobs // 5)
-            async with here.worker(0.05, parallelism="16"):
+            async with here.worker(0.05, parallelism="16") as late:
+                await has_partitions(late)
+                here.start(jobs // 2)
                 await here.until_ended(jobs)
                 await here.until_committed()
         runs = here.runs()

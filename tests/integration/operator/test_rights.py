@@ -231,7 +231,10 @@ class Deaf:
 
     def silent(self) -> list[Right]:
         """The rights that they did not miss."""
-        output, _ = self.process.communicate()
+        try:
+            output, _ = self.process.communicate(timeout=200)
+        finally:
+            self.process.kill()
         sentences = zip(self.lacking, json.loads(output), strict=True)
         return [right for (_, right), sentence in sentences if right.refusal not in sentence]
 

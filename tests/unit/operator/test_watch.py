@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
+import kopf
 import pytest
 
+from rochallor_operator import handlers
 from rochallor_operator.handlers import Watch
 from rochallor_operator.names import Key
 from rochallor_operator.recent import Recent
@@ -54,3 +58,17 @@ def test_a_change_is_no_listing(watch: Watch) -> None:
     watch.heard("RochallorWorker", None, listed("payments"))
     watch.heard("RochallorWorker", "MODIFIED", listed("payments"))
     assert queued(watch) == [KNOWN[0]] * 2
+
+
+def test_a_watch_that_does_not_stop_by_itself_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own stop may wait for the API server."""
+    stop = threading.Event()
+
+    async def operator(**_: object) -> None:
+        stop.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    monkeypatch.setattr(handlers, "STOP_S", 0.01)
+    with pytest.raises(TimeoutError):
+        handlers._watch(kopf.OperatorRegistry(), (), stop)
