@@ -80,7 +80,11 @@ control-plane: setup ## build etcd, kube-apiserver and kube-controller-manager (
 
 .PHONY: integration
 integration: control-plane ## the operator against a real API server, the worker against the dev engine
-	$(RUN) pytest tests/integration tests/faults $(SIDE_BY_SIDE)
+	$(RUN) pytest tests/integration $(SIDE_BY_SIDE)
+
+.PHONY: faults-short
+faults-short: control-plane ## every fault once and small, as a test; not beside other tests, whose load would be one more fault
+	$(RUN) pytest tests/faults
 
 .PHONY: fuzz
 fuzz: control-plane ## hostile input, much more of it than in `make test` and new each time (a quarter of an hour; SEED=n repeats a run)
@@ -147,7 +151,7 @@ audit: setup ## ask PyPI for known vulnerabilities of the packages that the imag
 	$(UV) run --frozen --isolated --only-group audit pip-audit --strict --disable-pip --require-hashes --requirement $(DIST)/requirements.txt
 
 .PHONY: test
-test: lint types unit fuzz-short integration e2e ## all of it
+test: lint types unit fuzz-short integration faults-short e2e ## all of it
 
 .PHONY: demo
 demo: setup ## from nothing to 300 finished workflow instances on a real cluster
