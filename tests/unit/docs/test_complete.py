@@ -32,3 +32,9 @@ def test_production_says_what_to_do_for_every_alert() -> None:
 def test_the_operators_page_has_all_of_its_settings() -> None:
     rows = re.findall(r"^\| `ROCHALLOR_OPERATOR_(\w+)`", (ROOT / "operator" / "README.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_each_claim_of_the_threat_model_names_a_test_that_is_there() -> None:
+    named = re.findall(r"`((?:unit|integration|fuzz|e2e)/[^`]*)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
