@@ -23,17 +23,16 @@ def run_demo(kubectl: Kubectl, instances: int) -> None:
     assert f"{instances}/{instances}" in done.stdout
 
 
-def pod_ids(kubectl: Kubectl) -> set[str]:
-    return {pod["metadata"]["uid"] for pod in kubectl.json("get", *PODS)["items"]}
+def pod_names(kubectl: Kubectl) -> set[str]:
+    return {pod["metadata"]["name"] for pod in kubectl.json("get", *PODS)["items"]}
 
 
 def until_rolled(kubectl: Kubectl, before: set[str], parallelism: int) -> None:
-    """Wait until a change of the parallelism has reached the pods, none of which is one of those before."""
+    """Wait until a change of the parallelism has reached the pods, and those before are gone."""
     kubectl("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}={parallelism}", "--timeout=30s")
     kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
-    kubectl("wait", *PODS, "--for=condition=Ready", "--timeout=60s")
-    pods = kubectl.json("get", *PODS)["items"]
-    assert not before & {pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+    kubectl("wait", *(f"pod/{name}" for name in before), "--for=delete", "--timeout=60s")
+    assert pod_names(kubectl)
 
 
 def test_300_instances_end_in_their_right_state(hello: Kubectl) -> None:
@@ -41,7 +40,7 @@ def test_300_instances_end_in_their_right_state(hello: Kubectl) -> None:
 
 
 def test_a_new_parallelism_rolls_the_pods(hello: Kubectl) -> None:
-    before = pod_ids(hello)
+    before = pod_names(hello)
     hello("patch", "rw/hello", "--type=merge", '--patch={"spec": {"parallelism": 7}}')
     until_rolled(hello, before, 7)
     run_demo(hello, 10)
@@ -58,7 +57,7 @@ def test_scaling_the_resource_scales_its_pods(hello: Kubectl) -> None:
     hello("scale", "rw/hello", "--replicas=3")
     hello("wait", "rw/hello", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=60s")
     hello("wait", *PODS, "--for=condition=Ready", "--timeout=10s")
-    assert len(pod_ids(hello)) == 3
+    assert len(pod_names(hello)) == 3
 
 
 def test_deleting_the_resource_removes_what_it_made(hello: Kubectl) -> None:

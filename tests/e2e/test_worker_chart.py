@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cluster import product
-from e2e.test_hello import PODS, pod_ids, run_demo, until_rolled
+from e2e.test_hello import PODS, pod_names, run_demo, until_rolled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_release_is_a_worker(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl.helm("install", "hello", str(CHART), f"--values={values}")
     kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=60s")
     run_demo(kubectl, 30)
-    before = pod_ids(kubectl)
+    before = pod_names(kubectl)
 
     kubectl.helm("upgrade", "hello", str(CHART), "--reuse-values", "--set=parallelism=7")
     until_rolled(kubectl, before, 7)
