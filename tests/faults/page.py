@@ -99,7 +99,6 @@ these faults was played.
 - **The journal on a full disk.** While it cannot be written, a crash costs what it would without one; the log and
   `rochallor_worker_journal_errors_total` say so, and it is whole again as soon as there is room. It is also the only
   part that reads the wall clock, to forget jobs after a day: a clock that jumps further than that may make it forget.
-
 - **That a killer is told from a victim.** With a journal, a job whose worker ended three times in a row while it ran is
   failed for good, whoever ended the worker. On its last chance it runs with no other such job beside it.
 

@@ -58,10 +58,10 @@ def killed_for_memory(cluster: Kubectl, trial: Trial) -> Jobs:
         ended_at = time.monotonic()
         here.killed(name)
         [eater] = [job for job in here.ledger()["jobs"] if job["type"] == "eat"]
-        assert (eater["status"], eater["retries_remaining"]) == ("FAILED", RETRIES)
-        assert f"killed its worker {MAX_CRASHES} times" in eater["reason"]
+        assert (eater["status"], eater["retries_remaining"]) == ("FAILED", RETRIES), eater
+        assert f"killed its worker {MAX_CRASHES} times" in eater["reason"], eater
         [container] = here.pods()[0]["status"]["containerStatuses"]
-        assert container["lastState"]["terminated"]["reason"] == "OOMKilled"
+        assert container["lastState"]["terminated"]["reason"] == "OOMKilled", container
         return here.figures(ended_at, restarts=MAX_CRASHES)
 
 
