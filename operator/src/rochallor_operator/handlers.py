@@ -44,6 +44,8 @@ ROOT_CA: Final = "kube-root-ca.crt"
 HELM_RELEASE: Final = "helm.sh/release.v1"
 """The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
 SOURCES: Final = ("ConfigMap", "Secret")
+CANCEL_S: Final = 1.0
+"""How long after kopf failed to cancel its requests they are cancelled."""
 STOP_S: Final = 5.0
 """How long kopf may take to stop before it is cancelled."""
 
@@ -127,8 +129,6 @@ class Watch:
 def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:
     async def until_stopped() -> None:
         loop = asyncio.get_running_loop()
-        # kopf's own stop can fail in a callback, and then waits for an answer that an API server may never give
-        loop.set_exception_handler(lambda _, said: None if stop.is_set() else loop.default_exception_handler(said))
         operator = kopf.operator(
             registry=registry,
             settings=kopf_settings(),
@@ -138,6 +138,17 @@ def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: t
             stop_flag=stop,
         )
         running = asyncio.ensure_future(operator)
+
+        def said(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            # kopf 1.45, when it stops: it cancels a request from a callback, where there is no task to cancel, and then
+            # waits for an answer that may never come
+            if isinstance(context.get("exception"), AssertionError):
+                for task in asyncio.all_tasks() - {running, asyncio.current_task()}:
+                    loop.call_later(CANCEL_S, task.cancel)
+            else:
+                loop.default_exception_handler(context)
+
+        loop.set_exception_handler(said)
         try:
             await asyncio.wait(
                 {running, asyncio.ensure_future(asyncio.to_thread(stop.wait))}, return_when=asyncio.FIRST_COMPLETED
