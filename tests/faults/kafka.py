@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +11,9 @@ from uuid import uuid4
 
 from cluster.kafka import Broker
 from faults.engine import met, restart
-from faults.site import SLOTS, Site, settled
+from faults.site import Site, settled
 from faults.suite import Suite
-from faults.worker import JOB_S, killed
+from faults.worker import JOB_S, held_still, killed
 from integration.engine.pki import Authority
 from rochallor_worker.devengine import DevEngine, Fault
 from rochallor_worker.source.consumer import SESSION_SECONDS
@@ -120,18 +119,7 @@ async def sigkill(broker: Broker, trial: Trial) -> Jobs:
 async def sigstop(broker: Broker, trial: Trial) -> Jobs:
     """One of two workers stands still until the group has given its partitions to the other; then it goes on."""
     async with dispatched(broker, trial) as here:
-
-        async def hold() -> None:
-            victims = here.one_of_each()
-            await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
-            for worker in victims:
-                worker.process.send_signal(signal.SIGSTOP)
-            here.hurt(*victims)
-            await asyncio.sleep(SESSION_SECONDS + trial.size.lease)
-            for worker in victims:
-                worker.process.send_signal(signal.SIGCONT)
-
-        return await here.suffer(hold, seconds=JOB_S, each=2)
+        return await held_still(here, SESSION_SECONDS + trial.size.lease)
 
 
 KAFKA = Suite(

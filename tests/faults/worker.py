@@ -85,18 +85,23 @@ async def killed(here: Site) -> Jobs:
 async def sigstop(_: None, trial: Trial) -> Jobs:
     """One of two workers stands still for two leases; its jobs go to the other; then it goes on where it was."""
     async with site(trial) as here:
+        return await held_still(here, 2 * trial.size.lease)
 
-        async def hold() -> None:
-            victims = here.one_of_each()
-            await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
-            for worker in victims:
-                worker.process.send_signal(signal.SIGSTOP)
-            here.hurt(*victims)
-            await asyncio.sleep(2 * trial.size.lease)
-            for worker in victims:
-                worker.process.send_signal(signal.SIGCONT)
 
-        return await here.suffer(hold, seconds=JOB_S, each=2)
+async def held_still(here: Site, seconds: float) -> Jobs:
+    """One of two workers of each kind stands still for so long, with its slots full."""
+
+    async def hold() -> None:
+        victims = here.one_of_each()
+        await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
+        for worker in victims:
+            worker.process.send_signal(signal.SIGSTOP)
+        here.hurt(*victims)
+        await asyncio.sleep(seconds)
+        for worker in victims:
+            worker.process.send_signal(signal.SIGCONT)
+
+    return await here.suffer(hold, seconds=JOB_S, each=2)
 
 
 async def blocked_loop(_: None, trial: Trial) -> Jobs:

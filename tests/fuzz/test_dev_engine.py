@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
@@ -12,17 +11,10 @@ from hypothesis import strategies as st
 
 from fuzz.budget import examples
 from rochallor_worker.devengine import DevEngine
+from unit.devengine.test_rest import ORDER
 
 LISTED = re.compile(r'job ".*" not found|definition not found|cancel: instance is \w+', re.DOTALL)
 """engine.md: an unknown job, an unknown definition of a new instance, a second cancel."""
-ORDER: dict[str, Any] = {
-    "id": "order",
-    "name": "Order",
-    "steps": [
-        {"id": "a", "name": "A", "type": "SERVICE_TASK", "jobType": "pick", "retryCount": 1, "nextStep": "e"},
-        {"id": "e", "name": "E", "type": "END"},
-    ],
-}
 PATHS = [
     "/v1/definitions",
     "/v1/definitions/{}",

@@ -15,17 +15,9 @@ from rochallor_worker.events import Event, Skipped
 from rochallor_worker.source import topic
 from rochallor_worker.source.records import UndecodableError, decode
 from unit.worker.source.test_kafka import ROOM, Broker, Consumer, Message, Worker
+from unit.worker.source.test_records import EVENT
 
-RIGHT: dict[str, Any] = {
-    "schema_version": 1,
-    "dedup_id": "d",
-    "job_id": "j",
-    "instance_id": "i",
-    "step_execution_id": "s",
-    "job_type": "a",
-    "retries_remaining": 2,
-    "job_payload": to_bytes(VARIABLES),
-}
+RIGHT: dict[str, Any] = EVENT | {"job_payload": to_bytes(VARIABLES)}
 
 
 def event(created: tuple[int, int] | None = None, **fields: Any) -> bytes:

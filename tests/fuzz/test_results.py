@@ -30,6 +30,7 @@ from rochallor_worker.execute import execute
 from rochallor_worker.journal import Journal
 from rochallor_worker.outcome import Completed, Failed
 from rochallor_worker.registry import Handler
+from unit.worker.test_execute import make_job
 
 
 class Colour(StrEnum):
@@ -200,23 +201,10 @@ async def decide(function: Callable[[], Any], threads: ThreadPoolExecutor, *, is
     async def in_coroutine(_: Job) -> Any:
         return function()
 
-    async def no_instance(_: str) -> Any:
-        raise AssertionError
-
-    job = Job(
-        id="j",
-        instance_id="i",
-        step_execution_id="s",
-        job_type="t",
-        variables={},
-        retries_remaining=0,
-        deadline=math.inf,
-        _fetch_instance=no_instance,
-    )
     handler = Handler("t", in_coroutine if is_async else lambda _: function(), None, is_async)
     Mood.bad = True
     try:
-        return await execute(handler, job, threads, lambda: None, None)
+        return await execute(handler, make_job(), threads, lambda: None, None)
     finally:
         Mood.bad = False
 

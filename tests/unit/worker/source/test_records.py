@@ -5,19 +5,20 @@ import pytest
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from rochallor_worker.source.records import UndecodableError, decode
 
+EVENT: dict[str, object] = {
+    "schema_version": 1,
+    "dedup_id": "d",
+    "job_id": "j",
+    "instance_id": "i",
+    "step_execution_id": "s",
+    "job_type": "a",
+    "retries_remaining": 2,
+    "job_payload": b'{"n": 1, "x": 0.5}',
+}
+
 
 def event(**fields: object) -> bytes:
-    known: dict[str, object] = {
-        "schema_version": 1,
-        "dedup_id": "d",
-        "job_id": "j",
-        "instance_id": "i",
-        "step_execution_id": "s",
-        "job_type": "a",
-        "retries_remaining": 2,
-        "job_payload": b'{"n": 1, "x": 0.5}',
-    }
-    return JobDispatchEvent(**(known | fields)).SerializeToString()  # type: ignore[arg-type]
+    return JobDispatchEvent(**(EVENT | fields)).SerializeToString()  # type: ignore[arg-type]
 
 
 def test_a_job() -> None:
