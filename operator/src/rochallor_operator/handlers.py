@@ -44,8 +44,6 @@ ROOT_CA: Final = "kube-root-ca.crt"
 HELM_RELEASE: Final = "helm.sh/release.v1"
 """The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
 SOURCES: Final = ("ConfigMap", "Secret")
-CANCEL_S: Final = 1.0
-"""How long after kopf failed to cancel its requests they are cancelled."""
 STOP_S: Final = 5.0
 """How long kopf may take to stop before it is cancelled."""
 
@@ -127,8 +125,17 @@ class Watch:
 
 
 def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:
+    @kopf.on.cleanup(registry=registry)
+    async def end_watchers(**_: Any) -> None:
+        # When one of its watchers fails, kopf 1.45 leaves the others alone for 5 s, and then cancels them together with
+        # the tasks that tell them of a pause: a watcher that takes its cancellation for a pause goes on, and kopf waits
+        # for it without end.
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("watcher for "):
+                task.cancel()
+        stop.set()  # kopf waits for it in a thread, too
+
     async def until_stopped() -> None:
-        loop = asyncio.get_running_loop()
         operator = kopf.operator(
             registry=registry,
             settings=kopf_settings(),
@@ -138,22 +145,11 @@ def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: t
             stop_flag=stop,
         )
         running = asyncio.ensure_future(operator)
-
-        def said(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            # kopf 1.45, when it stops: it cancels a request from a callback, where there is no task to cancel, and then
-            # waits for an answer that may never come
-            if isinstance(context.get("exception"), AssertionError):
-                for task in asyncio.all_tasks() - {running, asyncio.current_task()}:
-                    loop.call_later(CANCEL_S, task.cancel)
-            else:
-                loop.default_exception_handler(context)
-
-        loop.set_exception_handler(said)
         try:
             await asyncio.wait(
                 {running, asyncio.ensure_future(asyncio.to_thread(stop.wait))}, return_when=asyncio.FIRST_COMPLETED
             )
-            await asyncio.wait_for(running, STOP_S if stop.is_set() else None)
+            await asyncio.wait_for(running, STOP_S)
         finally:
             stop.set()  # it is waited for in threads
 

@@ -27,6 +27,7 @@ from rochallor_operator.names import APIS, KIND
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Self
 
     from integration.operator.api import Object
 
@@ -202,11 +203,13 @@ def test_a_watch_without_a_right_says_so(cluster: Api, places: Callable[[], Api]
     """An account for each right, which has all others, and a watch with it: of all namespaces, and of a named one."""
     named = ("--set", "watchNamespaces={a}")
     with Api(cluster.kubeconfig, SYSTEM) as system:
-        everywhere = Deaf(cluster, system, {cluster: rules_of("ClusterRole", None)})
         place = places()
         there = {place: rules_of("Role", "a", *named), system: rules_of("Role", SYSTEM, *named)}
-        somewhere = Deaf(cluster, system, there, place.namespace)
-        assert everywhere.silent() == somewhere.silent() == []
+        with (
+            Deaf(cluster, system, {cluster: rules_of("ClusterRole", None)}) as everywhere,
+            Deaf(cluster, system, there, place.namespace) as somewhere,
+        ):
+            assert everywhere.silent() == somewhere.silent() == []
 
 
 class Deaf:
@@ -229,12 +232,17 @@ class Deaf:
             text=True,
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
     def silent(self) -> list[Right]:
         """The rights that they did not miss."""
-        try:
-            output, _ = self.process.communicate(timeout=200)
-        finally:
-            self.process.kill()
+        output, _ = self.process.communicate(timeout=200)
+        assert self.process.returncode == 0
         sentences = zip(self.lacking, json.loads(output), strict=True)
         return [right for (_, right), sentence in sentences if right.refusal not in sentence]
 

@@ -9,10 +9,13 @@ from unittest.mock import Mock
 
 import kopf
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
 
 from rochallor_operator import handlers
-from rochallor_operator.handlers import Watch
-from rochallor_operator.names import Key
+from rochallor_operator.handlers import Watch, kopf_settings
+from rochallor_operator.names import APIS, Key
 from rochallor_operator.recent import Recent
 from unit.operator.samples import resource
 
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
 
 KNOWN = [Key("shop", "payments"), Key("shop", "refunds")]
+OTHERS = ("Secret", "Service", "ServiceAccount")
+CORE = [
+    {"kind": kind, "name": plural, "singularName": "", "namespaced": kind != "Namespace", "verbs": ["list", "watch"]}
+    for kind, plural in (
+        {"Namespace": "namespaces"} | {kind: APIS[kind].plural for kind in ("ConfigMap", *OTHERS)}
+    ).items()
+]
 
 
 def listed(name: str) -> Manifest:
@@ -72,3 +82,33 @@ def test_a_watch_that_does_not_stop_by_itself_is_cancelled(monkeypatch: pytest.M
     monkeypatch.setattr(handlers, "STOP_S", 0.01)
     with pytest.raises(TimeoutError):
         handlers._watch(kopf.OperatorRegistry(), (), stop)
+
+
+async def test_a_watch_that_is_refused_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those whose answer has not begun: kopf by itself might wait for them without end."""
+    waiting, over = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if "watch" not in request.query:
+            known = {"groups": [], "versions": ["v1"], "resources": CORE}
+            return web.json_response(known | {"items": [], "metadata": {"resourceVersion": "1"}})
+        if not request.path.endswith("/configmaps"):
+            waiting.release()
+            await over.wait()
+        for _ in OTHERS:
+            await waiting.acquire()
+        return web.json_response({"kind": "Status", "code": 403, "message": "may not watch configmaps"}, status=403)
+
+    def settings() -> kopf.OperatorSettings:
+        values = kopf_settings()
+        values.networking.error_backoffs = ()
+        return values
+
+    monkeypatch.setattr(handlers, "kopf_settings", settings)
+    api = web.Application()
+    api.router.add_get("/{path:.*}", answer)
+    async with TestServer(api) as server:
+        registry = handlers._registry(("ConfigMap", *OTHERS), Mock(), Configuration(host=str(server.make_url(""))))
+        with pytest.raises(Exception, match="may not watch configmaps"):
+            await asyncio.to_thread(handlers._watch, registry, (), threading.Event())
+        over.set()
