@@ -177,3 +177,18 @@ async def test_only_the_workers_own_cancellation_interrupts(threads: ThreadPoolE
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_handler_that_cancels_its_own_task_ends_in_an_outcome(threads: ThreadPoolExecutor, waits: bool) -> None:
+    async def handler(_: Job) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if waits:
+            await asyncio.sleep(0)
+
+    handles = Handler("t", handler, None, is_async=True)
+    outcome = await execute(handles, make_job(), threads, lambda: None, None, stopping=lambda: False)
+    assert outcome == (Failed("CancelledError", retryable=True) if waits else Completed({}))
+    await asyncio.sleep(0)  # nothing is left of it

@@ -141,6 +141,19 @@ async def test_retries_are_spent_only_by_the_handler_and_attempts_are_counted() 
 
 
 @looptime
+async def test_a_failure_without_retries_left_is_final() -> None:
+    engine = FaultyEngine()
+    await start(engine, "a", retries=1)
+
+    async def fails(_: Job) -> None:
+        raise ValueError("never")
+
+    async with running(engine, registry_of(a=fails)) as (_, events):
+        await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
+    assert [event.outcome for event in events if isinstance(event, Reported)] == ["failed_retryable", "failed_final"]
+
+
+@looptime
 async def test_an_outage_under_load_loses_nothing_and_repeats_nothing() -> None:
     engine = FaultyEngine()
     await start(engine, "a", count=200)

@@ -1,6 +1,7 @@
 """(handler, job) → outcome. Whatever a handler does, an outcome comes back; only the worker's own stop interrupts."""
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import time
@@ -24,13 +25,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def execute(
-    handler: Handler, job: Job, threads: Executor, on_timeout: Callable[[], None], timeout: float | None
+    handler: Handler,
+    job: Job,
+    threads: Executor,
+    on_timeout: Callable[[], None],
+    timeout: float | None,
+    stopping: Callable[[], bool] = lambda: True,
 ) -> Outcome:
     """Run the handler and decide the outcome.
 
     `timeout` is in seconds. An async handler is cancelled at it; a sync handler cannot be: `job.cancelled` turns true,
     and what it does in the end counts (a late success is still a success). Raises `asyncio.CancelledError` only when
-    the calling task is cancelled.
+    the calling task is cancelled while `stopping`; else its handler did that, which is an error like any other.
     """
     try:
         run = _run_async if handler.is_async else _run_in_thread
@@ -40,10 +46,13 @@ async def execute(
     except NonRetryableError as error:
         return Failed(_describe(error), retryable=False)
     except BaseException as error:  # a handler may raise SystemExit too, which must not stop the worker
-        if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+        if isinstance(error, asyncio.CancelledError) and _cancelled() and stopping():
             raise
         _log(job, error)
         return Failed(_describe(error), retryable=True)
+    finally:
+        if _cancelled() and not stopping():
+            await _go_on()
 
 
 class _HandlerTimeout(Exception):  # noqa: N818
@@ -134,6 +143,15 @@ def _describe(error: BaseException) -> str:
     return whole.encode(errors="replace").decode()[:MAX_MESSAGE_CHARS]
 
 
-def _being_cancelled() -> bool:
+def _cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def _go_on() -> None:
+    """Take back the cancellation of this task, so that the outcome can still be delivered."""
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass
+    with contextlib.suppress(asyncio.CancelledError):  # one that was not raised yet is raised now
+        await asyncio.sleep(0)

@@ -53,8 +53,8 @@ class Metrics:
         self._info.labels(version("rochallor-worker"), transport, worker_id).set(1)
         self._jobs = Counter(
             "rochallor_worker_jobs",
-            "Jobs by how they ended here: completed, failed_retryable, failed_final (the engine took that outcome), "
-            "refused (it never will), abandoned (it was not reached in time).",
+            "Jobs by how they ended here: completed, failed_retryable (it comes again), failed_final (it does not), "
+            "refused (the engine never takes its outcome), abandoned (the engine was not reached in time).",
             ["job_type", "outcome"],
             registry=registry,
         )

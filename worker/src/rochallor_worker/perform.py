@@ -94,7 +94,7 @@ class Performer:
             self._journal.started(delivery.job)
             outcome = await self._execute(delivery, handler, job)
         else:
-            job.log.warning("not run: its outcome is known from before", outcome=_kind(outcome)[0])
+            job.log.warning("not run: its outcome is known from before", outcome=_kind(outcome, job))
             self._tell(Recalled(job.job_type))
         decided_at = self._clock()
         self._journal.decided(delivery.job, outcome)
@@ -102,7 +102,7 @@ class Performer:
         verdict = await self._report(delivery, outcome)
         if verdict != "abandoned":
             self._journal.settled(job.id)
-        kind, _ = _kind(outcome)
+        kind = _kind(outcome, job)
         self._tell(Reported(job.job_type, kind, verdict, self._clock() - decided_at))
         if kind == "failed_retryable":
             self._attempts.failed(job.id)
@@ -126,14 +126,15 @@ class Performer:
             self._threads,
             lambda: self._tell(TimedOut(job.job_type)),
             self._timeout(handler, delivery, started_at),
+            self._stopping.is_set,
         )
-        kind, message = _kind(outcome)
-        self._tell(Executed(job.job_type, kind, self._clock() - started_at, message))
+        message = outcome.message if isinstance(outcome, Failed) else ""
+        self._tell(Executed(job.job_type, _kind(outcome, job), self._clock() - started_at, message))
         return outcome
 
     async def _pause(self, outcome: Outcome, delivery: Delivery, job: Job) -> None:
         """Hold a retryable failure back, within the lease; a stop ends the wait."""
-        if self._retry_pause is None or _kind(outcome)[0] != "failed_retryable":
+        if self._retry_pause is None or _kind(outcome, job) != "failed_retryable":
             return
         most = MAX_RETRY_PAUSE if delivery.deadline is None else delivery.deadline - self._clock()
         with contextlib.suppress(TimeoutError):
@@ -174,9 +175,8 @@ class Performer:
         return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _kind(outcome: Outcome) -> tuple[RunOutcome, str]:
-    match outcome:
-        case Completed():
-            return "completed", ""
-        case Failed(message, retryable):
-            return ("failed_retryable" if retryable else "failed_final"), message
+def _kind(outcome: Outcome, job: Job) -> RunOutcome:
+    """What comes of it (engine.md: a fail is tried again only when it is retryable and retries are left)."""
+    if isinstance(outcome, Completed):
+        return "completed"
+    return "failed_retryable" if outcome.retryable and job.retries_remaining > 0 else "failed_final"

@@ -141,6 +141,7 @@ class Runner:
             self.stop()
             return await self._drain(claiming)
         finally:
+            self.stop()
             for task in (stopping, claiming, *self._running.tasks):
                 task.cancel()  # done by now, unless this task itself was cancelled
             await self.source.aclose()
