@@ -52,6 +52,10 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
     "a CA without name": (engine(tls={"caSecret": ""}), "spec.engine.tls.caSecret in body should be at least 1 chars"),
+    "certificates for an engine without TLS": (
+        engine(tls={"caSecret": "ca"}),
+        "write url with https://, or remove tls",
+    ),
     "a header with a colon": (
         engine(headers=[{"name": "A:", "value": "b"}]),
         "a header's name has letters, digits, '-', '_' and '.'",

@@ -119,7 +119,10 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
         {"engine": {"tokenSecret": {"name": "token", "key": "token"}}},
         variable("ENGINE_TOKEN_FILE", "/etc/rochallor/engine/token"),
     ),
-    "engine.tls": ({"engine": {"tls": {"caSecret": "ca"}}}, variable("ENGINE_CA_FILE", "/etc/rochallor/engine/ca.crt")),
+    "engine.tls": (
+        {"engine": {"url": "https://engine", "tls": {"caSecret": "ca"}}},
+        variable("ENGINE_CA_FILE", "/etc/rochallor/engine/ca.crt"),
+    ),
     "jobTypes": ({"jobTypes": ["a", "b"]}, variable("JOB_TYPES", "a,b")),
     "parallelism": ({"parallelism": 8}, variable("PARALLELISM", "8")),
     "pollInterval": ({"pollInterval": "1s"}, variable("POLL_INTERVAL", "1s")),

@@ -74,6 +74,25 @@ def test_a_bad_value_is_one_sentence_with_what_is_allowed(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("plain", "sentence"),
+    [
+        (
+            {"engine_url": "http://engine:8080", "engine_ca_file": "ca.pem"},
+            "ROCHALLOR_ENGINE_URL is 'http://engine:8080'; with TLS files allowed is https://",
+        ),
+        (
+            {"transport": "kafka", "kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ca_file": "ca.pem"},
+            "ROCHALLOR_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT; with TLS files allowed are SSL and SASL_SSL",
+        ),
+    ],
+)
+def test_tls_files_that_would_not_be_used(plain: dict[str, str], sentence: str) -> None:
+    with pytest.raises(StartError) as raised:
+        load(**plain)
+    assert str(raised.value) == sentence
+
+
 def test_misspelt_variables_are_found() -> None:
     environment = {"ROCHALLOR_PARALELISM": "3", "ROCHALLOR_PARALLELISM": "3", "HOME": "/"}
     assert unknown_variables(environment) == ["ROCHALLOR_PARALELISM"]

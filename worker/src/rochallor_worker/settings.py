@@ -157,6 +157,16 @@ class Settings(BaseSettings):
             raise StartError(f"{PREFIX}KAFKA_CERT_FILE and {PREFIX}KAFKA_KEY_FILE are given together or not at all")
         return self
 
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        plain = self.engine_url is not None and self.engine_url.startswith("http://")
+        if self.calls_over == "rest" and plain and (self.engine_ca_file or self.engine_cert_file):
+            raise StartError(f"{PREFIX}ENGINE_URL is {self.engine_url!r}; with TLS files allowed is https://")
+        if "SSL" not in self.kafka_security_protocol and (self.kafka_ca_file or self.kafka_cert_file):
+            protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL is {self.kafka_security_protocol}"
+            raise StartError(f"{protocol}; with TLS files allowed are SSL and SASL_SSL")
+        return self
+
     @property
     def calls_over(self) -> Literal["rest", "grpc"]:
         """The transport of calls to the engine."""
