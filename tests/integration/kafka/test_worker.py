@@ -250,8 +250,13 @@ async def test_scram_over_tls(broker: Broker, kafka_authority: Authority, tmp_pa
         "kafka_sasl_username": USERNAME,
         "kafka_sasl_password_file": str(password),
         "kafka_ca_file": str(kafka_authority.ca.cert),
+        "kafka_dead_letter": "1",
     }
     async with site(broker, tmp_path) as here:
+        await asyncio.to_thread(broker.create_topic, f"{here.topic}.dlq", 1)
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        producer.produce(here.topic, b"\xff rubbish")
+        producer.flush()
         here.start(20)
         async with here.worker(0, **secure) as worker:
             await worker.started()
@@ -262,7 +267,9 @@ async def test_scram_over_tls(broker: Broker, kafka_authority: Authority, tmp_pa
             password.write_text(PASSWORD)  # a secret that was rotated is taken over without a restart
             await here.until_ended(20)
             await worker.answers("/readyz", 200)
+            await here.until_committed()
         assert len(here.runs()) == 20
+        assert broker.end_offsets(f"{here.topic}.dlq") == {0: 1}
 
 
 async def test_a_broker_of_an_unknown_ca_is_not_trusted(broker: Broker, tmp_path: Path) -> None:

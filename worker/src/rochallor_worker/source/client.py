@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from rochallor_worker.errors import StartError
 from rochallor_worker.source.brokers import Kafka
@@ -38,13 +38,15 @@ def login(kafka: Kafka) -> Login:
     return found
 
 
-def changed_login(kafka: Kafka, before: Login) -> Login | None:
-    """Return the login if its files have changed and can be used."""
+def renew(member: Consumer | Producer, kafka: Kafka, before: Login) -> Login:
+    """Return the login as its files have it now; a client that had another one takes it over at its next connection."""
     try:
         found = login(kafka)
     except StartError:  # half of a secret is written: the rest comes
-        return None
-    return found if found != before else None
+        return before
+    if found != before:
+        member.set_sasl_credentials(found.username, found.password)
+    return found
 
 
 def make(kind: type[C], kafka: Kafka, user: Login, settings: dict[str, Any]) -> C:

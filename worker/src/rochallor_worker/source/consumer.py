@@ -261,9 +261,7 @@ class Consumer:
     def _topic_exists(self) -> bool:
         """Ask the brokers for the topic, with the login as it is now; says in `trouble` what is wrong."""
         self._turned_at = time.monotonic()
-        if (login := client.changed_login(self._kafka, self._login)) is not None:
-            self._login = login
-            self._client.set_sasl_credentials(login.username, login.password)
+        self._login = client.renew(self._client, self._kafka, self._login)
         wrong: Trouble | None
         try:
             found = self._client.list_topics(self.topic, timeout=LOOK_SECONDS).topics[self.topic].error

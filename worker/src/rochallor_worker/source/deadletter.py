@@ -30,7 +30,9 @@ class DeadLetters:
             "topic.metadata.propagation.max.ms": 0,  # a missing topic is said at once
             "message.max.bytes": 1_000_000_000,  # the client's limit; what is too large is for the topic to say
         }
-        self._producer = client.make(confluent_kafka.Producer, kafka, client.login(kafka), settings)
+        self._kafka = kafka
+        self._login = client.login(kafka)
+        self._producer = client.make(confluent_kafka.Producer, kafka, self._login, settings)
         self._random = random
 
     async def send(self, message: Message, why: str) -> None:
@@ -45,6 +47,7 @@ class DeadLetters:
 
     def _send(self, message: Message, why: str) -> KafkaError | None:
         """Send once; returns what went wrong."""
+        self._login = client.renew(self._producer, self._kafka, self._login)
         errors: list[KafkaError | None] = []
         came_from = f"{message.topic()}/{message.partition()}/{message.offset()}"
         headers = [*(message.headers() or []), ("error", why.encode()), ("origin", came_from.encode())]
