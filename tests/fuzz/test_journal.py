@@ -26,7 +26,7 @@ STEPS: list[dict[str, Any]] = [
     {"job": "j", "settled": True},
 ]
 """Lines that a worker writes."""
-DECIDED = b'{"job":"mine","at":1e12,"decided":true,"variables":{"x":1}}\n'
+DECIDED = b'{"job":"mine","at":1e12,"decided":true,"job_type":"a","variables":{"x":1}}\n'
 
 
 def claimed(job_id: str = "j") -> ClaimedJob:
@@ -57,8 +57,8 @@ def test_any_content(file: Path, content: bytes) -> None:
         unreadable = [entry for entry in logged if "cannot be read" in entry["event"]]
         assert len(unreadable) <= 1
         assert journal.errors == 0
-        assert ("mine", Completed({"x": 1})) in journal.unsent_completes
-        for _, outcome in journal.unsent_completes:
+        assert ("mine", "a", Completed({"x": 1})) in journal.unsent_completes
+        for _, _, outcome in journal.unsent_completes:
             to_bytes(outcome.variables)
         match journal.recall(claimed()):
             case Completed(variables):

@@ -105,7 +105,7 @@ async def test_any_answer(rest: tuple[Peer, RestClient], case: tuple[str, bytes]
 async def test_a_login_page_is_no_answer(rest: tuple[Peer, RestClient], name: str) -> None:
     peer, client = rest
     peer.answer = HTML
-    assert type(await outcome(client, name)) is AnswerLost
+    assert isinstance(await outcome(client, name), AnswerLost)
 
 
 def refuse(name: str) -> None:

@@ -149,8 +149,6 @@ async def test_a_cancelled_instance_stays_cancelled(under: Under) -> None:
 async def test_a_claimed_job_says_what_is_to_be_done(under: Under) -> None:
     started = await under.client.start_instance("order", {"sku": 7})
     job = await one_job(under.client)
-    assert job.lock_expires_at is not None
-    assert job.lock_expires_at - datetime.now(UTC) > timedelta(seconds=25)
     over_grpc = under.transport == "grpc"  # engine.md: PollJobs leaves the variables out
     assert job == ClaimedJob(
         id=job.id,
@@ -159,8 +157,6 @@ async def test_a_claimed_job_says_what_is_to_be_done(under: Under) -> None:
         step_execution_id=(await under.client.get_instance_history(started.id))[0].id,
         retries_remaining=1,
         variables=None if over_grpc else {"sku": 7},
-        lock_expires_at=job.lock_expires_at,
-        created_at=None if over_grpc else started.started_at,
     )
     assert await under.client.poll_jobs("w", ["pick"], 10) == []
 

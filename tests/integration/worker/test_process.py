@@ -109,6 +109,56 @@ async def test_a_thread_that_does_not_end_cannot_hold_the_process_past_the_drain
     assert [job.retries_remaining for job in engine.state.jobs.values()] == [1]
 
 
+AWKWARD = """
+import asyncio, contextlib, socket
+from rochallor_worker import Job, Registry
+
+registry = Registry()
+
+@registry.handler("stubborn")
+async def stubborn(job: Job) -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+@registry.handler("broken-pipe")
+def broken_pipe(job: Job) -> None:
+    here, there = socket.socketpair()
+    there.close()
+    here.send(b"anybody there?")
+"""
+
+
+async def test_a_handler_that_does_not_end_when_cancelled_cannot_hold_the_process(
+    engine: DevEngine, tmp_path: Path
+) -> None:
+    await start(engine, "stubborn", retries=1)
+    async with worker_process(tmp_path, engine.url, code=AWKWARD, drain_timeout="100ms") as worker:
+        await worker.started()
+        await until(lambda: runs(engine) == 1)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+
+
+async def test_a_broken_pipe_of_a_handler_is_an_error_like_any_other(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "broken-pipe")
+    async with worker_process(tmp_path, engine.url, code=AWKWARD) as worker:
+        await worker.started()
+        await until(lambda: count(engine, "FAILED") == 1)
+        assert (await worker.get("/livez")).status_code == 200
+    assert [item.failure_reason for item in engine.state.instances.values()] == [
+        "BrokenPipeError: [Errno 32] Broken pipe"
+    ]
+
+
+async def test_a_sigterm_while_handlers_are_imported_ends_the_process(engine: DevEngine, tmp_path: Path) -> None:
+    importing = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)"
+    async with worker_process(tmp_path, engine.url, code=importing) as worker:
+        await worker.logged("importing")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 128 + signal.SIGTERM
+
+
 async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_comes(
     engine: DevEngine, tmp_path: Path, unused_tcp_port: int
 ) -> None:
@@ -129,14 +179,20 @@ async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_com
     ("settings", "sentence"),
     [
         ({"handlers": "nowhere:registry"}, "handlers 'nowhere:registry' cannot be imported: ModuleNotFoundError"),
-        ({"job_types": "quick,unheard-of"}, "no handler for job type 'unheard-of'; registered: quick, brief, slow"),
+        (
+            {"job_types": "quick,unheard-of"},
+            "no handler for job type 'unheard-of' (ROCHALLOR_JOB_TYPES); registered: quick, brief, slow",
+        ),
         ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM: 'lots' is not allowed; allowed is a whole number from 1"),
         ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080"),
         (
             {"transport": "grpc"},
             "ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:90",
         ),
-        ({"engine_ca_file": "/nowhere.pem"}, "the engine's CA file /nowhere.pem cannot be read"),
+        (
+            {"engine_url": "https://engine", "engine_ca_file": "/nowhere.pem"},
+            "the engine's CA file /nowhere.pem cannot be read",
+        ),
     ],
     ids=["import", "job type", "setting", "unset", "grpc", "tls"],
 )

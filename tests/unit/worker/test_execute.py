@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import structlog
 
 from rochallor_worker import Instance, Job, NonRetryableError
 from rochallor_worker.execute import MAX_MESSAGE_CHARS, MAX_RESULT_BYTES, execute
@@ -192,3 +193,23 @@ async def test_a_handler_that_cancels_its_own_task_ends_in_an_outcome(threads: T
     outcome = await execute(handles, make_job(), threads, lambda: None, None, stopping=lambda: False)
     assert outcome == (Failed("CancelledError", retryable=True) if waits else Completed({}))
     await asyncio.sleep(0)  # nothing is left of it
+
+
+async def test_an_error_in_the_log_shows_no_local_variables(
+    threads: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a logger does that nobody configured, where a worker is used as a library."""
+
+    def handler(_: Job) -> None:
+        password = "hunter2"
+        raise ValueError(len(password))
+
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    try:
+        await run(handler, threads)
+    finally:
+        structlog.configure(**before)
+    told = capsys.readouterr().out
+    assert "raise ValueError(len(password))" in told
+    assert "hunter2" not in told

@@ -52,7 +52,7 @@ def test_a_decided_complete_is_sent_again(crash: Reopen) -> None:
     journal.started(claimed())
     journal.decided(claimed(), Completed({"a": [1, None]}))
     again = crash()
-    assert again.unsent_completes == [("j", Completed({"a": [1, None]}))]
+    assert again.unsent_completes == [("j", "a", Completed({"a": [1, None]}))]
     assert again.recall(claimed()) == Completed({"a": [1, None]})
 
 
@@ -136,7 +136,7 @@ def test_a_full_disk_costs_no_job_and_is_made_good_once_there_is_room(
         "the journal can be written again",
     ]
     again = crash()
-    assert again.unsent_completes == [("b", Completed({"x": 1}))]
+    assert again.unsent_completes == [("b", "a", Completed({"x": 1}))]
     assert len(again) == 2
 
 
@@ -232,3 +232,23 @@ async def test_jobs_on_their_last_chance_run_one_at_a_time_so_that_none_is_faile
     async with running(engine, registry_of(a=a), journal=crash()):
         await until(lambda: finished(engine, InstanceStatus.COMPLETED) == 4)
     assert most == 2  # a suspect, and the one that is none
+
+
+def test_a_journal_that_cannot_be_read_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+    with pytest.raises(StartError, match=r"ROCHALLOR_JOURNAL_DIR: cannot read '.+journal.jsonl': Is a directory; mend"):
+        Journal(tmp_path)
+    assert (tmp_path / "journal.jsonl").is_dir()
+
+
+def test_a_journal_that_cannot_be_replaced_costs_no_file_descriptors(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with room(0):
+        journal.started(claimed())
+    (tmp_path / "journal.jsonl").unlink()
+    (tmp_path / "journal.jsonl").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(20):
+        journal.started(claimed(f"j{number}"))
+    assert journal.errors == 21
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rochallor_worker.cli import app
 from rochallor_worker.errors import StartError
 from rochallor_worker.loading import load_registry
 
@@ -55,3 +57,12 @@ def test_a_reference_names_module_and_registry(reference: str) -> None:
 def test_a_missing_module_is_named() -> None:
     with pytest.raises(StartError, match="ModuleNotFoundError: No module named 'nowhere_at_all'"):
         load_registry("nowhere_at_all:registry")
+
+
+def test_what_looks_like_markup_is_listed_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from rochallor_worker import Registry\nregistry = Registry()\nregistry.handler('mail[eu][/]')(print)\n"
+    (tmp_path / "marked_up.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = CliRunner().invoke(app, ["check", "marked_up:registry"])
+    assert "mail[eu][/]" in done.output
+    assert done.exit_code == 0

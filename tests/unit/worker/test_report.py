@@ -59,12 +59,19 @@ async def test_after_a_lost_answer_the_engine_gets_a_moment_before_the_next_try(
     assert second - first >= SETTLE_WAIT
 
 
-@pytest.mark.parametrize("error", [NotFound("no job"), Rejected("400"), Conflict("409")], ids=repr)
+@pytest.mark.parametrize("error", [NotFound("no job"), Conflict("409")], ids=repr)
 async def test_a_refused_complete_is_final_and_never_becomes_a_fail(error: EngineError) -> None:
     engine, job_id = await engine_with_a_job(before=lambda *_: error)
     assert await deliver(engine, job_id, Completed({})) == "refused"
     assert engine.count("complete_job") == 1
     assert engine.count("fail_job") == 0
+
+
+async def test_a_complete_that_is_refused_for_what_it_holds_is_told() -> None:
+    engine, job_id = await engine_with_a_job(before=lambda *_: Rejected("413"))
+    with pytest.raises(Rejected):
+        await deliver(engine, job_id, Completed({}))
+    assert engine.count("complete_job") == 1
 
 
 async def test_a_complete_ends_with_its_task() -> None:

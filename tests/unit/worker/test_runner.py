@@ -1,15 +1,18 @@
 """The whole job path against the shipped fake engine, on a virtual clock."""
 
 import asyncio
+import contextlib
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from rochallor_worker import InstanceStatus, Job, Registry, Runner, StartError
 from rochallor_worker.engine.base import ClaimedJob
-from rochallor_worker.errors import AnswerLost, Unreachable
+from rochallor_worker.errors import AnswerLost, Rejected, Unreachable
 from rochallor_worker.events import ClaimExpired, Duplicate, Reported, TimedOut
+from rochallor_worker.runner import CANCEL_SECONDS
 from unit.worker.engines import FaultyEngine, loop_time, no_fault
 from unit.worker.running import finished, nothing, registry_of, running, start, until
 
@@ -223,6 +226,57 @@ async def test_at_the_drain_timeout_the_rest_is_cut_off_without_a_fail() -> None
 
 
 @looptime
+async def test_a_handler_that_does_not_end_when_cancelled_cannot_hold_the_drain_up() -> None:
+    engine = FaultyEngine()
+    await start(engine, "a", retries=1)
+    let_go = asyncio.Event()
+
+    async def stubborn(_: Job) -> None:
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    runner = Runner(engine, registry_of(a=stubborn), worker_id="w", clock=loop_time, drain_timeout=5)
+    task = asyncio.create_task(runner.run())
+    await asyncio.sleep(1)
+    runner.stop()
+    assert await task == list(engine.state.jobs)
+    assert loop_time() == pytest.approx(1 + 5 + CANCEL_SECONDS, abs=0.1)
+    let_go.set()
+
+
+async def test_a_sync_handler_is_told_that_it_is_cut_off() -> None:
+    engine = FaultyEngine()
+    await start(engine, "a", retries=1)
+    begun, told = threading.Event(), threading.Event()
+
+    def waits(job: Job) -> None:
+        begun.set()
+        while not job.cancelled:
+            time.sleep(0.01)
+        told.set()
+
+    runner = Runner(engine, registry_of(a=waits), worker_id="w", drain_timeout=0)
+    task = asyncio.create_task(runner.run())
+    await asyncio.to_thread(begun.wait)
+    runner.stop()
+    await task
+    assert await asyncio.to_thread(told.wait, 30)
+
+
+@looptime
+async def test_a_result_that_is_refused_fails_the_job_for_good() -> None:
+    """A lease spends no retry, so it would be run and refused for ever."""
+    engine = FaultyEngine(before=lambda name, _: Rejected("413 too large") if name == "complete_job" else None)
+    await start(engine, "a", retries=3)
+    async with running(engine, registry_of(a=nothing)) as (_, events):
+        await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
+    [instance] = engine.state.instances.values()
+    assert instance.failure_reason == "the engine refuses the result: 413 too large"
+    assert [event[1:3] for event in events if isinstance(event, Reported)] == [("failed_final", "accepted")]
+
+
+@looptime
 async def test_a_drain_delivers_an_outcome_through_an_outage() -> None:
     engine = FaultyEngine(
         before=lambda name, number: Unreachable("x") if name == "complete_job" and number < 5 else None
@@ -274,7 +328,7 @@ async def test_sync_handlers_have_one_thread_per_slot() -> None:
 
 
 def test_a_job_type_without_handler_is_a_start_error_that_names_it() -> None:
-    with pytest.raises(StartError, match="no handler for job type 'b'; registered: a"):
+    with pytest.raises(StartError, match=r"no handler for job type 'b' \(ROCHALLOR_JOB_TYPES\); registered: a"):
         Runner(FaultyEngine(), registry_of(a=nothing), worker_id="w", job_types=["a", "b"], clock=lambda: 0)
 
 

@@ -52,6 +52,8 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
          "or 10m, from 10ms to 5m"),
         ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT: 'carrier-pigeon' is not allowed; allowed is"),
         ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL: 'http://engine:80800' is not allowed; allowed"),
+        ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET: 'engine:99999' is not allowed; "),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:70000", "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS: 'a:1,b:70000' is not allowed;"),
         ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL: 'http://engine/a b' is not allowed; allowed is"),
         ("WORKER_ID", "\udcff", "ROCHALLOR_WORKER_ID: its value is not allowed; allowed is text in UTF-8"),
         ("PARALLELISM", "9" * 5000, f"ROCHALLOR_PARALLELISM: '{'9' * 99}… is not allowed; allowed is a whole number"),

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +58,9 @@ def run(handlers: Handlers = "") -> None:
     least, or with ROCHALLOR_TRANSPORT=grpc ROCHALLOR_ENGINE_GRPC_TARGET. A bad value stops the start with one line that
     says what is allowed, and exit status 2.
     """
+    # process 1 of a container is deaf to what it has no handler for; until jobs are claimed, an end costs nothing
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
     from rochallor_worker import logs, process, settings  # noqa: PLC0415 — `--help` need not load the runtime
 
     log = structlog.get_logger("rochallor_worker")
@@ -66,22 +68,20 @@ def run(handlers: Handlers = "") -> None:
     try:
         loaded = settings.load(**({"handlers": handlers} if handlers else {}))
         logs.configure(loaded.log_level, loaded.log_format)
-        cut_off = process.run(loaded)
+        process.run(loaded)
     except StartError as error:
         log.error(str(error))
         with contextlib.suppress(OSError):
             if TERMINATION_LOG.exists():
                 TERMINATION_LOG.write_text(f"{error}\n", encoding="utf-8")
         raise typer.Exit(START_ERROR) from None
-    if cut_off:  # their threads cannot be stopped, and an ordinary exit would wait for them
-        sys.stderr.flush()
-        os._exit(0)
 
 
 @app.command()
 def check(handlers: Handlers = "") -> None:
     """Import the handlers and list them, without an engine; exit status 2 when that fails."""
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from rochallor_worker.loading import load_registry  # noqa: PLC0415
@@ -94,7 +94,8 @@ def check(handlers: Handlers = "") -> None:
     table = Table("job type", "handler", "kind", "timeout")
     for handler in registry:
         kind = "async" if handler.is_async else "sync"
-        table.add_row(handler.job_type, handler.name, kind, f"{handler.timeout:g} s" if handler.timeout else "-")
+        timeout = f"{handler.timeout:g} s" if handler.timeout else "-"
+        table.add_row(escape(handler.job_type), escape(handler.name), kind, timeout)
     Console().print(table)
 
 
@@ -164,5 +165,4 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     app()

@@ -6,9 +6,10 @@
     └── EngineError            the engine, or the way to it
         ├── Unreachable        the request did not reach the engine: sending it again is always safe
         ├── AnswerLost         the request may or may not have been carried out
+        │   └── Unreadable     an answer came, and it cannot be read
         ├── InternalError      the engine answered 5xx (gRPC: INTERNAL, UNKNOWN, …)
         ├── NotFound           no such definition, instance, job or user task
-        ├── Rejected           the engine refused the request's content (400)
+        ├── Rejected           the request's content is refused (400, 413)
         ├── Conflict           the thing is not in a state that allows the call (409)
         └── DispatchMismatch   the engine dispatches over Kafka: polling is switched off (410)
 
@@ -33,11 +34,15 @@ class EngineError(RochallorError):
 
 
 class Unreachable(EngineError):  # noqa: N818 — named for the state it describes
-    """The request provably did not reach the engine: no connection, or a gateway turned it away (401, 403, 429)."""
+    """The request provably did not reach the engine: no connection, or a gateway turned it away (401, 403, 429, …)."""
 
 
 class AnswerLost(EngineError):  # noqa: N818
     """The request was sent and no answer came (timeout, reset): it may or may not have been carried out."""
+
+
+class Unreadable(AnswerLost):
+    """An answer came that is none of the engine's, or more than the transport can carry: another try gets the same."""
 
 
 class InternalError(EngineError):
@@ -49,7 +54,7 @@ class NotFound(EngineError):  # noqa: N818
 
 
 class Rejected(EngineError):  # noqa: N818
-    """The engine refused the request's content; sending the same again cannot help."""
+    """The request's content was refused, by the engine or before it; sending the same again cannot help."""
 
 
 class Conflict(EngineError):  # noqa: N818

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
@@ -85,7 +86,11 @@ async def _run_in_thread(
 
     # not run_in_executor, whose second future on top of the executor's costs more than the hand-over itself
     threads.submit(contextvars.copy_context().run, call)
-    done, _ = await asyncio.wait({running}, timeout=timeout)
+    try:
+        done, _ = await asyncio.wait({running}, timeout=timeout)
+    except asyncio.CancelledError:
+        cancel(job)
+        raise
     if not done:
         cancel(job)
         on_timeout()
@@ -127,7 +132,8 @@ def _outcome_of(result: Any) -> Outcome:
 
 def _log(job: Job, error: BaseException) -> None:
     try:
-        job.log.warning("the handler raised", exc_info=error)
+        # as text, since a logger that is not ours may print local variables too, and secrets with them
+        job.log.warning("the handler raised", exception="".join(traceback.format_exception(error)))
     except BaseException:  # noqa: BLE001 — an error that raises when it is looked at costs its traceback, not its job
         job.log.warning("the handler raised what cannot be logged", error=_describe(error))
 
@@ -139,8 +145,9 @@ def _describe(error: BaseException) -> str:
         whole = f"{name}: {text}" if text else name
     except BaseException:  # noqa: BLE001 — an exception whose own __str__ raises, SystemExit perhaps
         whole = f"{name}: (its text cannot be read)"
-    # half of a surrogate pair (a file name can hold one) cannot be sent, and a fail that cannot be sent never ends
-    return whole.encode(errors="replace").decode()[:MAX_MESSAGE_CHARS]
+    # half of a surrogate pair (a file name can hold one) cannot be sent, and a NUL not be stored by PostgreSQL: a fail
+    # that does not get through never ends
+    return whole.encode(errors="replace").decode().replace("\0", "?")[:MAX_MESSAGE_CHARS]
 
 
 def _cancelled() -> bool:

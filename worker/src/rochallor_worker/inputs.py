@@ -9,7 +9,7 @@ import structlog
 
 from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.base import ClaimedJob, EngineClient
-from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
+from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable, Unreadable
 
 RETRY_BASE = 0.1
 RETRY_CAP = 2.0
@@ -27,13 +27,14 @@ async def variables_of(
     if job.variables is not None:
         return job.variables
     backoff = Backoff(RETRY_BASE, RETRY_CAP, random)
-    while deadline is None or clock() < deadline:
+    while True:
         try:
             return (await engine.get_instance(job.instance_id)).variables or {}
-        except (Unreachable, AnswerLost, InternalError) as error:
-            log.debug("a job's variables could not be read; trying again", job_id=job.id, error=str(error))
-            await asyncio.sleep(backoff.next())
         except EngineError as error:
-            log.error("a job's variables cannot be read; it is left to its lease", job_id=job.id, error=str(error))
-            return None
-    return None
+            passes = isinstance(error, Unreachable | AnswerLost | InternalError) and not isinstance(error, Unreadable)
+            wait = backoff.next()
+            if not passes or (deadline is not None and clock() + wait >= deadline):
+                log.error("a job's variables cannot be read; it is left to its lease", job_id=job.id, error=str(error))
+                return None
+            log.debug("a job's variables could not be read; trying again", job_id=job.id, error=str(error))
+            await asyncio.sleep(wait)

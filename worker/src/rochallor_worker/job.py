@@ -36,7 +36,8 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run's time is up. A long sync handler reads it and returns; an async one is cancelled."""
+        """Whether the run's time is up. A long sync handler reads it and raises, since what it returns would complete
+        the job; an async one is cancelled."""
         return self._cancelled.is_set()
 
     @property

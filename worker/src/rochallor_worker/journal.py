@@ -46,6 +46,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     running: bool = False
     settled: bool = False
     decided: bool = False
+    job_type: str = ""
     variables: msgspec.Raw = msgspec.Raw()
     message: str = ""
     retryable: bool | None = None
@@ -64,7 +65,8 @@ class _Entry(msgspec.Struct, omit_defaults=True):
 class Journal:
     """The journal in `folder`; without one nothing is written and nothing survives.
 
-    `clock` gives epoch seconds. Raises `StartError` when another process uses the folder.
+    `clock` gives epoch seconds. Raises `StartError` when another process uses the folder, or when it
+    cannot be read.
     """
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -82,14 +84,14 @@ class Journal:
             self._recover()
 
     def __len__(self) -> int:
-        """Return the number of jobs that are not settled."""
+        """Return the number of jobs that are remembered."""
         return len(self._entries)
 
     @property
-    def unsent_completes(self) -> list[tuple[str, Completed]]:
-        """Completes that were decided before the restart and may not have reached the engine: job id, outcome."""
-        found = ((job_id, entry.outcome()) for job_id, entry in self._entries.items() if entry.decided)
-        return [(job_id, outcome) for job_id, outcome in found if isinstance(outcome, Completed)]
+    def unsent_completes(self) -> list[tuple[str, str, Completed]]:
+        """Completes that were decided before the restart and may not have reached the engine: job id, type, outcome."""
+        found = ((entry.job, entry.job_type, entry.outcome()) for entry in self._entries.values() if entry.decided)
+        return [(job_id, job_type, outcome) for job_id, job_type, outcome in found if isinstance(outcome, Completed)]
 
     def recall(self, job: ClaimedJob) -> Outcome | None:
         """Return the outcome to deliver for a claimed job in place of a run, if its past calls for one."""
@@ -118,7 +120,9 @@ class Journal:
 
     def decided(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Note an outcome before it is sent."""
-        entry = _Entry(job.id, self._clock(), decided=True, retries_remaining=job.retries_remaining)
+        entry = _Entry(
+            job.id, self._clock(), decided=True, job_type=job.job_type, retries_remaining=job.retries_remaining
+        )
         match outcome:
             case Completed(variables):
                 entry.variables = msgspec.Raw(msgspec.json.encode(variables))
@@ -167,9 +171,9 @@ class Journal:
         assert self._path is not None  # noqa: S101 — the caller's condition
         try:
             lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-        except OSError as error:
-            self._failed(error)
-            lines = []
+        except OSError as error:  # to begin a new one would lose what it says
+            text = f"ROCHALLOR_JOURNAL_DIR: cannot read {str(self._path)!r}: {error.strerror}; mend or remove it"
+            raise StartError(text) from error
         unreadable: list[bytes] = []
         for line in lines:
             try:
@@ -203,8 +207,8 @@ class Journal:
         fresh = self._path.with_suffix(".new")
         try:
             fresh.write_bytes(lines)
-            file = os.open(fresh, os.O_WRONLY | os.O_APPEND)
             fresh.replace(self._path)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             self._failed(error)
             return

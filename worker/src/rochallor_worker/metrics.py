@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import assert_never
+from typing import assert_never, get_args
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -26,6 +26,7 @@ from rochallor_worker.events import (
     Polled,
     Recalled,
     Reported,
+    RunOutcome,
     Skipped,
     Started,
     TimedOut,
@@ -58,6 +59,9 @@ class Metrics:
             ["job_type", "outcome"],
             registry=registry,
         )
+        for job_type in runner.job_types:  # from the start, else a rate would not see the first one
+            for outcome in (*get_args(RunOutcome), "refused", "abandoned"):
+                self._jobs.labels(job_type, outcome)
         self._handler_seconds = Histogram(
             "rochallor_worker_handler_seconds",
             "Time a handler ran.",
@@ -186,7 +190,7 @@ class _State(Collector):
         )
         yield GaugeMetricFamily(
             "rochallor_worker_journal_entries",
-            "Jobs in the journal that are not settled.",
+            "Jobs in the journal: those that run, and for a day those whose outcome may not have arrived.",
             value=len(self._runner.journal),
         )
         yield CounterMetricFamily(

@@ -27,7 +27,7 @@ def render(runner: Runner, activity: Activity, pulse: Pulse, *, transport: str, 
         "slots": f"{runner.slots.busy} of {runner.slots.total} busy, {pulse.utilization:.0%} over the last 15 s",
         "transport": escape(transport),
         "event loop": f"at most {pulse.loop_lag * 1000:.0f} ms late in the last 15 s",
-        "journal": f"{len(runner.journal)} jobs not settled, {runner.journal.errors} write errors",
+        "journal": f"{len(runner.journal)} jobs, {runner.journal.errors} write errors",
         "version": escape(version("rochallor-worker")),
     }
     rows = "".join(_row(activity, job_type) for job_type in activity.types)

@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 
 from rochallor_worker.attempts import Attempts
-from rochallor_worker.engine.base import EngineClient
+from rochallor_worker.engine.base import ClaimedJob, EngineClient
+from rochallor_worker.errors import Rejected
 from rochallor_worker.events import (
     ClaimExpired,
     Executed,
@@ -83,39 +84,61 @@ class Performer:
             await self._perform(delivery, handler)
 
     async def _perform(self, delivery: Delivery, handler: Handler) -> None:
-        variables = await variables_of(self._engine, delivery.job, delivery.deadline, self._clock, self._random)
-        if variables is None or (delivery.deadline is not None and self._clock() >= delivery.deadline):
-            log.warning("a claim could not be started in time", job_id=delivery.job.id, job_type=delivery.job.job_type)
-            self._tell(ClaimExpired(delivery.job.job_type))
-            return
-        job = self._job(delivery, variables)
-        outcome = self._journal.recall(delivery.job)
+        claimed = delivery.job
+        outcome = self._journal.recall(claimed)
         if outcome is None:
-            self._journal.started(delivery.job)
-            outcome = await self._execute(delivery, handler, job)
+            outcome = await self._run(delivery, handler)
+            if outcome is None:
+                self._tell(ClaimExpired(claimed.job_type))
+                return
         else:
-            job.log.warning("not run: its outcome is known from before", outcome=_kind(outcome, job))
-            self._tell(Recalled(job.job_type))
+            known = _kind(outcome, claimed)
+            log.warning("not run: its outcome is known from before", **_names(claimed), outcome=known)
+            self._tell(Recalled(claimed.job_type))
+        self._journal.decided(claimed, outcome)
+        await self._pause(outcome, delivery)
         decided_at = self._clock()
-        self._journal.decided(delivery.job, outcome)
-        await self._pause(outcome, delivery, job)
-        verdict = await self._report(delivery, outcome)
+        try:
+            verdict = await self._report(delivery, outcome)
+        except Rejected as error:  # known not to be carried out, so the job may be failed
+            log.error("the engine refuses the result; its job is failed", **_names(claimed), error=str(error))
+            outcome = Failed(f"the engine refuses the result: {error}", retryable=False)
+            self._journal.decided(claimed, outcome)
+            verdict = await self._report(delivery, outcome)
         if verdict != "abandoned":
-            self._journal.settled(job.id)
-        kind = _kind(outcome, job)
-        self._tell(Reported(job.job_type, kind, verdict, self._clock() - decided_at))
+            self._journal.settled(claimed.id)
+        kind = _kind(outcome, claimed)
+        self._tell(Reported(claimed.job_type, kind, verdict, self._clock() - decided_at))
         if kind == "failed_retryable":
-            self._attempts.failed(job.id)
+            self._attempts.failed(claimed.id)
         else:
-            self._attempts.ended(job.id)
+            self._attempts.ended(claimed.id)
         delivery.settle(verdict)
 
-    async def redeliver(self, job_id: str, outcome: Outcome) -> None:
+    async def redeliver(self, job_id: str, job_type: str, outcome: Completed) -> None:
         """Send what was decided before a crash: a Complete, which may have arrived already."""
-        verdict = await self._reporter.deliver(job_id, outcome, None, lambda: None)
-        log.info("an outcome from before the restart was sent", job_id=job_id, verdict=verdict)
-        if verdict != "abandoned":
-            self._journal.settled(job_id)
+        began = self._clock()
+        verdict: Verdict
+        try:
+            verdict = await self._reporter.deliver(job_id, outcome, None, lambda: self._tell(OutcomeRetried(job_type)))
+        except Rejected as error:
+            log.error("the engine refuses a result from before the restart", job_id=job_id, error=str(error))
+            verdict = "refused"
+        log.info("an outcome from before the restart was sent", job_id=job_id, job_type=job_type, verdict=verdict)
+        self._journal.settled(job_id)
+        self._tell(Reported(job_type, "completed", verdict, self._clock() - began))
+
+    async def _run(self, delivery: Delivery, handler: Handler) -> Outcome | None:
+        """Run the handler and return the outcome, or None where the job cannot be started while it is ours."""
+        claimed = delivery.job
+        variables = await variables_of(self._engine, claimed, delivery.deadline, self._clock, self._random)
+        if variables is None:
+            return None
+        if delivery.deadline is not None and self._clock() >= delivery.deadline:
+            log.warning("a claim could not be started in time", **_names(claimed))
+            return None
+        self._journal.started(claimed)
+        return await self._execute(delivery, handler, self._job(delivery, variables))
 
     async def _execute(self, delivery: Delivery, handler: Handler, job: Job) -> Outcome:
         started_at = self._clock()
@@ -129,16 +152,18 @@ class Performer:
             self._stopping.is_set,
         )
         message = outcome.message if isinstance(outcome, Failed) else ""
-        self._tell(Executed(job.job_type, _kind(outcome, job), self._clock() - started_at, message))
+        self._tell(Executed(job.job_type, _kind(outcome, delivery.job), self._clock() - started_at, message))
         return outcome
 
-    async def _pause(self, outcome: Outcome, delivery: Delivery, job: Job) -> None:
+    async def _pause(self, outcome: Outcome, delivery: Delivery) -> None:
         """Hold a retryable failure back, within the lease; a stop ends the wait."""
+        job = delivery.job
         if self._retry_pause is None or _kind(outcome, job) != "failed_retryable":
             return
         most = MAX_RETRY_PAUSE if delivery.deadline is None else delivery.deadline - self._clock()
+        doubled = min(self._attempts.next(job.id) - 1, 16)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(most, self._retry_pause * 2 ** min(job.attempt - 1, 16))):
+            async with asyncio.timeout(min(most, self._retry_pause * 2**doubled)):
                 await self._stopping.wait()
 
     async def _report(self, delivery: Delivery, outcome: Outcome) -> Verdict:
@@ -175,7 +200,11 @@ class Performer:
         return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _kind(outcome: Outcome, job: Job) -> RunOutcome:
+def _names(job: ClaimedJob) -> dict[str, str]:
+    return {"job_id": job.id, "job_type": job.job_type, "instance_id": job.instance_id}
+
+
+def _kind(outcome: Outcome, job: ClaimedJob) -> RunOutcome:
     """What comes of it (engine.md: a fail is tried again only when it is retryable and retries are left)."""
     if isinstance(outcome, Completed):
         return "completed"

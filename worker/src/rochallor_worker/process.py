@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -35,13 +36,16 @@ YOUNG_OBJECTS = 10_000
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> list[str]:
-    """Run a worker until SIGTERM or SIGINT; a second one ends the process at once.
+def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT; a second one ends the process at once. Raises `StartError`.
 
-    Returns the ids of jobs cut off at the drain timeout. Raises `StartError`.
+    Ends the process itself when jobs were cut off at the drain timeout: nothing can stop the thread of a handler, or a
+    handler that does not end when it is cancelled, and an ordinary exit would wait for them.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        return loop.run(_run(settings))
+        if loop.run(_run(settings)):
+            sys.stderr.flush()
+            os._exit(0)
 
 
 async def _run(settings: Settings) -> list[str]:

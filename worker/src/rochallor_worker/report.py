@@ -16,7 +16,7 @@ import structlog
 
 from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.base import EngineClient
-from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
+from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Rejected, Unreachable
 from rochallor_worker.outcome import Completed, Failed, Outcome
 from rochallor_worker.source.base import Trouble, Verdict
 
@@ -64,8 +64,9 @@ class Reporter:
         on_retry: Callable[[], None],
         ours: Callable[[], Awaitable[bool]] | None = None,
     ) -> Verdict:
-        """Deliver an outcome and return the last word on it; never raises for trouble with the engine.
+        """Deliver an outcome and return the last word on it; trouble with the engine is no error.
 
+        Raises `Rejected` when a Complete is refused for what it holds: then it provably was not carried out.
         `lease_end` is on the clock given to the constructor (None: there is no lease, and `ours` may say whose the job
         is). A Complete is retried until the calling task is cancelled, and so is a Fail without lease, as long as the
         job is ours: nobody would give it out again.
@@ -76,6 +77,8 @@ class Reporter:
                 try:
                     await self._send(job_id, outcome)
                 except EngineError as error:
+                    if isinstance(error, Rejected) and isinstance(outcome, Completed):
+                        raise
                     verdict = _final(job_id, outcome, lease_end is not None, error)
                     if verdict == "refused":
                         self._got_through_at = self._clock()  # the engine is there, whatever it says

@@ -13,7 +13,7 @@ from random import Random
 
 import structlog
 
-from rochallor_worker.engine.base import MAX_JOBS_PER_POLL, EngineClient
+from rochallor_worker.engine.base import EngineClient
 from rochallor_worker.errors import StartError
 from rochallor_worker.events import Duplicate, Event, Observer
 from rochallor_worker.journal import Journal
@@ -24,6 +24,9 @@ from rochallor_worker.slots import Slots
 from rochallor_worker.source.base import Delivery, Source, Trouble
 from rochallor_worker.source.brokers import Kafka
 from rochallor_worker.source.polling import PollingSource
+
+CANCEL_SECONDS = 1.0
+"""How long jobs that were cut off may take to end."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -132,7 +135,8 @@ class Runner:
     async def run(self) -> list[str]:
         """Claim and run jobs until `stop`, then drain. Returns the ids of jobs cut off at the drain timeout.
 
-        The threads of sync handlers among those live on until their handlers return.
+        Of those, sync handlers live on in their threads until they return, and async handlers that do not end when they
+        are cancelled live on in the loop.
         """
         claiming = asyncio.create_task(self._claim(), name="claim")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -151,12 +155,12 @@ class Runner:
     async def _claim(self) -> None:
         """Reserve slots, then ask for exactly that many jobs: none ever waits here while its lease runs."""
         # without a lease another worker may have such a job by now, and two completes at once can both count
-        for job_id, outcome in self.journal.unsent_completes if self.source.leased else ():
+        for job_id, job_type, outcome in self.journal.unsent_completes if self.source.leased else ():
             if await self.slots.reserve(1):
-                self._running.start(job_id, self._performer.redeliver(job_id, outcome))
+                self._running.start(job_id, self._performer.redeliver(job_id, job_type, outcome))
         while not self.draining:
             await self.source.ready()
-            reserved = await self.slots.reserve(MAX_JOBS_PER_POLL)
+            reserved = await self.slots.reserve(self.slots.total)
             if reserved == 0:
                 return
             deliveries = await self.source.take(reserved)
@@ -196,8 +200,9 @@ class Runner:
             log.warning("the drain timeout ended; these jobs will come again", jobs=cut_off)
         for task in pending:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        if not claiming.cancelled() and (crash := claiming.exception()) is not None:
+        if pending:
+            await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+        if claiming.done() and not claiming.cancelled() and (crash := claiming.exception()) is not None:
             raise crash
         return cut_off
 
@@ -212,6 +217,7 @@ def _checked_job_types(registry: Registry, job_types: Sequence[str]) -> list[str
     missing = [job_type for job_type in job_types if job_type not in registry.job_types]
     if missing:
         raise StartError(
-            f"no handler for job type {', '.join(map(repr, missing))}; registered: {', '.join(registry.job_types)}"
+            f"no handler for job type {', '.join(map(repr, missing))} (ROCHALLOR_JOB_TYPES); registered: "
+            f"{', '.join(registry.job_types)}"
         )
     return list(job_types) or registry.job_types

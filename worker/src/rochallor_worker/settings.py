@@ -57,6 +57,13 @@ def _url(text: str | None) -> str | None:
     return text
 
 
+def _ports(text: str | None) -> str | None:
+    for address in (text or "").split(","):
+        if int(address.rpartition(":")[2] or 0) > 65535:
+            raise ValueError("not a port")
+    return text
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 _DURATION_TEXT = "a duration such as 500ms, 30s or 10m"
 
@@ -79,6 +86,7 @@ class Settings(BaseSettings):
     engine_grpc_target: Annotated[
         str | None,
         Field(pattern=r"^(https://)?[!-.0-?A-~]+:[0-9]{1,5}$", description="a host and port such as engine:9090"),
+        AfterValidator(_ports),
     ] = None
     engine_token: Annotated[str, Field(description="a bearer token", repr=False)] = ""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
@@ -97,6 +105,7 @@ class Settings(BaseSettings):
             pattern=r"^[!-+.0-?A-~-]+:[0-9]{1,5}(,[!-+.0-?A-~-]+:[0-9]{1,5})*$",
             description="host:port, several separated by commas",
         ),
+        AfterValidator(_ports),
     ] = None
     kafka_security_protocol: Annotated[
         SecurityProtocol, Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")

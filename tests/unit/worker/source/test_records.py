@@ -25,7 +25,7 @@ def test_a_job() -> None:
     dedup_id, job = decode(event(), "a")
     assert dedup_id == "d"
     assert (job.id, job.instance_id, job.step_execution_id, job.job_type) == ("j", "i", "s", "a")
-    assert (job.retries_remaining, job.variables, job.created_at) == (2, {"n": 1, "x": 0.5}, None)
+    assert (job.retries_remaining, job.variables) == (2, {"n": 1, "x": 0.5})
 
 
 @pytest.mark.parametrize("payload", [b"", b"null", b"{}"])

@@ -41,8 +41,6 @@ class ClaimedJob(_Wire, frozen=True):
     step_execution_id: str = ""
     retries_remaining: int = 0
     variables: dict[str, Any] | None = None
-    lock_expires_at: datetime | None = None
-    created_at: datetime | None = None
 
 
 class Instance(_Wire, frozen=True):

@@ -56,7 +56,10 @@ class Credentials:
         self._fixed = {name.lower(): value for name, value in connection.headers}
         for name, value in connection.headers:
             if not _HEADER_NAME.fullmatch(name) or not _PRINTABLE.fullmatch(value):
-                raise StartError(f"the engine header {name!r} cannot be sent; allowed are printable ASCII characters")
+                raise StartError(
+                    f"the engine header {name!r} (ROCHALLOR_ENGINE_HEADERS) cannot be sent; allowed are a name of "
+                    "letters, digits, '_', '.' and '-', and a value of printable ASCII characters"
+                )
         self.headers: Mapping[str, str] = self._read_headers()
         """Sent with each call, names in lower case: the connection's own and the bearer token."""
         self.tls = self._read_tls()
@@ -96,11 +99,11 @@ class Credentials:
     def _read_headers(self) -> dict[str, str]:
         token = self._connection.token
         if path := self._connection.token_file:
-            token = _read("token file", path).decode(errors="replace").strip()
+            token = _read("token file (ROCHALLOR_ENGINE_TOKEN_FILE)", path).decode(errors="replace").strip()
             if not token:
-                raise StartError(f"the engine's token file {path} is empty")
+                raise StartError(f"the engine's token file (ROCHALLOR_ENGINE_TOKEN_FILE) {path} is empty")
         if not _PRINTABLE.fullmatch(token):
-            raise StartError("the engine's token cannot be sent; allowed are printable ASCII characters")
+            raise StartError("the engine's token (ROCHALLOR_ENGINE_TOKEN) cannot be sent; allowed is printable ASCII")
         return {**self._fixed, "authorization": f"Bearer {token}"} if token else self._fixed
 
     def _read_tls(self) -> Tls | None:

@@ -235,6 +235,4 @@ def _job(record: records.Job) -> ClaimedJob:
         step_execution_id=record.execution.id,
         retries_remaining=record.retries_remaining,
         variables=dict(record.variables),
-        lock_expires_at=_time(record.lock_expires_at),
-        created_at=_time(record.created_at),
     )

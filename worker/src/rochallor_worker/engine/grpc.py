@@ -26,9 +26,9 @@ from rochallor_worker.engine.base import (
 from rochallor_worker.engine.claims import readable
 from rochallor_worker.engine.credentials import Credentials, Renewed
 from rochallor_worker.engine.definitions import from_definition, to_definition
-from rochallor_worker.engine.refusals import refusal
+from rochallor_worker.engine.grpc_refusals import refusal
 from rochallor_worker.engine.struct import to_struct
-from rochallor_worker.errors import AnswerLost, Rejected
+from rochallor_worker.errors import AnswerLost, Rejected, Unreadable
 
 SERVICE = "workflow.v1.WorkflowEngine"
 CONNECT_SECONDS = 5.0
@@ -79,8 +79,8 @@ class GrpcClient:
     certificate, or if the target begins with `https://`. `timeout` bounds each call, in seconds. Raises `StartError`
     if the connection's files cannot be used.
 
-    What gRPC does not carry: a claimed job's variables and time of creation, a listed definition's time of upload, and
-    variables of more than some 30 levels (sending them is `Rejected`, reading what REST wrote is `AnswerLost`).
+    What gRPC does not carry: a claimed job's variables, a listed definition's time of upload, and variables of more
+    than some 30 levels (sending them is `Rejected`, reading what REST wrote is `Unreadable`).
     """
 
     def __init__(self, target: str, connection: Connection | None = None, *, timeout: float = 10.0) -> None:
@@ -245,7 +245,7 @@ class GrpcClient:
         try:
             return read(getattr(pb, f"{name}Response").FromString(answer))
         except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: an OK of nothing
-            raise AnswerLost(f"{name}: the answer cannot be read: {error}") from error
+            raise Unreadable(f"{name}: the answer cannot be read: {error}") from error
 
     def _connect(self) -> _Channel:
         tls = self._credentials.tls

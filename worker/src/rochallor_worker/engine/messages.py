@@ -67,7 +67,6 @@ def claimed_job(message: pb.Job) -> ClaimedJob:
         job_type=message.job_type,
         step_execution_id=message.step_execution_id,
         retries_remaining=message.retries_remaining,
-        lock_expires_at=time_of(message, "lock_expires_at"),
     )
 
 

@@ -1,9 +1,9 @@
 """The engine over REST (engine.md: HTTP/1.1, JSON bodies, one error shape with several spellings)."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,17 +20,9 @@ from rochallor_worker.engine.base import (
 )
 from rochallor_worker.engine.claims import readable
 from rochallor_worker.engine.credentials import Credentials, Renewed
+from rochallor_worker.engine.rest_refusals import refusal
 from rochallor_worker.engine.transport import HttpTransport
-from rochallor_worker.errors import (
-    AnswerLost,
-    Conflict,
-    DispatchMismatch,
-    EngineError,
-    InternalError,
-    NotFound,
-    Rejected,
-    Unreachable,
-)
+from rochallor_worker.errors import AnswerLost, Rejected, Unreachable, Unreadable
 
 CONNECT_SECONDS = 5.0
 """Most time for one attempt to connect."""
@@ -47,8 +39,15 @@ class _Jobs(msgspec.Struct):
 _JOB = msgspec.json.Decoder(ClaimedJob)
 
 
-class _Items(msgspec.Struct):
-    items: list[StepExecution] | None
+class _Items(msgspec.Struct, Generic[T]):
+    """A listing: null when there is nothing to list, as in `_Jobs`; a history has no total."""
+
+    items: list[T] | None
+    total: int = 0
+
+    @property
+    def page(self) -> Page[T]:
+        return Page(self.items or [], self.total)
 
 
 class RestClient:
@@ -80,7 +79,7 @@ class RestClient:
         self, *, keyword: str = "", page: int = 0, page_size: int = 20
     ) -> Page[DefinitionVersion]:
         query = _query(keyword=keyword, page=page, pageSize=page_size)
-        return await self._get(Page[DefinitionVersion], "GET", f"/v1/definitions{query}")
+        return (await self._get(_Items[DefinitionVersion], "GET", f"/v1/definitions{query}")).page
 
     async def start_instance(
         self,
@@ -112,10 +111,11 @@ class RestClient:
         query = _query(
             definitionId=definition_id, status=status or "", businessKey=business_key, page=page, pageSize=page_size
         )
-        return await self._get(Page[Instance], "GET", f"/v1/instances{query}")
+        return (await self._get(_Items[Instance], "GET", f"/v1/instances{query}")).page
 
     async def get_instance_history(self, instance_id: str) -> list[StepExecution]:
-        return (await self._get(_Items, "GET", f"/v1/instances/{_part(instance_id)}/history")).items or []
+        found = await self._get(_Items[StepExecution], "GET", f"/v1/instances/{_part(instance_id)}/history")
+        return found.page.items
 
     async def cancel_instance(self, instance_id: str, *, reason: str = "") -> Instance:
         return await self._get(Instance, "POST", f"/v1/instances/{_part(instance_id)}/cancel", {"reason": reason})
@@ -162,7 +162,7 @@ class RestClient:
         try:
             return msgspec.json.decode(content, type=kind)
         except UNREADABLE as error:
-            raise AnswerLost(f"{method} {path}: the answer cannot be read: {error}") from error
+            raise Unreadable(f"{method} {path}: the answer cannot be read: {error}") from error
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Send one request and return the body of a 2xx answer; everything else becomes an `EngineError`."""
@@ -177,7 +177,7 @@ class RestClient:
             except AnswerLost as error:
                 raise AnswerLost(f"{call}: {error}") from error
         if not 200 <= status < 300:
-            raise _refusal(call, status, answer, self._credentials.redact)
+            raise refusal(call, status, answer, self._credentials.redact)
         return answer
 
     async def _tell(self, path: str, body: Mapping[str, Any]) -> None:
@@ -203,22 +203,6 @@ def encode(call: str, body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Rejected(f"{call}: the request is not JSON: {error}") from error
-
-
-def _refusal(call: str, status: int, answer: bytes, redact: Callable[[str], str]) -> EngineError:
-    """Translate an answer other than 2xx (engine.md: `reason` or `message`, or plain text)."""
-    try:
-        fields = msgspec.json.decode(answer, type=dict[str, Any])
-        reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
-    except UNREADABLE:
-        reason = answer.decode(errors="replace")
-    text = f"{call}: {status} {' '.join(redact(reason).split())[:500]}".rstrip()
-    if status >= 500:
-        return NotFound(text) if "not found" in reason else InternalError(text)
-    if status < 400 or status in {401, 403, 407, 429}:  # a gateway said this: the engine neither redirects nor refuses
-        return Unreachable(text)
-    kinds: dict[int, type[EngineError]] = {404: NotFound, 408: AnswerLost, 409: Conflict, 410: DispatchMismatch}
-    return kinds.get(status, Rejected)(text)
 
 
 def _part(text: str) -> str:

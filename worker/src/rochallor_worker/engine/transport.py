@@ -49,6 +49,10 @@ class HttpTransport:
             raise Unreachable(f"not a URL: {_text(error)}") from error
         except TimeoutError as error:
             raise AnswerLost("no answer in time") from error
+        except RuntimeError as error:
+            if not self._session.closed:
+                raise
+            raise Unreachable("the client is closed") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
                 raise Unreachable("the connection was closed before the request was written") from error

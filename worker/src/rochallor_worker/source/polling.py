@@ -42,7 +42,7 @@ class PollingSource:
         lease: float,
         observer: Observer,
         clock: Callable[[], float],
-        random: Random | None = None,
+        random: Random,
     ) -> None:
         self._engine = engine
         self._worker_id = worker_id
@@ -51,7 +51,7 @@ class PollingSource:
         self._lease = lease
         self._observe = observer
         self._clock = clock
-        self._random = random or Random()  # noqa: S311 — jitter, not a secret
+        self._random = random
         self._outage = Backoff(0.1, OUTAGE_WAIT_CAP, self._random)
         self._idle_wait = FIRST_IDLE_WAIT
         self._asked_at = float("-inf")

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from rochallor_worker.engine.refusals import refusal
+from rochallor_worker.engine.grpc_refusals import refusal
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
