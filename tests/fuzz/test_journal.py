@@ -101,10 +101,11 @@ def test_the_last_line_may_be_half_written(file: Path, steps: list[str], cut: in
     assert known(content[: len(content) - min(cut, len(last))]) in (whole, without)
 
 
-def test_a_file_that_cannot_be_read_costs_the_journal_and_no_job(file: Path) -> None:
+def test_a_file_that_cannot_be_read_is_put_aside_and_costs_no_job(file: Path) -> None:
     file.mkdir()
     with capture_logs() as logged, closing(Journal(file.parent)) as journal:
         journal.started(claimed())
         journal.decided(claimed(), Completed({}))
-        assert journal.errors
-    assert [entry["event"] for entry in logged] == ["the journal cannot be written; after a crash, jobs may run again"]
+        assert journal.errors == 0
+    assert file.with_suffix(".unreadable").is_dir()
+    assert [entry["event"] for entry in logged] == ["the journal cannot be read and is put aside"]

@@ -234,13 +234,6 @@ async def test_jobs_on_their_last_chance_run_one_at_a_time_so_that_none_is_faile
     assert most == 2  # a suspect, and the one that is none
 
 
-def test_a_journal_that_cannot_be_read_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "journal.jsonl").mkdir()
-    with pytest.raises(StartError, match=r"ROCHALLOR_JOURNAL_DIR: cannot read '.+journal.jsonl': Is a directory; mend"):
-        Journal(tmp_path)
-    assert (tmp_path / "journal.jsonl").is_dir()
-
-
 def test_a_journal_that_cannot_be_replaced_costs_no_file_descriptors(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     with room(0):

@@ -12,6 +12,7 @@ A line is handed to the kernel at once and not fsynced: that survives the end of
 the machine takes a pod's emptyDir with it anyway. A folder that cannot be written costs these promises, never a job.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -65,8 +66,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
 class Journal:
     """The journal in `folder`; without one nothing is written and nothing survives.
 
-    `clock` gives epoch seconds. Raises `StartError` when another process uses the folder, or when it
-    cannot be read.
+    `clock` gives epoch seconds. Raises `StartError` when another process uses the folder.
     """
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -171,9 +171,12 @@ class Journal:
         assert self._path is not None  # noqa: S101 — the caller's condition
         try:
             lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-        except OSError as error:  # to begin a new one would lose what it says
-            text = f"ROCHALLOR_JOURNAL_DIR: cannot read {str(self._path)!r}: {error.strerror}; mend or remove it"
-            raise StartError(text) from error
+        except OSError as error:
+            aside = self._path.with_suffix(".unreadable")
+            log.error("the journal cannot be read and is put aside", file=str(aside), error=str(error))
+            with contextlib.suppress(OSError):
+                self._path.replace(aside)
+            lines = []
         unreadable: list[bytes] = []
         for line in lines:
             try:
