@@ -1,6 +1,7 @@
 """One worker process: its parts put together, its signals, its HTTP server."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -44,7 +45,9 @@ def run(settings: Settings) -> None:
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         if loop.run(_run(settings)):
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # nobody reads it any more
+                    stream.flush()
             os._exit(0)
 
 
