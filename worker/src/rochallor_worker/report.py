@@ -5,8 +5,8 @@
 One request is in flight per job, since two concurrent completes can both move the instance on. A Complete may be sent
 again (a second one is a no-op), so it is, until the engine takes it; a Fail may not (each one spends a retry), so it is
 sent again only if it provably did not reach the engine, or if no lease would bring the job back (Kafka). It is not sent
-at all once the job may be another worker's, whose work it would undo. An unknown Complete never becomes a Fail; one that
-is refused for what it holds does, since it is known not to have been carried out (see `perform`).
+at all once the job may be another worker's, whose work it would undo. An unknown Complete never becomes a Fail; one
+that is refused for what it holds does, since it is known not to have been carried out (see `perform`).
 """
 
 import asyncio
