@@ -42,7 +42,7 @@ def test_each_alert_is_tested_and_says_what_to_do() -> None:
         each["alertname"] for case in yaml.safe_load(TESTS.read_text())["tests"] for each in case["alert_rule_test"]
     }
     assert {rule["alert"] for rule in rules()} == tested
-    assert all(rule["annotations"]["runbook"].endswith(".") for rule in rules())
+    assert all(rule["annotations"]["description"].endswith(".") for rule in rules())
 
 
 def test_metrics_in_alerts_and_dashboard_exist() -> None:
