@@ -125,7 +125,7 @@ dist: setup ## build wheels, sdists and charts into dist/; IMAGES=HOST/PATH says
 	@rm -rf $(DIST) && mkdir -p $(DIST)/charts
 	$(UV) build --quiet --all-packages --no-create-gitignore --out-dir $(DIST)
 	@cp -r charts/rochallor-* $(DIST)/charts
-	@sed -i.orig 's|rochallor/rochallor-|$(IMAGES)/rochallor-|' $(DIST)/charts/*/values.yaml $(DIST)/charts/*/templates/*.yaml
+	@sed -i.orig 's|rochallor/rochallor-|$(IMAGES)/rochallor-|' $(DIST)/charts/*/values.yaml
 	@find $(DIST)/charts -name '*.orig' -delete
 	$(HELM) package $(DIST)/charts/* --destination $(DIST)
 	@rm -r $(DIST)/charts

@@ -24,8 +24,8 @@ HEAD = """\
 # handlers:
 #   module: shop.handlers:registry
 #
-# None is set here: the defaults below are those of the resource. What is inside of one of them tells
-# `kubectl explain rochallorworker.spec.NAME`.
+# Nothing is set here; the resource's own defaults apply. `kubectl explain rochallorworker.spec.NAME` lists a field's
+# subfields.
 """
 EMPTY = {"object": "{}", "array": "[]", "string": '""'}
 WIDTH = 118
@@ -44,10 +44,14 @@ def values() -> str:
 def values_schema() -> str:
     """The schema of charts/rochallor-worker's values: the spec of a RochallorWorker, in which a typing error shows.
 
-    Defaults and the rules that Kubernetes alone understands stay in the resource definition.
+    Defaults and the rules that Kubernetes alone understands stay in the resource definition. What is not required may be
+    null, by which `--set NAME=null` takes back what a file of values sets.
     """
     schema: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_json_schema(_spec())}
-    schema["properties"] = {"global": {"type": "object"}, **schema["properties"]}
+    fields = {
+        name: field if name in schema["required"] else _or_null(field) for name, field in schema["properties"].items()
+    }
+    schema["properties"] = {"global": {"type": "object"}, **fields}
     return json.dumps(schema, indent=2) + "\n"
 
 
@@ -69,6 +73,11 @@ def _json_schema(openapi: dict[str, Any]) -> dict[str, Any]:
         if isinstance(schema.get(key), dict):
             schema[key] = _json_schema(schema[key])
     return schema
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    nullable = schema | {"type": [schema["type"], "null"]}
+    return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 
 
 FILES = {

@@ -15,6 +15,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- define "rochallor-operator.image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "rochallor-operator.workerImage" -}}
+{{- if .Values.workerImage }}{{ .Values.workerImage }}
+{{- else if hasSuffix "rochallor-operator" .Values.image.repository }}
+{{- printf "%srochallor-worker:%s" (trimSuffix "rochallor-operator" .Values.image.repository) .Chart.AppVersion }}
+{{- else }}{{ fail "set workerImage: the default is derived from an image.repository that ends with rochallor-operator" }}
+{{- end }}
+{{- end }}
+
+{{- define "rochallor-operator.placement" -}}
+{{- range $field := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $.Values $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "rochallor-operator.rules" -}}
 - apiGroups: [rochallor.io]
   resources: [rochallorworkers]

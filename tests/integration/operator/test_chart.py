@@ -72,6 +72,44 @@ def test_images_default_to_the_release() -> None:
     assert {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "mine/worker:3"} in mine["env"]
 
 
+def test_the_workers_image_comes_from_beside_the_operators() -> None:
+    """From a mirror, too; a tag of the operator's alone is not the worker's."""
+    mirror = variables("--set", "image.repository=mirror.example.com/x/rochallor-operator,image.tag=v2")
+    assert mirror["ROCHALLOR_OPERATOR_WORKER_IMAGE"] == f"mirror.example.com/x/rochallor-worker:{RELEASE}"
+    done = render("--set", "image.repository=mine/operator")
+    assert done.returncode != 0
+    assert "set workerImage" in done.stderr
+
+
+def test_the_pods_go_where_they_are_put() -> None:
+    placed = "nodeSelector.disk=ssd,tolerations[0].key=infra,imagePullSecrets[0].name=registry,affinity.podAffinity.x=1"
+    fields = {
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "infra"}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "affinity": {"podAffinity": {"x": 1}},
+    }
+    for pod in (only("Deployment", "--set", placed)["spec"]["template"], only("Pod", "--set", placed)):
+        assert fields.items() <= pod["spec"].items()
+    assert not fields.keys() & only("Deployment")["spec"]["template"]["spec"].keys()
+
+
+def test_it_logs_as_much_as_wanted() -> None:
+    assert variables()["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "INFO"
+    assert variables("--set", "logLevel=DEBUG")["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "DEBUG"
+
+
+def test_two_replicas_keep_apart_and_outlive_a_drain() -> None:
+    two = ("--set", "replicas=2")
+    deployment, budget = only("Deployment", *two)["spec"], only("PodDisruptionBudget", *two)["spec"]
+    [spread] = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert spread["labelSelector"] == budget["selector"] == deployment["selector"]
+    assert budget["maxUnavailable"] == 1
+    # a budget for a single pod would forbid every drain, or mean nothing
+    assert "PodDisruptionBudget" not in {manifest["kind"] for manifest in objects()}
+
+
 def variables(*arguments: str) -> dict[str, str]:
     return {item["name"]: item["value"] for item in container(*arguments)["env"] if "value" in item}
 
@@ -123,6 +161,22 @@ def test_one_replica_is_replaced_and_more_elect_a_leader() -> None:
     assert named == [[variables()["ROCHALLOR_OPERATOR_NAME"]]]
 
 
+def test_who_may_edit_in_a_namespace_may_have_workers_there(cluster: Api) -> None:
+    """The controller manager adds the chart's roles to the built-in ones."""
+
+    def verbs(role: Object, resource: str) -> set[str]:
+        found = [rule for rule in role["rules"] or [] if resource in rule["resources"]]
+        return {verb for rule in found for verb in rule["verbs"]}
+
+    read = {"get", "list", "watch"}
+    write = {"create", "update", "patch", "delete", "deletecollection"}
+    for name, wanted in (("view", read), ("edit", read | write), ("admin", read | write)):
+        role = cluster.until_the("ClusterRole", name, lambda live: verbs(live, "rochallorworkers"))
+        assert verbs(role, "rochallorworkers") == wanted
+        scaling = {"update", "patch"} if write < wanted else set()
+        assert verbs(role, "rochallorworkers/scale") == read | scaling
+
+
 def test_the_pod_may_do_little() -> None:
     pod = only("Deployment")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -131,7 +185,7 @@ def test_the_pod_may_do_little() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    rules = only("ClusterRole")["rules"]
+    rules = next(item for item in objects() if item["kind"] == "ClusterRole")["rules"]
     assert not [rule for rule in rules if "*" in rule["verbs"] + rule["resources"] + rule["apiGroups"]]
     verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
     assert verbs["secrets"] == verbs["configmaps"] == {"get", "list", "watch"}
@@ -171,6 +225,9 @@ def test_helm_test_looks_where_the_operator_serves(setting: str, where: str) -> 
         ("image.pullPolicy=Often", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("watchNamespaces=a", "got string, want array"),
         ("watchNamespaces={A_b}", "does not match pattern"),
+        ("logLevel=LOUD", "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ("imagePullSecrets={registry}", "got string, want object"),
+        ("image=null", "missing property 'image'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_a_sentence(setting: str, sentence: str) -> None:

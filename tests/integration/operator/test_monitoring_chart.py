@@ -79,6 +79,12 @@ def test_a_prometheus_finds_it_by_its_labels(kind: str) -> None:
     assert found["app.kubernetes.io/name"] == "rochallor-operator"
 
 
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PrometheusRule"])
+def test_labels_can_be_taken_back(kind: str) -> None:
+    none = ("--set", "serviceMonitor.labels=null,prometheusRule.labels=null")
+    assert only(kind, *ALL, *none)["metadata"]["labels"] == only(kind, *ALL)["metadata"]["labels"]
+
+
 def test_a_grafana_finds_the_dashboard() -> None:
     assert only("ConfigMap", *ALL)["metadata"]["labels"]["grafana_dashboard"] == "1"
 

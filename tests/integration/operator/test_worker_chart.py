@@ -29,11 +29,13 @@ FULL = {
 }
 
 
-def helm(tmp_path: Path, command: str, **values: object) -> subprocess.CompletedProcess[str]:
+def helm(
+    tmp_path: Path, command: str, release: str = "payments", **values: object
+) -> subprocess.CompletedProcess[str]:
     """Run a command of helm on the chart with these values alone."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    name = ["payments"] if command == "template" else ["--strict"]
+    name = [release] if command == "template" else ["--strict"]
     kubernetes = ["--kube-version=1.37.0"]  # a helm that was built from source believes in one of long ago
     argv = [programs.tool("helm"), command, *name, str(WORKER_CHART), *kubernetes, f"--values={file}"]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -76,3 +78,16 @@ def test_a_wrong_value_is_refused_with_a_sentence(tmp_path: Path, values: Object
     done = helm(tmp_path, "template", **values)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def test_null_takes_a_value_back(tmp_path: Path) -> None:
+    """As `--set autoscaling=null` beside a file of values; null inside of a template is a wish of its own."""
+    template = {"spec": {"securityContext": None}}
+    spec = resource(autoscaling=None, transport=None, template=template)["spec"]
+    assert rendered(tmp_path, **spec)["spec"] == resource(template=template)["spec"]
+
+
+def test_a_release_that_cannot_name_a_worker_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    done = helm(tmp_path, "template", release="1bad", **resource()["spec"])
+    assert done.returncode != 0
+    assert "it must start with a letter and hold only a-z, 0-9 and '-'; 1bad does not" in done.stderr
