@@ -50,6 +50,10 @@ BAD: dict[str, tuple[Object, str]] = {
         {"transport": "grpc", "engine": {"grpcTarget": "http://engine:9090/"}},
         "write host:port, such as engine:9090",
     ),
+    "target of no port": (
+        {"transport": "grpc", "engine": {"grpcTarget": "https://engine:65536"}},
+        "write host:port, such as engine:9090",
+    ),
     "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
     "a CA without name": (engine(tls={"caSecret": ""}), "spec.engine.tls.caSecret in body should be at least 1 chars"),
     "certificates for an engine without TLS": (
@@ -71,6 +75,7 @@ BAD: dict[str, tuple[Object, str]] = {
     "kafka without transport": ({"kafka": BROKERS}, "with transport kafka, and only then"),
     "kafka without brokers": (kafka(bootstrapServers=None), "spec.kafka.bootstrapServers: Required value"),
     "broker without port": (kafka(bootstrapServers="kafka"), "write host:port, several separated by commas"),
+    "broker of no port": (kafka(bootstrapServers="a:65535,b:65536"), "write host:port, several separated by commas"),
     "brokers with a space": (kafka(bootstrapServers="a:1, b:2"), "write host:port, several separated by commas"),
     "unknown security": (kafka(securityProtocol="TLS"), 'supported values: "PLAINTEXT", "SSL"'),
     "unknown mechanism": (kafka(saslMechanism="GSSAPI"), 'supported values: "PLAIN", "SCRAM-SHA-256"'),
@@ -203,6 +208,10 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "prometheus without scheme": (
         scaling(provider="keda", prometheus={"address": "prometheus:9090"}),
+        "write an http:// or https:// address, such as http://prometheus.monitoring:9090",
+    ),
+    "prometheus of no port": (
+        scaling(provider="keda", prometheus={"address": "http://prometheus:65536"}),
         "write an http:// or https:// address, such as http://prometheus.monitoring:9090",
     ),
     "lag without kafka": (
@@ -346,7 +355,7 @@ FINE: dict[str, Object] = {
     "grpc": {
         "transport": "grpc",
         "engine": {
-            "grpcTarget": "https://engine.example.com:443",
+            "grpcTarget": "https://engine.example.com:65535",
             "tls": {"caSecret": "ca", "clientCertSecret": "cert"},
             "tokenSecret": {"name": "token", "key": "token"},
             "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
@@ -355,7 +364,7 @@ FINE: dict[str, Object] = {
     "kafka": KAFKA | {"handlerTimeout": "1440m"},
     "kafka with TLS": kafka(securityProtocol="SSL", tls={"caSecret": "ca", "clientCertSecret": "cert"}),
     "kafka with a user": kafka(
-        bootstrapServers="a:1,b:2",
+        bootstrapServers="a:1,b:65535,[::1]:9092",
         securityProtocol="SASL_SSL",
         saslMechanism="SCRAM-SHA-512",
         credentialsSecret="user",
