@@ -39,7 +39,7 @@ format: setup ## format and fix what can be fixed
 
 .PHONY: types
 types: setup ## mypy --strict
-	$(RUN) mypy image worker/src operator/src tests release.py
+	$(RUN) mypy image worker/src operator/src tests examples docs charts release.py
 
 .PHONY: proto
 proto: setup ## generate the gRPC messages from worker/proto

@@ -6,19 +6,20 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
-new_key=(-newkey rsa:2048 -nodes)
+new_key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
 openssl req -x509 "${new_key[@]}" -keyout ca.key -out ca.crt -days 365 -subj "/CN=private CA" \
-  -addext keyUsage=critical,keyCertSign,cRLSign 2>openssl.log
-openssl req "${new_key[@]}" -keyout tls.key -out tls.csr -subj /CN=dev-engine 2>>openssl.log
+  -addext keyUsage=critical,keyCertSign,cRLSign
+openssl req "${new_key[@]}" -keyout tls.key -out tls.csr -subj /CN=dev-engine
 cat >tls.ext <<END
 subjectAltName=DNS:dev-engine,DNS:localhost
 extendedKeyUsage=serverAuth
 subjectKeyIdentifier=hash
 authorityKeyIdentifier=keyid
 END
-openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out tls.crt -days 365 -extfile tls.ext 2>>openssl.log
+openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out tls.crt -days 365 -extfile tls.ext
 printf %s "$(openssl rand -hex 16)" >token
 
-kubectl create secret generic engine-ca --from-file=ca.crt
-kubectl create secret tls engine-tls --cert=tls.crt --key=tls.key
-kubectl create secret generic engine-token --from-file=token
+make_secret() { kubectl create secret "$@" --dry-run=client --output=yaml | kubectl apply --filename=-; }
+make_secret generic engine-ca --from-file=ca.crt
+make_secret tls engine-tls --cert=tls.crt --key=tls.key
+make_secret generic engine-token --from-file=token

@@ -6,6 +6,7 @@ python examples/python/loan.py
 
 import asyncio
 import os
+from typing import Any
 
 from rochallor_worker import Job, NonRetryableError, Registry, Runner
 from rochallor_worker.engine.grpc import GrpcClient
@@ -49,7 +50,7 @@ DEFINITION = {
         {"id": "end", "name": "End", "type": "END"},
     ],
 }
-APPLICATIONS = [{"income": 52_000}, {"income": 9_000}, {"name": "somebody without income"}]
+APPLICATIONS: list[dict[str, Any]] = [{"income": 52_000}, {"income": 9_000}, {"name": "somebody without income"}]
 
 
 async def main() -> None:

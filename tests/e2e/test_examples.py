@@ -66,13 +66,13 @@ def test_private_engine(kubectl: Kubectl, tmp_path: Path) -> None:
 
 
 def make_secrets(kubectl: Kubectl, script: Path, folder: Path) -> None:
-    """Run the example's script as a person whose kubectl is in the test's namespace."""
+    """Run the example's script, twice, as a person whose kubectl is in the test's namespace."""
     config = folder / "kubeconfig"
     config.write_text(kubectl("config", "view", "--raw"))
     environment = {**os.environ, "KUBECONFIG": str(config)}
     environment["PATH"] = f"{programs.path('kubectl').parent}:{environment['PATH']}"
     set_namespace = ["kubectl", "config", "set-context", "--current", f"--namespace={kubectl.namespace}"]
-    for command in (set_namespace, [str(script)]):
+    for command in (set_namespace, [str(script)], [str(script)]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 

@@ -29,9 +29,7 @@ FULL = {
 }
 
 
-def helm(
-    tmp_path: Path, command: str, release: str = "payments", **values: object
-) -> subprocess.CompletedProcess[str]:
+def helm(tmp_path: Path, command: str, release: str = "payments", **values: object) -> subprocess.CompletedProcess[str]:
     """Run a command of helm on the chart with these values alone."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))

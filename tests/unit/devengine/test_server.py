@@ -126,3 +126,12 @@ async def test_a_bad_address_of_kafka_is_one_clear_line() -> None:
         _, text = await process.communicate()
     assert text.decode() == "dev-engine: a Kafka address must be host:port, is 'broker'\n"
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+async def test_a_number_that_is_no_port_is_refused(option: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command_line(f"{option}=65536"), stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        _, text = await process.communicate()
+    assert f"Invalid value for '{option}'" in text.decode()
+    assert process.returncode == 2

@@ -1,5 +1,8 @@
 """What we give people for their own tests, and the project that `init` writes."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -64,6 +67,25 @@ def test_a_new_project_bears_its_name(tmp_path: Path) -> None:
     assert "{" not in (folder / "Dockerfile").read_text()
 
 
+def test_the_tests_of_a_new_project_pass_without_a_warning(tmp_path: Path) -> None:
+    """Also with the pytest-asyncio that is installed here, which the project does not use."""
+    create(tmp_path / "shop")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet"], cwd=tmp_path / "shop", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Warning" not in done.stdout + done.stderr
+
+
+def test_a_new_project_names_an_image_that_a_node_may_have(tmp_path: Path) -> None:
+    """Not :latest, which Kubernetes always pulls, and which moves."""
+    create(tmp_path / "shop")
+    [image] = re.findall(r"image: (\S+)", (tmp_path / "shop" / "worker.yaml").read_text())
+    assert image.startswith("shop:")
+    assert not image.endswith(":latest")
+    assert f"docker build -t {image}" in (tmp_path / "shop" / "README.md").read_text()
+
+
 def test_a_new_project_overwrites_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     create(folder)
@@ -71,6 +93,8 @@ def test_a_new_project_overwrites_nothing(tmp_path: Path) -> None:
         create(folder)
 
 
-def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="'My Shop' cannot name a worker: allowed are"):
-        create(tmp_path / "My Shop")
+@pytest.mark.parametrize("name", ["My Shop", "hello-"])
+def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path, name: str) -> None:
+    rule = "allowed are up to 55 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"
+    with pytest.raises(StartError, match=f"'{name}' cannot name a worker: {rule}$"):
+        create(tmp_path / name)

@@ -117,14 +117,14 @@ def init(
 @app.command()
 def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="REST port; 0 takes a free one.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 takes a free one.")] = 8081,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes a free one.")] = 8081,
     kafka: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT",
             help="Dispatch jobs over these Kafka brokers (PLAINTEXT only) instead of letting workers poll; "
-            "the topics workflow.jobs.<job type> must be there.",
+            "the topics workflow.jobs.TYPE must exist.",
         ),
     ] = None,
     tls_cert: Annotated[
