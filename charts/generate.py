@@ -44,8 +44,8 @@ def values() -> str:
 def values_schema() -> str:
     """The schema of charts/rochallor-worker's values: the spec of a RochallorWorker, in which a typing error shows.
 
-    Defaults and the rules that Kubernetes alone understands stay in the resource definition. What is not required may be
-    null, by which `--set NAME=null` takes back what a file of values sets.
+    Defaults and the rules that Kubernetes alone understands stay in the resource definition. What is not required may
+    be null: `--set NAME=null` takes back what a file of values sets.
     """
     schema: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_json_schema(_spec())}
     fields = {

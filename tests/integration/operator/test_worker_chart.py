@@ -29,25 +29,24 @@ FULL = {
 }
 
 
-def helm(tmp_path: Path, command: str, release: str = "payments", **values: object) -> subprocess.CompletedProcess[str]:
+def helm(tmp_path: Path, *command: str, **values: object) -> subprocess.CompletedProcess[str]:
     """Run a command of helm on the chart with these values alone."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    name = [release] if command == "template" else ["--strict"]
     kubernetes = ["--kube-version=1.37.0"]  # a helm that was built from source believes in one of long ago
-    argv = [programs.tool("helm"), command, *name, str(WORKER_CHART), *kubernetes, f"--values={file}"]
+    argv = [programs.tool("helm"), *command, str(WORKER_CHART), *kubernetes, f"--values={file}"]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def rendered(tmp_path: Path, **values: object) -> Object:
-    done = helm(tmp_path, "template", **values)
+    done = helm(tmp_path, "template", "payments", **values)
     assert done.returncode == 0, done.stderr
     manifest: Object = yaml.safe_load(done.stdout)
     return manifest
 
 
 def test_lint(tmp_path: Path) -> None:
-    done = helm(tmp_path, "lint", **resource()["spec"])
+    done = helm(tmp_path, "lint", "--strict", **resource()["spec"])
     assert done.returncode == 0, done.stdout
     assert "[WARNING]" not in done.stdout
 
@@ -73,7 +72,7 @@ def test_the_values_are_the_spec_of_a_valid_resource(tmp_path: Path, api: Api, m
     ],
 )
 def test_a_wrong_value_is_refused_with_a_sentence(tmp_path: Path, values: Object, sentence: str) -> None:
-    done = helm(tmp_path, "template", **values)
+    done = helm(tmp_path, "template", "payments", **values)
     assert done.returncode != 0
     assert sentence in done.stderr
 
@@ -86,6 +85,6 @@ def test_null_takes_a_value_back(tmp_path: Path) -> None:
 
 
 def test_a_release_that_cannot_name_a_worker_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    done = helm(tmp_path, "template", release="1bad", **resource()["spec"])
+    done = helm(tmp_path, "template", "1bad", **resource()["spec"])
     assert done.returncode != 0
     assert "it must start with a letter and hold only a-z, 0-9 and '-'; 1bad does not" in done.stderr
