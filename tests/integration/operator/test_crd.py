@@ -106,8 +106,8 @@ BAD: dict[str, tuple[Object, str]] = {
     "url of another scheme": ({"engine": {"url": "ftp://engine"}}, "write an http:// or https:// address"),
     "url without host": ({"engine": {"url": "http://"}}, "write an http:// or https:// address"),
     "url with a port only": ({"engine": {"url": "http://:8080"}}, "write an http:// or https:// address"),
-    "url with a user": ({"engine": {"url": "https://shop:x@engine"}}, "without spaces, a user, '?' and '#'"),
-    "url with a key": ({"engine": {"url": "https://engine/?key=x"}}, "without spaces, a user, '?' and '#'"),
+    "url with a user": ({"engine": {"url": "https://shop:x@engine"}}, "without spaces, a user, '?' or '#'"),
+    "url with a key": ({"engine": {"url": "https://engine/?key=x"}}, "without spaces, a user, '?' or '#'"),
     "a user in the target": (
         {"transport": "grpc", "engine": {"grpcTarget": "shop:x@engine:9090"}},
         "write host:port, such as engine:9090",
@@ -204,7 +204,7 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "prometheus with a user": (
         scaling(provider="keda", prometheus={"address": "https://shop:x@prometheus"}),
-        "without spaces, a user, '?' and '#'",
+        "without spaces, a user, '?' or '#'",
     ),
     "prometheus without scheme": (
         scaling(provider="keda", prometheus={"address": "prometheus:9090"}),
