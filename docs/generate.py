@@ -5,8 +5,11 @@ A test holds them equal.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +37,19 @@ GENERATED = "<!-- Written by docs/generate.py from the code; edit it there. -->\
 
 
 def settings_page() -> str:
-    """Every ROCHALLOR_ variable of a worker, its default and what it allows."""
-    fields = Settings.model_fields.items()
+    """Every ROCHALLOR_ variable of a worker: what it is for, its default and what it must be."""
+    meanings = _meanings()
     return (
         GENERATED
         + "# Settings of a worker\n\nEnvironment variables. A bad value stops the start with one line that names the"
-        + " variable, the value and what is allowed.\n\n"
+        + " variable, the value and what it must be. Durations are numbers with the units `ms`, `s`, `m` and `h`, which"
+        + " may be combined: `500ms`, `30s`, `1m30s`, `2h`.\n\n"
         + _table(
-            ("variable", "default", "allowed"),
-            ((f"`{PREFIX}{name.upper()}`", _default(name), _text(field.description or "")) for name, field in fields),
+            ("variable", "meaning", "default", "must be"),
+            (
+                (f"`{PREFIX}{name.upper()}`", meanings[name], _default(name), _text(field.description or ""))
+                for name, field in Settings.model_fields.items()
+            ),
         )
     )
 
@@ -193,6 +200,18 @@ def _operator_metrics() -> Iterator[Metric]:
             yield family.name + suffix, family.type, tuple(labels[family.name]), family.documentation
     for family in resources.collect():
         yield family.name, family.type, operator_metrics.RESOURCE_LABELS, family.documentation
+
+
+def _meanings() -> dict[str, str]:
+    """What is written below each field of Settings."""
+    (settings,) = (node for node in ast.parse(inspect.getsource(Settings)).body if isinstance(node, ast.ClassDef))
+    return {
+        field.target.id: _text(" ".join(text.split()))
+        for field, below in pairwise(settings.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(text := below.value.value, str)
+    }
 
 
 def _default(name: str) -> str:

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,11 +187,11 @@ async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_com
             {"job_types": "quick,unheard-of"},
             "no handler for job type 'unheard-of' (ROCHALLOR_JOB_TYPES); registered: quick, brief, slow",
         ),
-        ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM: 'lots' is not allowed; allowed is a whole number from 1"),
-        ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080"),
+        ({"parallelism": "lots"}, "ROCHALLOR_PARALLELISM='lots' is not valid: must be a whole number from 1"),
+        ({"engine_url": ""}, "ROCHALLOR_ENGINE_URL is not set: must be a URL such as http://engine:8080"),
         (
             {"transport": "grpc"},
-            "ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:90",
+            "ROCHALLOR_ENGINE_GRPC_TARGET is not set: must be a host and port such as engine:90",
         ),
         (
             {"engine_url": "https://engine", "engine_ca_file": "/nowhere.pem"},
@@ -204,3 +208,19 @@ async def test_a_start_error_is_the_last_log_line_and_exit_status_two(
     last = json.loads(worker.log.splitlines()[-1])
     assert last["event"].startswith(sentence)
     assert "Traceback" not in worker.log
+
+
+def test_on_a_terminal_a_bad_setting_is_told_in_text() -> None:
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")}
+    subprocess.run(
+        [sys.executable, "-m", "rochallor_worker", "run", "handlers:registry"],
+        env=environment | {"ROCHALLOR_PARALLELISM": "lots", "NO_COLOR": "1"},
+        stderr=theirs,
+        check=False,
+    )
+    told = os.read(ours, 10_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "ROCHALLOR_PARALLELISM='lots' is not valid: must be a whole number" in told
+    assert not told.startswith("{")

@@ -67,7 +67,7 @@ def test_a_bad_file_is_one_sentence(pki: Path, files: dict[str, str], sentence: 
 
 @pytest.mark.parametrize("header", [("", "x"), ("a b", "x"), ("x-ü", "x"), ("x", "ü"), ("x", "a\nb")])
 def test_a_header_that_cannot_be_sent_is_named(header: tuple[str, str]) -> None:
-    with pytest.raises(StartError, match="cannot be sent; allowed are a name of letters"):
+    with pytest.raises(StartError, match="cannot be sent: must be a name of letters"):
         Credentials(Connection(headers=(header,)))
 
 

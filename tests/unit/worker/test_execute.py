@@ -79,8 +79,8 @@ class Unprintable(Exception):  # noqa: N818
         (raising(asyncio.CancelledError()), Failed("CancelledError", retryable=True)),
         (raising(Unprintable()), Failed("Unprintable: (its text cannot be read)", retryable=True)),
         (raising(ValueError("file \udcff")), Failed("ValueError: file ?", retryable=True)),
-        (returning(5), Failed("the handler returned int; allowed is a mapping or None", retryable=False)),
-        (returning([]), Failed("the handler returned list; allowed is a mapping or None", retryable=False)),
+        (returning(5), Failed("the handler returned int; must be a mapping or None", retryable=False)),
+        (returning([]), Failed("the handler returned list; must be a mapping or None", retryable=False)),
     ],
 )
 async def test_each_end_of_a_handler_is_an_outcome(
@@ -112,7 +112,7 @@ async def test_a_result_that_is_not_json_is_a_final_failure(result: Any, threads
 
 async def test_a_huge_result_is_a_final_failure_that_says_how_huge(threads: ThreadPoolExecutor) -> None:
     outcome = await run(returning({"x": "a" * MAX_RESULT_BYTES}), threads)
-    assert outcome == Failed("the handler's result is 4,194,313 bytes of JSON; allowed are 4,194,304", retryable=False)
+    assert outcome == Failed("the handler's result is 4,194,313 bytes of JSON; the limit is 4,194,304", retryable=False)
 
 
 async def test_a_long_error_is_cut(threads: ThreadPoolExecutor) -> None:

@@ -48,6 +48,13 @@ def test_the_line_of_the_users_file_is_named(module: tuple[Path, str]) -> None:
         load_registry(f"{name}:registry")
 
 
+def test_check_without_handlers_says_where_to_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROCHALLOR_HANDLERS", raising=False)
+    done = CliRunner().invoke(app, ["check"])
+    told = "no handlers named: give the argument package.module:registry, or set ROCHALLOR_HANDLERS to it\n"
+    assert (done.stderr, done.exit_code) == (told, 2)
+
+
 @pytest.mark.parametrize("reference", ["", "handlers", ":registry", "handlers:"])
 def test_a_reference_names_module_and_registry(reference: str) -> None:
     with pytest.raises(StartError, match=r"package\.module:registry"):

@@ -11,7 +11,9 @@ def test_a_second_handler_of_a_type_is_refused() -> None:
 
     def second(job: Job) -> None: ...
 
-    with pytest.raises(ValueError, match=r"job type 'pay' has two handlers, .*first and .*second; allowed is one"):
+    with pytest.raises(
+        ValueError, match=r"job type 'pay' has two handlers, .*first and .*second; only one is possible"
+    ):
         registry.handler("pay")(second)
 
 

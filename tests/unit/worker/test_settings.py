@@ -1,7 +1,8 @@
 import pytest
 
 from rochallor_worker.errors import StartError
-from rochallor_worker.settings import load, parse_duration, unknown_variables
+from rochallor_worker.parsing import parse_duration
+from rochallor_worker.settings import load, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -46,24 +47,24 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("PARALLELISM", "0", "ROCHALLOR_PARALLELISM: '0' is not allowed; allowed is a whole number from 1 to 1000"),
-        ("PARALLELISM", "many", "ROCHALLOR_PARALLELISM: 'many' is not allowed; allowed is a whole number"),
-        ("POLL_INTERVAL", "5", "ROCHALLOR_POLL_INTERVAL: '5' is not allowed; allowed is a duration such as 500ms, 30s "
-         "or 10m, from 10ms to 5m"),
-        ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT: 'carrier-pigeon' is not allowed; allowed is"),
-        ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL: 'http://engine:80800' is not allowed; allowed"),
-        ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET: 'engine:99999' is not allowed; "),
-        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:70000", "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS: 'a:1,b:70000' is not allowed;"),
-        ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL: 'http://engine/a b' is not allowed; allowed is"),
-        ("WORKER_ID", "\udcff", "ROCHALLOR_WORKER_ID: its value is not allowed; allowed is text in UTF-8"),
-        ("PARALLELISM", "9" * 5000, f"ROCHALLOR_PARALLELISM: '{'9' * 99}… is not allowed; allowed is a whole number"),
-        ("DRAIN_TIMEOUT", "9" * 9 + "h", "ROCHALLOR_DRAIN_TIMEOUT: '999999999h' is not allowed; allowed is a duration"),
-        ("ENGINE_URL", "engine:8080", "ROCHALLOR_ENGINE_URL: 'engine:8080' is not allowed; allowed is a URL such as"),
-        ("HANDLERS", "handlers", "ROCHALLOR_HANDLERS: 'handlers' is not allowed; allowed is package.module:registry"),
-        ("METRICS_PORT", "70000", "ROCHALLOR_METRICS_PORT: '70000' is not allowed; allowed is a port from 0"),
-        ("LOG_LEVEL", "loud", "ROCHALLOR_LOG_LEVEL: 'LOUD' is not allowed; allowed is debug, info, warning"),
-        ("ENGINE_HEADERS", "secret", "ROCHALLOR_ENGINE_HEADERS: its value is not allowed; allowed is lines of"),
-        ("ENGINE_CERT_FILE", "c.pem", "ROCHALLOR_ENGINE_CERT_FILE and ROCHALLOR_ENGINE_KEY_FILE are given together"),
+        ("PARALLELISM", "0", "ROCHALLOR_PARALLELISM='0' is not valid: must be a whole number from 1 to 1000"),
+        ("PARALLELISM", "many", "ROCHALLOR_PARALLELISM='many' is not valid: must be a whole number"),
+        ("POLL_INTERVAL", "5", "ROCHALLOR_POLL_INTERVAL='5' is not valid: must be a duration such as 500ms, 30s, "
+         "1m30s or 2h, from 10ms to 5m"),
+        ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT='carrier-pigeon' is not valid: must be"),
+        ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL='http://engine:80800' is not valid: must be"),
+        ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET='engine:99999' is not valid: must be"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:70000", "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS='a:1,b:70000' is not valid: "),
+        ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL='http://engine/a b' is not valid: must be"),
+        ("WORKER_ID", "\udcff", "ROCHALLOR_WORKER_ID is not valid: must be text in UTF-8"),
+        ("PARALLELISM", "9" * 5000, f"ROCHALLOR_PARALLELISM='{'9' * 99}… is not valid: must be a whole number"),
+        ("DRAIN_TIMEOUT", "9" * 9 + "h", "ROCHALLOR_DRAIN_TIMEOUT='999999999h' is not valid: must be a duration"),
+        ("ENGINE_URL", "engine:8080", "ROCHALLOR_ENGINE_URL='engine:8080' is not valid: must be a URL such as"),
+        ("HANDLERS", "handlers", "ROCHALLOR_HANDLERS='handlers' is not valid: must be package.module:registry"),
+        ("METRICS_PORT", "70000", "ROCHALLOR_METRICS_PORT='70000' is not valid: must be a port from 0"),
+        ("LOG_LEVEL", "loud", "ROCHALLOR_LOG_LEVEL='LOUD' is not valid: must be debug, info, warning"),
+        ("ENGINE_HEADERS", "secret", "ROCHALLOR_ENGINE_HEADERS is not valid: must be lines of"),
+        ("ENGINE_CERT_FILE", "c.pem", "ROCHALLOR_ENGINE_CERT_FILE and ROCHALLOR_ENGINE_KEY_FILE must be set together"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_sentence_with_what_is_allowed(
@@ -81,11 +82,12 @@ def test_a_bad_value_is_one_sentence_with_what_is_allowed(
     [
         (
             {"engine_url": "http://engine:8080", "engine_ca_file": "ca.pem"},
-            "ROCHALLOR_ENGINE_URL is 'http://engine:8080'; with TLS files allowed is https://",
+            "ROCHALLOR_ENGINE_URL='http://engine:8080' is not valid: must begin with https:// when TLS files are set",
         ),
         (
             {"transport": "kafka", "kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ca_file": "ca.pem"},
-            "ROCHALLOR_KAFKA_SECURITY_PROTOCOL is SASL_PLAINTEXT; with TLS files allowed are SSL and SASL_SSL",
+            "ROCHALLOR_KAFKA_SECURITY_PROTOCOL='SASL_PLAINTEXT' is not valid: must be SSL or SASL_SSL when TLS files "
+            "are set",
         ),
     ],
 )

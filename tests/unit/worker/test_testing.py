@@ -95,6 +95,6 @@ def test_a_new_project_overwrites_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["My Shop", "hello-"])
 def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path, name: str) -> None:
-    rule = "allowed are up to 55 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"
+    rule = "must be up to 55 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"
     with pytest.raises(StartError, match=f"'{name}' cannot name a worker: {rule}$"):
         create(tmp_path / name)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -52,11 +53,11 @@ Handlers = Annotated[
 
 @app.command()
 def run(handlers: Handlers = "") -> None:
-    """Claim jobs and run their handlers until SIGTERM, then end what runs and stop.
+    """Claim jobs and run their handlers until SIGTERM, then finish running jobs and exit.
 
-    Settings are environment variables: ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is what a worker needs at
-    least, or with ROCHALLOR_TRANSPORT=grpc ROCHALLOR_ENGINE_GRPC_TARGET. A bad value stops the start with one line that
-    says what is allowed, and exit status 2.
+    Settings are environment variables. ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is the only one required;
+    with ROCHALLOR_TRANSPORT=grpc it is ROCHALLOR_ENGINE_GRPC_TARGET instead. A bad value stops the start with one line
+    that says what it must be, and exit status 2.
     """
     # process 1 of a container is deaf to what it has no handler for; until jobs are claimed, an end costs nothing
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
@@ -64,7 +65,7 @@ def run(handlers: Handlers = "") -> None:
     from rochallor_worker import logs, process, settings  # noqa: PLC0415 — `--help` need not load the runtime
 
     log = structlog.get_logger("rochallor_worker")
-    logs.configure("INFO", "json")
+    logs.configure("INFO", "text" if sys.stderr.isatty() else "json")  # the setting is not known yet
     try:
         loaded = settings.load(**({"handlers": handlers} if handlers else {}))
         logs.configure(loaded.log_level, loaded.log_format)
@@ -79,7 +80,7 @@ def run(handlers: Handlers = "") -> None:
 
 @app.command()
 def check(handlers: Handlers = "") -> None:
-    """Import the handlers and list them, without an engine; exit status 2 when that fails."""
+    """Import the handlers and list them; needs no engine. Exit status 2 when that fails."""
     from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -101,9 +102,9 @@ def check(handlers: Handlers = "") -> None:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="The project's folder; its name becomes the worker's name.")],
+    folder: Annotated[Path, typer.Argument(help="The project's folder; the worker is named after it.")],
 ) -> None:
-    """Write a small project to start from: handlers, their test, Dockerfile, worker.yaml."""
+    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml."""
     from rochallor_worker.init import create  # noqa: PLC0415
 
     try:
@@ -128,17 +129,17 @@ def dev_engine(
         ),
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM); goes with --tls-key.")
+        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM); needs --tls-key.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Refuse calls without the bearer token that this file holds."),
+        typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
     ] = None,
 ) -> None:
-    """Run an engine in memory, for development and tests. It runs workflows of SERVICE_TASK and END steps.
+    """Run an engine in memory, for development and tests. It knows SERVICE_TASK and END steps.
 
-    Nothing is kept when it ends.
+    Nothing is kept when it exits.
     """
     from rochallor_worker import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
@@ -156,7 +157,7 @@ def demo(
 ) -> None:
     """Start instances of the workflow "hello" for the worker of examples/hello, and show how they end.
 
-    Exit status 0 when each of them ends as it must: every tenth FAILED, the others COMPLETED.
+    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
     """
     from rochallor_worker.demo import run_demo  # noqa: PLC0415
 

@@ -116,7 +116,7 @@ def _outcome_of(result: Any) -> Outcome:
     if result is None:
         return Completed({})
     if not isinstance(result, Mapping):
-        return Failed(f"the handler returned {type(result).__name__}; allowed is a mapping or None", retryable=False)
+        return Failed(f"the handler returned {type(result).__name__}; must be a mapping or None", retryable=False)
     try:
         # the standard encoder, since it alone refuses what is not JSON (NaN, sets) instead of changing it
         encoded = json.dumps(dict(result), allow_nan=False, ensure_ascii=False).encode()
@@ -124,7 +124,8 @@ def _outcome_of(result: Any) -> Outcome:
         return Failed(f"the handler's result is not JSON: {_describe(error)}", retryable=False)
     if len(encoded) > MAX_RESULT_BYTES:
         return Failed(
-            f"the handler's result is {len(encoded):,} bytes of JSON; allowed are {MAX_RESULT_BYTES:,}", retryable=False
+            f"the handler's result is {len(encoded):,} bytes of JSON; the limit is {MAX_RESULT_BYTES:,}",
+            retryable=False,
         )
     # read back, so that what is decided is plain JSON: not an object of the handler's that changes or raises later
     return Completed(json.loads(encoded))

@@ -18,7 +18,7 @@ def create(folder: Path) -> list[Path]:
     name = folder.resolve().name
     if not _NAME.fullmatch(name):
         raise StartError(
-            f"{name!r} cannot name a worker: allowed are up to 55 of a-z, 0-9 and '-', beginning with a letter and"
+            f"{name!r} cannot name a worker: must be up to 55 of a-z, 0-9 and '-', beginning with a letter and"
             " ending with a letter or digit"
         )
     sources = [entry for entry in files("rochallor_worker").joinpath("template").iterdir() if entry.is_file()]

@@ -15,10 +15,12 @@ def load_registry(reference: str | None) -> Registry:
     The working directory is importable, as with `python -m`.
     """
     if not reference:
-        raise StartError("ROCHALLOR_HANDLERS is not set; allowed is package.module:registry")
+        raise StartError(
+            "no handlers named: give the argument package.module:registry, or set ROCHALLOR_HANDLERS to it"
+        )
     module_name, colon, attribute = reference.partition(":")
     if not (module_name and colon and attribute):
-        raise StartError(f"handlers {reference!r}: allowed is package.module:registry")
+        raise StartError(f"handlers {reference!r} is not valid: must be package.module:registry")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

@@ -104,12 +104,12 @@ def connect(settings: Settings) -> EngineClient:
     """Make the client of the engine. Raises `StartError` when its address or files are missing."""
     if settings.calls_over == "grpc":
         if settings.engine_grpc_target is None:
-            raise StartError("ROCHALLOR_ENGINE_GRPC_TARGET is not set; allowed is a host and port such as engine:9090")
+            raise StartError("ROCHALLOR_ENGINE_GRPC_TARGET is not set: must be a host and port such as engine:9090")
         from rochallor_worker.engine.grpc import GrpcClient  # noqa: PLC0415 — a REST worker need not load gRPC
 
         return GrpcClient(settings.engine_grpc_target, settings.connection, timeout=CALL_SECONDS)
     if settings.engine_url is None:
-        raise StartError("ROCHALLOR_ENGINE_URL is not set; allowed is a URL such as http://engine:8080")
+        raise StartError("ROCHALLOR_ENGINE_URL is not set: must be a URL such as http://engine:8080")
     return RestClient(settings.engine_url, settings.connection, timeout=CALL_SECONDS)
 
 

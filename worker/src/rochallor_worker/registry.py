@@ -49,7 +49,7 @@ class Registry:
         def register(function: F) -> F:
             if (known := self._handlers.get(job_type)) is not None:
                 names = f"{known.name} and {_name(function)}"
-                raise ValueError(f"job type {job_type!r} has two handlers, {names}; allowed is one")
+                raise ValueError(f"job type {job_type!r} has two handlers, {names}; only one is possible")
             self._handlers[job_type] = Handler(job_type, function, timeout, _is_async(function))
             return function
 

@@ -57,7 +57,7 @@ class Credentials:
         for name, value in connection.headers:
             if not _HEADER_NAME.fullmatch(name) or not _PRINTABLE.fullmatch(value):
                 raise StartError(
-                    f"the engine header {name!r} (ROCHALLOR_ENGINE_HEADERS) cannot be sent; allowed are a name of "
+                    f"the engine header {name!r} (ROCHALLOR_ENGINE_HEADERS) cannot be sent: must be a name of "
                     "letters, digits, '_', '.' and '-', and a value of printable ASCII characters"
                 )
         self.headers: Mapping[str, str] = self._read_headers()
@@ -103,7 +103,7 @@ class Credentials:
             if not token:
                 raise StartError(f"the engine's token file (ROCHALLOR_ENGINE_TOKEN_FILE) {path} is empty")
         if not _PRINTABLE.fullmatch(token):
-            raise StartError("the engine's token (ROCHALLOR_ENGINE_TOKEN) cannot be sent; allowed is printable ASCII")
+            raise StartError("the engine's token (ROCHALLOR_ENGINE_TOKEN) cannot be sent: must be printable ASCII")
         return {**self._fixed, "authorization": f"Bearer {token}"} if token else self._fixed
 
     def _read_tls(self) -> Tls | None:
