@@ -50,12 +50,12 @@ unit: setup ## unit and property tests, no server needed
 	$(RUN) pytest tests/unit --numprocesses=auto --dist=loadfile
 
 .PHONY: docs
-docs: setup ## write the reference pages from the code and build the site into site/
+docs: setup ## write the reference pages from the code, and build the site into site/
 	$(RUN) python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
 .PHONY: charts
-charts: setup ## write what the charts repeat of the resource definition
+charts: setup ## copy into the charts what they repeat of the resource definition
 	$(RUN) python charts/generate.py
 
 .PHONY: bench
@@ -63,7 +63,7 @@ bench: setup ## measure a worker beside a raw client and a naive loop (minutes)
 	PYTHONPATH=tests $(RUN) python -m bench
 
 .PHONY: bench-docs
-bench-docs: setup ## the same with a million jobs more, written to docs/benchmarks.md
+bench-docs: setup ## the same plus a million jobs, written to docs/benchmarks.md
 	PYTHONPATH=tests $(RUN) python -m bench --soak --write
 
 .PHONY: bench-operator
@@ -71,7 +71,7 @@ bench-operator: control-plane ## measure the operator with 1,000 resources on a 
 	PYTHONPATH=tests $(RUN) python -m bench.operator
 
 .PHONY: faults
-faults: control-plane cluster-up ## play every fault several times, print what each cost and write docs/guarantees.md (minutes)
+faults: control-plane cluster-up ## inject every fault several times, print the results and write docs/guarantees.md (minutes)
 	PYTHONPATH=tests $(RUN) python -m faults
 
 .PHONY: control-plane
@@ -83,24 +83,24 @@ integration: control-plane ## the operator against a real API server, the worker
 	$(RUN) pytest tests/integration $(SIDE_BY_SIDE)
 
 .PHONY: faults-short
-faults-short: control-plane ## every fault once and small, as a test; not beside other tests, whose load would be one more fault
+faults-short: control-plane ## every fault once and small, as a test; run it alone: other tests' load is a fault too
 	$(RUN) pytest tests/faults
 
 .PHONY: fuzz
-fuzz: control-plane ## hostile input, much more of it than in `make test` and new each time (a quarter of an hour; SEED=n repeats a run)
+fuzz: control-plane ## hostile input, far more than in `make test` and new each time (15 min; SEED=n repeats a run)
 	$(RUN) pytest tests/fuzz --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),$(shell echo $$RANDOM)) \
 	  --hypothesis-show-statistics --timeout=3600
 
 .PHONY: fuzz-short
-fuzz-short: control-plane ## the same in short, the same examples each time
+fuzz-short: control-plane ## the same, short, with the same examples each time
 	$(RUN) pytest tests/fuzz --hypothesis-profile=ci
 
 .PHONY: cluster-up
-cluster-up: setup ## start a Kubernetes whose pods really run (kind with Docker, else our own node as root)
+cluster-up: setup ## start a Kubernetes cluster that really runs pods (kind with Docker, else a node of its own, as root)
 	@$(CLUSTER) up
 
 .PHONY: cluster-down
-cluster-down: setup ## stop it and remove what it left
+cluster-down: setup ## stop it and remove what it left behind
 	@$(CLUSTER) down
 
 .PHONY: e2e
@@ -112,7 +112,7 @@ autoscalers: cluster-up ## install Prometheus, its adapter and KEDA into the clu
 	@$(CLUSTER) autoscalers
 
 .PHONY: e2e-autoscaling
-e2e-autoscaling: autoscalers ## pods that follow real load, by real autoscalers (12 min)
+e2e-autoscaling: autoscalers ## pods follow real load, with real autoscalers (12 min)
 	$(RUN) pytest tests/e2e/autoscaling --timeout=600
 
 .PHONY: graph
@@ -121,7 +121,7 @@ graph: autoscalers ## draw docs/autoscaling.svg from a load wave on the cluster 
 	PYTHONPATH=tests $(RUN) python -m e2e.autoscaling.graph
 
 .PHONY: dist
-dist: setup ## build wheels, sdists and charts into dist/; IMAGES=HOST/PATH says where the charts find the images
+dist: setup ## build wheels, sdists and charts into dist/; IMAGES=HOST/PATH is where the charts find the images
 	@rm -rf $(DIST) && mkdir -p $(DIST)/charts
 	$(UV) build --quiet --all-packages --no-create-gitignore --out-dir $(DIST)
 	@cp -r charts/rochallor-* $(DIST)/charts
@@ -135,17 +135,17 @@ images: setup ## build both images, rochallor/rochallor-worker and rochallor/roc
 	@$(CLUSTER) images
 
 .PHONY: release
-release: setup ## VERSION=1.4.0: write that version everywhere and date its section of the CHANGELOG
+release: setup ## VERSION=1.4.0: write that version everywhere and date its CHANGELOG section
 	$(RUN) python release.py prepare $(VERSION)
 
 .PHONY: sbom
-sbom: setup ## write to dist/ what the images hold of Python packages, with hashes (CycloneDX)
+sbom: setup ## list the Python packages in the images, with hashes, in dist/ (CycloneDX)
 	@mkdir -p $(DIST)
 	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-worker --format cyclonedx1.5 --output-file $(DIST)/worker.cdx.json
 	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-operator --format cyclonedx1.5 --output-file $(DIST)/operator.cdx.json
 
 .PHONY: audit
-audit: setup ## ask PyPI for known vulnerabilities of the packages that the images hold
+audit: setup ## ask PyPI for known vulnerabilities of the Python packages in the images
 	@mkdir -p $(DIST)
 	$(UV) export --frozen --quiet --no-dev --all-packages --no-emit-workspace --output-file $(DIST)/requirements.txt
 	$(UV) run --frozen --isolated --only-group audit pip-audit --strict --disable-pip --require-hashes --requirement $(DIST)/requirements.txt

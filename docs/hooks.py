@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
-    "operator.md": "operator/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
 }
 """Pages of the site, and the files of the repository that they are."""
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let links lead where they lead in the repository; a file that is no page is named instead.
+    """Let links and pictures lead where they lead in the repository; a file that is no page is named instead.
 
     A link to nothing stays as it is, and mkdocs complains.
     """

@@ -1,4 +1,7 @@
-"""The pictures of docs/architecture.md: who says what to whom, from top to bottom. `docs/generate.py` writes them."""
+"""The pictures of docs/architecture.md and SECURITY.md: who says what to whom, from top to bottom.
+
+`docs/generate.py` writes them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ PICTURES = {
         ("engine", "source", "slots", "handler", "journal", "report"),
         (
             Step("source", "slots", "reserve what is free"),
-            Step("source", "engine", "poll for so many jobs"),
+            Step("source", "engine", "poll for that many jobs"),
             Step("engine", "source", "jobs, leased for 30 s"),
             Step("source", "handler", "a job before its deadline"),
             Step("handler", "journal", "started"),
@@ -96,7 +99,20 @@ PICTURES = {
             Step("autoscaler", "Deployment", "replicas"),
             Step("Deployment", "pods", "more: they poll at once"),
             Step("Deployment", "pods", "fewer: SIGTERM"),
-            Step("pods", "pods", "claim no more, end, leave"),
+            Step("pods", "pods", "claim no more, finish, exit"),
+        ),
+    ),
+    "trust": Picture(
+        "Who talks to whom",
+        ("author", "API server", "operator", "worker pod", "engine, Kafka", "neighbour"),
+        (
+            Step("author", "API server", "RochallorWorkers"),
+            Step("author", "worker pod", "handlers, in an image or a ConfigMap"),
+            Step("operator", "API server", "watch, apply"),
+            Step("operator", "worker pod", "GET /readyz, /metrics"),
+            Step("engine, Kafka", "worker pod", "jobs"),
+            Step("worker pod", "engine, Kafka", "outcomes"),
+            Step("neighbour", "worker pod", "GET /, /metrics"),
         ),
     ),
 }

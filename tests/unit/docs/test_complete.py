@@ -30,7 +30,7 @@ def test_production_says_what_to_do_for_every_alert() -> None:
 
 
 def test_the_operators_page_has_all_of_its_settings() -> None:
-    rows = re.findall(r"^\| `ROCHALLOR_OPERATOR_(\w+)`", (ROOT / "operator" / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `ROCHALLOR_OPERATOR_(\w+)`", (ROOT / "docs" / "operator.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
 
 
