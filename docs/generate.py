@@ -5,11 +5,10 @@ A test holds them equal.
 
 from __future__ import annotations
 
-import ast
 import inspect
+import re
 import sys
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,8 @@ def settings_page() -> str:
     return (
         GENERATED
         + "# Settings of a worker\n\nEnvironment variables. A bad value stops the start with one line that names the"
-        + " variable, the value and what it must be. Durations are numbers with the units `ms`, `s`, `m` and `h`, which"
-        + " may be combined: `500ms`, `30s`, `1m30s`, `2h`.\n\n"
+        + " variable, the value and what it must be. A duration is a number with the unit `ms`, `s`, `m` or `h`, or"
+        + " several in a row, such as `1m30s`.\n\n"
         + _table(
             ("variable", "meaning", "default", "must be"),
             (
@@ -58,8 +57,8 @@ def metrics_page() -> str:
     """Every metric of a worker with its type and labels."""
     return (
         GENERATED
-        + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`. Times: seconds."
-        + " `ROCHALLOR_METRICS_COMPAT=1` adds the five `workflow_sdk_*` names of the engine's own SDKs.\n\n"
+        + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`. Times in seconds."
+        + " `ROCHALLOR_METRICS_COMPAT=1` adds the five `workflow_sdk_*` metrics of the engine's own SDKs.\n\n"
         + _metric_table(_metrics())
     )
 
@@ -69,7 +68,7 @@ def operator_metrics_page() -> str:
     return (
         GENERATED
         + "# Metrics of the operator\n\nServed at `/metrics`, with the usual `process_*` and `python_*`."
-        + " Times: seconds.\n\n"
+        + " Times in seconds.\n\n"
         + _metric_table(_operator_metrics())
     )
 
@@ -83,7 +82,7 @@ def resource_page() -> str:
         GENERATED
         + f"# The resource RochallorWorker\n\n`rochallor.io/{version['name']}`, short name `rw`. "
         + f"{schema['description']}\n\n"
-        + "The API server refuses a resource that breaks a rule with the rule's sentence, in *italics* below."
+        + "The API server refuses a resource that breaks a rule, and quotes the rule, which is in *italics* below."
         + " `kubectl explain rw.spec` shows the same fields.\n\n## metadata\n\n"
         + _list(_rules(schema))
         + f"\n## spec\n\n{spec['description']}\n\n"
@@ -204,14 +203,8 @@ def _operator_metrics() -> Iterator[Metric]:
 
 def _meanings() -> dict[str, str]:
     """What is written below each field of Settings."""
-    (settings,) = (node for node in ast.parse(inspect.getsource(Settings)).body if isinstance(node, ast.ClassDef))
-    return {
-        field.target.id: _text(" ".join(text.split()))
-        for field, below in pairwise(settings.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if isinstance(text := below.value.value, str)
-    }
+    found = re.findall(r'^    (\w+): Annotated.*?"""(.*?)"""', inspect.getsource(Settings), re.DOTALL | re.MULTILINE)
+    return {name: _text(" ".join(text.split())) for name, text in found}
 
 
 def _default(name: str) -> str:

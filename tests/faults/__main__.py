@@ -1,4 +1,4 @@
-"""`make faults`: plays every fault several times, prints the matrix and writes docs/guarantees.md.
+"""`make faults`: injects every fault several times, prints the matrix and writes docs/guarantees.md.
 
 Ends with status 1 when a promise was broken or a fault could not be played; the page is then left as it is.
 """

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Matrix = dict[str, tuple[int, Result]]
-"""Fault → (how often it was played, its figures)."""
+"""Fault → (how often it was injected, its figures)."""
 
 PAGE_FILE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
 TITLES = {
     "recovery_s": "time to recover",
-    "retries": "retries spent by us",
+    "retries": "retries wasted",
     "disordered": "out of order",
     "drain_s": "drain",
     "overdrawn": "drains too long",
     "unconverged": "not converged",
     "rollouts": "needless rollouts",
-    "owed": "owed to the fault",
+    "owed": "caused by the fault",
 }
 """Columns whose title is not their name."""
 
@@ -50,72 +50,80 @@ def _cell(result: Result, name: str) -> str:
 def write(matrices: Mapping[str, Matrix]) -> None:
     """Write the page."""
     tables = "\n\n".join(f"### {name}\n\n{table(matrix)}" for name, matrix in matrices.items())
-    PAGE_FILE.write_text(PAGE.format(machine=machine(), tables=tables), encoding="utf-8")
+    runs = max(runs for matrix in matrices.values() for runs, _ in matrix.values())
+    PAGE_FILE.write_text(PAGE.format(machine=machine(), runs=runs, tables=tables), encoding="utf-8")
 
 
-PAGE = """<!-- Written by `make faults` from one run; edit the text in tests/faults/page.py. -->
+PAGE = """<!-- Written by `python -m faults --runs {runs}`; edit the text in tests/faults/page.py. -->
 
 # Guarantees
 
-What workers promise while their engine, their network, their Kafka, their pods or their own process fails, and what the
-operator promises while it or its API server does; what they do not, and why; and what real processes did when each of
-these faults was played.
+What workers promise while their engine, network, Kafka, pods or own process fails, and what the operator promises while
+it or its API server fails. Then what they do not promise, and why. Then what real processes did when each fault was
+injected.
 
 ## Promises
 
-- **No job lost.** An outcome is sent until the engine takes it; Kafka's offset is committed only after that. A job
-  whose worker is gone comes again: its lease ends, or its partition moves.
-- **No needless second run.** No more jobs are claimed than can start at once, so no lease ends in a queue. A finished
-  job's Complete is sent again rather than its handler run again. An event that Kafka brings twice runs once.
-- **No retry spent by us.** Retries are spent by handlers that fail. A lost call, a stop, a kill or an outage spends
-  none: a Fail is not sent again unless it provably did not arrive, nor at all once the job may be another worker's.
-- **Order per instance.** The jobs of an instance run one after another, as the engine made them.
-- **Bounded drain.** After SIGTERM a worker claims nothing, finishes what runs and ends as soon as it is idle; what is
-  not done within `ROCHALLOR_DRAIN_TIMEOUT` is given up without a Fail. Leaving a Kafka group whose members change
-  just then can take a session (15 s) more.
+- **No job lost.** An outcome is sent until the engine takes it, and only then is Kafka's offset committed. A job whose
+  worker is gone comes again: its lease ends, or its partition moves.
+- **No needless second run.** A worker claims only jobs that it can start at once, so no lease ends in a queue. A
+  finished job's Complete is sent again; its handler isn't run again. An event that Kafka delivers twice runs once.
+- **No retry wasted.** Only handlers that fail spend retries. A lost call, a stop, a kill or an outage spends none: a
+  Fail is sent again only if it provably did not arrive, and never once the job may be another worker's.
+- **Order per instance.** An instance's jobs run one after another, in the engine's order.
+- **Bounded drain.** After SIGTERM a worker claims nothing, finishes its running jobs and exits as soon as it is idle.
+  Jobs not done within `ROCHALLOR_DRAIN_TIMEOUT` are given up without a Fail. Leaving a Kafka group whose members are
+  changing can take another session (15 s).
 - **No crash loop.** No fault outside the process ends it. With a journal, a job that has killed its worker three
   times is failed for good.
-- **The operator converges.** Killed at any moment, paused, cut off, or with an API server that was away and has
-  forgotten what happened meanwhile (410 Gone): when the fault is over each resource has what its spec asks for. No
-  child is lost, none is there twice.
+- **The operator converges.** It may be killed at any moment, paused or cut off, or its API server may have been down
+  and have forgotten what happened meanwhile (410 Gone): when the fault is over, each resource has what its spec asks
+  for. No child object is missing or duplicated.
 - **No needless rollout.** Pods are replaced when a spec, a Secret or a ConfigMap in use changes, and never because an
   operator died, was replaced or lost its leadership. Workers go on without an operator.
-- **Recovery by itself.** When the fault is over work goes on, without anybody's help.
+- **Recovery by itself.** When the fault is over, work goes on without anyone's help.
 
 ## Not promised
 
-- **Exactly once.** A worker that is killed, or stands still past its lease, may have done a job's work without having
-  told anybody: the job runs again. Handlers must be idempotent by job id. Such runs are counted as *owed to the fault*.
-- **Redelivery before the lease ends.** The engine's lease is 30 s and cannot be renewed or given back; expired ones are
-  looked for every 15 s. A job that was given out to nobody, or to a worker that died, comes again after 30 to 45 s.
-- **One Complete at a time across workers.** The engine checks no owner: the Complete of a worker that comes late is
-  accepted, and two that the engine carries out in the same instant can both move an instance on. Each worker has only
-  one of a job in flight; it cannot know of another worker's.
-- **Fail once over Kafka.** Nothing would bring back a job whose Fail was lost, so it is sent until it is answered. A
-  Fail that arrived and whose answer was lost spends a second retry, and so may one whose worker was killed, or stood
-  still, within the second before its offset was committed.
-- **What stands between.** A proxy that repeats requests by itself repeats a Fail, which spends a second retry, and a
-  Poll, whose first jobs then wait for the end of their lease. Let it repeat none.
-- **The journal on a full disk.** While it cannot be written, a crash costs what it would without one; the log and
-  `rochallor_worker_journal_errors_total` say so, and it is whole again as soon as there is room. It is also the only
-  part that reads the wall clock, to forget jobs after a day: a clock that jumps further than that may make it forget.
-- **That a killer is told from a victim.** With a journal, a job whose worker ended three times in a row while it ran is
-  failed for good, whoever ended the worker. On its last chance it runs with no other such job beside it.
+- **Exactly once.** A worker that is killed, or stands still past its lease, may have done a job's work without
+  reporting it, so the job runs again. Handlers must be idempotent by job id. Such runs are counted as *caused by the
+  fault*.
+- **Redelivery before the lease ends.** The engine's lease is 30 s and can't be renewed or given back; the engine looks
+  for expired leases every 15 s. A job handed out in a lost answer, or to a worker that died, comes again after 30 to
+  45 s.
+- **One Complete at a time across workers.** The engine checks no owner: it accepts a worker's late Complete, and two
+  that it carries out at the same instant can both move an instance on. Each worker sends only one Complete of a job at
+  a time, but it can't know of another worker's.
+- **Only one Fail over Kafka.** Nothing would bring back a job whose Fail was lost, so a Fail is sent until it is
+  answered. If a Fail arrives but its answer is lost, a second retry is spent. The same may happen if a worker is
+  killed, or stands still, within the second before its offset is committed.
+- **What proxies do.** A proxy that repeats requests by itself repeats a Fail, which spends a second retry, and a Poll,
+  whose first jobs then wait until their lease ends. Turn such retries off.
+- **The journal on a full disk.** While it can't be written, a crash costs as much as without a journal. The log and
+  `rochallor_worker_journal_errors_total` say so, and the journal is complete again as soon as there is room. It is also
+  the only part that reads the wall clock, to forget jobs after a day: a clock that jumps further may make it forget
+  early.
+- **Telling a killer from a victim.** With a journal, a job whose worker ended three times in a row while it ran is
+  failed for good, whatever ended the worker. On its last chance it runs with no other such job beside it.
 
 ## Figures
 
-{machine}. Real worker processes, the development engine with the real one's lease (30 s) and sweep (15 s), a real
-Kafka. `make faults` plays it all again on your machine, and fails when a promise is broken; `make test` plays each
-fault once, smaller. Jobs are in instances of three, run one after another; in every fifth instance each job fails once.
-*Owed to the fault*: second runs of jobs whose worker was killed or stood still while it had them. *Time to recover*:
-the longest from the end of the fault, or from the kill, until all jobs were done, those included that still waited for
-their first run. *Drain*: the longest from SIGTERM to the end of the process, with a drain timeout of 4 s.
+{machine}. Each fault was injected as often as the column *runs* says (`--runs {runs}`); `make faults` repeats it on
+your machine, and fails if a promise is broken. `make test` injects each fault once, smaller.
 
-The operator's faults are played on a real API server with etcd and the controllers, while specs are edited, resources
-and children come and go; nothing is asked of most of the resources. *Time to recover* is there the time until all
-children were as asked; a dead leader's lease ends after 15 s. Pods' faults are played on a real node, with jobs of 1 s,
-instances of two, and a drain timeout of 5 s; *drain* is the time from the eviction until the pod was gone. The job that
-eats memory is not among the jobs: it is failed for good after its third kill.
+Workers are real processes, the development engine has the real one's lease (30 s) and sweep (15 s), and Kafka is a
+real one. Instances have three jobs, run one after another; in every fifth instance each job fails once. *Caused by the
+fault* counts second runs of jobs whose worker was killed or stood still while it had them. *Time to recover* is the
+longest time from the end of the fault, or from the kill, until all jobs were done, including those that still waited
+for their first run. *Drain* is the longest time from SIGTERM to the end of the process, with a drain timeout of 4 s.
+
+The operator's faults are injected on a real API server with etcd and the controllers, while specs are edited and
+resources and children come and go; most resources stay as they are. There, *time to recover* is the time until all
+children were as asked for; a dead leader's lease ends after 15 s.
+
+Pods' faults are injected on a real node, with jobs of 1 s, instances of two jobs, and a drain timeout of 5 s. *Drain*
+is the time from the eviction until the pod was gone. The job that eats memory isn't counted among the jobs: it is
+failed for good after its third kill.
 
 {tables}
 """

@@ -27,7 +27,7 @@ class Jobs(Result):
     promises = {  # noqa: RUF012 — a class variable by its annotation above
         "lost": "no job lost",
         "doubled": "no needless second run",
-        "retries": "no retry spent by us",
+        "retries": "no retry wasted",
         "disordered": "order per instance",
         "overdrawn": "bounded drain",
         "crashes": "no crash loop",

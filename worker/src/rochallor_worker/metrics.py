@@ -55,7 +55,7 @@ class Metrics:
         self._jobs = Counter(
             "rochallor_worker_jobs",
             "Jobs by how they ended here: completed, failed_retryable (it comes again), failed_final (it does not), "
-            "refused (the engine never takes its outcome), abandoned (the engine was not reached in time).",
+            "refused (the engine did not accept the outcome), abandoned (the engine was not reached in time).",
             ["job_type", "outcome"],
             registry=registry,
         )
@@ -64,7 +64,7 @@ class Metrics:
                 self._jobs.labels(job_type, outcome)
         self._handler_seconds = Histogram(
             "rochallor_worker_handler_seconds",
-            "Time a handler ran.",
+            "How long handlers ran.",
             ["job_type"],
             registry=registry,
             buckets=_HANDLER_BUCKETS,
@@ -77,7 +77,7 @@ class Metrics:
         )
         self._outcome_seconds = Histogram(
             "rochallor_worker_outcome_seconds",
-            "Time from the end of a handler to the engine's word on its outcome.",
+            "Time from the end of a handler until the engine has answered its outcome.",
             registry=registry,
             buckets=_WAIT_BUCKETS,
         )
@@ -89,7 +89,7 @@ class Metrics:
         )
         self._claims_expired = Counter(
             "rochallor_worker_claims_expired",
-            "Claimed jobs that could not be started inside their lease.",
+            "Claimed jobs that could not be started within their lease.",
             registry=registry,
         )
         self._handler_timeouts = Counter(
@@ -100,18 +100,18 @@ class Metrics:
         )
         self._duplicates = Counter(
             "rochallor_worker_duplicates",
-            "Jobs that came again while they were running here, and events from Kafka that were published twice.",
+            "Jobs that came again while they still ran here, and Kafka events that were published twice.",
             registry=registry,
         )
         self._skipped = Counter(
             "rochallor_worker_kafka_skipped",
-            "Records from Kafka that are no job of their type and were put aside.",
+            "Kafka records that aren't a valid job of their type and were skipped.",
             ["job_type"],
             registry=registry,
         )
         self._recalled = Counter(
             "rochallor_worker_journal_recalled",
-            "Claimed jobs that were not run because the journal knows their outcome.",
+            "Claimed jobs that were not run again because the journal has their outcome.",
             registry=registry,
         )
 
@@ -156,8 +156,8 @@ class _State(Collector):
 
     def collect(self) -> Iterable[Metric]:
         slots, trouble = self._runner.slots, self._runner.trouble
-        yield GaugeMetricFamily("rochallor_worker_slots", "Slots: jobs that can run at once.", value=slots.total)
-        yield GaugeMetricFamily("rochallor_worker_slots_busy", "Slots that run a job now.", value=slots.busy)
+        yield GaugeMetricFamily("rochallor_worker_slots", "Slots: how many jobs can run at once.", value=slots.total)
+        yield GaugeMetricFamily("rochallor_worker_slots_busy", "Slots that are running a job now.", value=slots.busy)
         yield CounterMetricFamily(
             "rochallor_worker_slot_busy_seconds",
             "Busy time summed over slots; its rate divided by the slots is the exact mean utilization.",
@@ -175,7 +175,7 @@ class _State(Collector):
         )
         lag = GaugeMetricFamily(
             "rochallor_worker_kafka_lag",
-            "Records of a partition of this worker that are not worked off.",
+            "Records not yet processed, for each partition of this worker.",
             labels=["topic", "partition"],
         )
         paused = 0
@@ -185,12 +185,12 @@ class _State(Collector):
         yield lag
         yield GaugeMetricFamily(
             "rochallor_worker_kafka_paused",
-            "Partitions of which no more is fetched for now: all slots are busy, or one job is far behind.",
+            "Partitions from which nothing is fetched for now: all slots are busy, or one job is far behind.",
             value=paused,
         )
         yield GaugeMetricFamily(
             "rochallor_worker_journal_entries",
-            "Jobs in the journal: those that run, and for a day those whose outcome may not have arrived.",
+            "Jobs in the journal: running ones and, for a day, those whose outcome may not have arrived.",
             value=len(self._runner.journal),
         )
         yield CounterMetricFamily(

@@ -25,6 +25,6 @@ class Kafka:
     """A client certificate (PEM), with `key_file`."""
     key_file: str = ""
     dedup_window: float = 600.0
-    """Seconds for which an event that was worked off is remembered by its dedup id (engine.md: 10 minutes)."""
+    """Seconds for which a processed event is remembered by its dedup id (engine.md: 10 minutes)."""
     dead_letter: bool = False
-    """Whether records that can never be worked off are sent to `workflow.jobs.<job type>.dlq`."""
+    """Whether records that can't be processed are sent to `workflow.jobs.<job type>.dlq`."""
