@@ -204,7 +204,7 @@ def _operator_metrics() -> Iterator[Metric]:
 def _meanings() -> dict[str, str]:
     """What is written below each field of Settings."""
     found = re.findall(r'^    (\w+): Annotated.*?"""(.*?)"""', inspect.getsource(Settings), re.DOTALL | re.MULTILINE)
-    return {name: _text(" ".join(text.split())) for name, text in found}
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _default(name: str) -> str:

@@ -87,6 +87,8 @@ def _process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @example(environment={"ENGINE_URL": "http://e:99999"})
 @example(environment={"DRAIN_TIMEOUT": "9" * 400 + "h"})
 @example(environment={"METRICS_PORT": "9" * 5000})
+@example(environment={"JOB_TYPES": "9" * 5000})
+@example(environment={"JOURNAL_DIR": "9" * 5000})
 @example(environment={"TRANSPORT": "kafka", "JOB_TYPES": "a,a"})
 def test_any_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     monkeypatch.chdir(tmp_path)

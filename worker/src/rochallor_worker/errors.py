@@ -16,13 +16,23 @@
 Transports translate foreign errors into this tree once, where they occur; nobody else catches an aiohttp or grpc error.
 """
 
+import re
+
+LONGEST_WORD = 200
+
 
 class RochallorError(Exception):
     """Base of all errors of this package."""
 
 
 class StartError(RochallorError):
-    """The worker cannot start: a bad setting, handlers that cannot be loaded. Its text is one sentence."""
+    """The worker cannot start: a bad setting, handlers that cannot be loaded. Its text is one sentence.
+
+    Words of more than `LONGEST_WORD` characters are cut: whatever a setting holds, what is wrong stays in sight.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", sentence))
 
 
 class NonRetryableError(RochallorError):
