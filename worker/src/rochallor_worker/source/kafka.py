@@ -191,7 +191,7 @@ class KafkaSource:
     def _put_aside(self, message: Message, why: str, then: Callable[[], None]) -> None:
         """Send a record to the dead letters, if there are any, then call `then`."""
         log.error(
-            "a record is put aside: nothing can come of it",
+            "a record cannot be processed and is skipped",
             topic=message.topic(),
             partition=message.partition(),
             offset=message.offset(),
