@@ -149,8 +149,14 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a header without a name": ({"engine_headers": HEADER}, "ROCHALLOR_ENGINE_HEADERS is not valid"),
     "a header that cannot be sent": ({"engine_headers": f"X-Api-Key: {HEADER}ü"}, "the engine header 'X-Api-Key'"),
-    "a token that cannot be sent": ({"engine_token": f"{TOKEN}ü"}, "the engine's token cannot be sent"),
-    "a token for its file": ({"engine_token_file": TOKEN}, "the engine's token file cannot be read: No such file"),
+    "a token that cannot be sent": (
+        {"engine_token": f"{TOKEN}ü"},
+        "the engine's token (ROCHALLOR_ENGINE_TOKEN) cannot be sent",
+    ),
+    "a token for its file": (
+        {"engine_token_file": TOKEN},
+        "(ROCHALLOR_ENGINE_TOKEN_FILE) cannot be read: No such file",
+    ),
     "a password for its file": (
         {
             "transport": "kafka",
@@ -170,7 +176,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 async def test_a_start_that_fails(tmp_path: Path, authority: Authority) -> None:
-    keys = {"engine_cert_file": str(authority.ca.cert), "engine_key_file": TOKEN}
+    keys = {"engine_url": "https://e", "engine_cert_file": str(authority.ca.cert), "engine_key_file": TOKEN}
     bad = [*BAD.values(), (keys, "the engine's client key file cannot be read: No such file")]
 
     async def told(settings: dict[str, str]) -> str:
