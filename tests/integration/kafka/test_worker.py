@@ -290,7 +290,7 @@ async def test_a_broker_of_an_unknown_ca_is_not_trusted(broker: Broker, tmp_path
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"kafka_bootstrap_servers": "kafka"}, "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS: 'kafka' is not allowed"),
+        ({"kafka_bootstrap_servers": "kafka"}, "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS='kafka' is not valid"),
         ({"kafka_security_protocol": "SASL_SSL"}, "Kafka's security protocol SASL_SSL needs a user"),
         (
             {"kafka_security_protocol": "SSL", "kafka_ca_file": "/nowhere/ca.pem"},
