@@ -17,7 +17,7 @@ from rochallor_operator.metrics import RECONCILE_SECONDS, RECONCILES, Verdict
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, selector
 from rochallor_operator.observe import Rollout, rollout, trouble
 from rochallor_operator.queue import Outcome
-from rochallor_operator.reports import ask, is_busy, to_ask
+from rochallor_operator.reports import Reports, is_busy
 from rochallor_operator.spec import Worker, parse
 from rochallor_operator.status import Observation, status
 
@@ -35,7 +35,7 @@ class Reconciler:
     def __init__(self, kube: Kube, worker_image: str, report_port: int = METRICS_PORT) -> None:
         self._kube = kube
         self._applier: Final = Applier(kube, worker_image)
-        self._report_port: Final = report_port
+        self._reports: Final = Reports(report_port)
         self._verdicts: dict[Key, list[Verdict]] = {}
         self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
         self.served: frozenset[str] | None = None
@@ -86,6 +86,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)
         self.costs.forget(key)
+        self._reports.forget(key)
         self._verdicts.pop(key, None)
 
     async def _put_in_place(self, key: Key, resource: Manifest) -> Observation:
@@ -104,8 +105,10 @@ class Reconciler:
         progress, pods = await self._observe(key, resource, done.deployment)
         wrong = trouble(pods)
         degraded = done.problems[0] if done.problems else None
-        if degraded is None and wrong is None:
-            degraded = await self._reported(pods)
+        # What the workers themselves say is asked for when nothing is known to be wrong.
+        report = await self._reports.of(key, pods if degraded is None and wrong is None else [])
+        if report is not None:
+            degraded = DegradedError(report.reason, report.message)
         autoscaler = done.autoscaler
         if autoscaler is not None and autoscaler.trouble is None:
             autoscaler = replace(autoscaler, trouble=self.costs.trouble(key))
@@ -122,12 +125,6 @@ class Reconciler:
         if progress.complete or not progress.observed or progress.total == 0:
             return progress, []
         return progress, await self._kube.pods(key.namespace, selector(key.name))
-
-    async def _reported(self, pods: list[Manifest]) -> DegradedError | None:
-        """What the workers themselves say is wrong: one of those that run and aren't ready is asked."""
-        pod = to_ask(pods)
-        report = None if pod is None else await ask(pod, self._report_port)
-        return None if report is None else DegradedError(report.reason, report.message)
 
     async def _report(self, key: Key, resource: Manifest, seen: Observation) -> None:
         """Write the status when it says something new."""

@@ -20,11 +20,13 @@ from rochallor_operator.reasons import REPORTED, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rochallor_operator.names import Manifest
+    from rochallor_operator.names import Key, Manifest
 
 BODY_LIMIT: Final = 1024
 METRICS_LIMIT: Final = 1 << 20
 TIMEOUT_S: Final = 2.0
+PATIENCE_S: Final = 0.05
+"""How long the first question about a resource is waited for; whoever answers does so in a fraction of it."""
 _ANSWER: Final = re.compile(r"([A-Za-z]{1,64}): (.+)\n?")
 _UTILIZATION: Final = re.compile(rb"^rochallor_worker_utilization_ratio ([0-9.e+-]{1,32})$", re.MULTILINE)
 _NO_ANSWER: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)  # a TimeoutError is an OSError
@@ -40,10 +42,43 @@ class Report:
     message: str
 
 
+class Reports:
+    """What the workers of each resource last said. Pods are asked aside: those that don't answer hold up nothing."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._asking: dict[Key, asyncio.Task[None]] = {}
+        self._said: dict[Key, Report | None] = {}
+
+    async def of(self, key: Key, pods: Iterable[Manifest]) -> Report | None:
+        """The last report of one of these pods that run and aren't ready; one of them is asked for the next.
+
+        The first time the answer is waited for, for a moment, so that it is the first thing that is told.
+        """
+        pod = to_ask(pods)
+        if pod is None:
+            self.forget(key)
+            return None
+        before = self._asking.get(key)
+        if before is None or before.done():
+            self._asking[key] = asking = asyncio.create_task(self._ask(key, pod))
+            if before is None:
+                await asyncio.wait({asking}, timeout=PATIENCE_S)
+        return self._said.get(key)
+
+    def forget(self, key: Key) -> None:
+        """Drop what was said of a resource that is gone, or has no pod to ask."""
+        asking = self._asking.pop(key, None)
+        if asking is not None:
+            asking.cancel()
+        self._said.pop(key, None)
+
+    async def _ask(self, key: Key, pod: Manifest) -> None:
+        self._said[key] = await ask(pod, self._port)
+
+
 def parse(body: bytes) -> tuple[Reason, str] | None:
     """The word and the sentence of an answer; None when it is not one of those that matter."""
-    if len(body) > BODY_LIMIT:
-        return None
     found = _ANSWER.fullmatch(body.decode("utf-8", "replace"))
     if found is None or found[1] not in REPORTED or not found[2].isprintable():
         return None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_operator.reasons import REPORTED
-from rochallor_operator.reports import METRICS_LIMIT, Report, ask, is_busy, parse, to_ask
+from rochallor_operator.names import Key
+from rochallor_operator.reasons import REPORTED, Reason
+from rochallor_operator.reports import BODY_LIMIT, METRICS_LIMIT, Report, Reports, ask, is_busy, parse, to_ask
 from unit.operator.samples import pod
 
 if TYPE_CHECKING:
@@ -39,17 +40,16 @@ def test_a_word_and_its_sentence(word: str) -> None:
         b"Available: all is well\n",
         b"EngineUnreachable: one\ntwo\n",
         b"EngineUnreachable: a\x1b[31mcolour\n",
-        b"EngineUnreachable: " + b"x" * 1024,
     ],
 )
 def test_anything_else_is_nothing(body: bytes) -> None:
     assert parse(body) is None
 
 
-@given(st.binary(max_size=1100) | st.text().map(lambda text: f"EngineUnreachable: {text}".encode()))
+@given(st.binary(max_size=BODY_LIMIT) | st.text().map(lambda text: f"EngineUnreachable: {text}".encode()))
 def test_a_report_is_always_one_printable_line(body: bytes) -> None:
     found = parse(body)
-    assert found is None or (found[0] in REPORTED and found[1].isprintable() and len(found[1]) <= 1024)
+    assert found is None or (found[0] in REPORTED and found[1].isprintable())
 
 
 def running(name: str, created: str = "2026-01-01T00:00:00Z", ready: str = "False", **status: Any) -> Manifest:
@@ -97,6 +97,7 @@ async def test_an_answer_with_503_is_a_report() -> None:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\nEngineUnreachable: no answer",
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 -\r\nContent-Length: 1025\r\n\r\nEngineUnreachable: " + b"x" * (BODY_LIMIT - 18),
         b"no http at all\r\n\r\n",
         b"",
     ],
@@ -143,3 +144,56 @@ async def test_a_closed_port_is_nothing() -> None:
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
     assert await ask(running("payments-x"), port) is None
+
+
+KEY = Key("shop", "payments")
+
+
+async def others_ended() -> None:
+    """Wait for what still runs beside the test."""
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+
+async def test_the_first_answer_is_waited_for_and_later_ones_are_told_when_they_are_there() -> None:
+    words = [b"EngineUnreachable"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 -\r\n\r\n%s: no\n" % words[-1])
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        reports, pods = Reports(server.sockets[0].getsockname()[1]), [running("payments-x")]
+        assert await reports.of(KEY, pods) == Report(Reason.ENGINE_UNREACHABLE, "pod payments-x: no")
+        await others_ended()
+        for word, report in ((b"TopicNotFound", Report(Reason.TOPIC_NOT_FOUND, "pod payments-x: no")), (b"no", None)):
+            words.append(word)
+            await reports.of(KEY, pods)
+            await others_ended()
+            assert await reports.of(KEY, pods) == report
+            await others_ended()
+        assert await reports.of(KEY, [running("payments-x", ready="True")]) is None
+        await others_ended()
+
+
+async def test_a_pod_that_does_not_answer_holds_up_no_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a NetworkPolicy that forbids it, none does; and an edit of another resource would wait for all of them."""
+    monkeypatch.setattr("rochallor_operator.reports.TIMEOUT_S", 60)
+    monkeypatch.setattr("rochallor_operator.reports.PATIENCE_S", 0.01)
+    silent: list[asyncio.StreamWriter] = []
+    asked = asyncio.Event()
+
+    def keep_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+        asked.set()
+
+    async with asyncio.timeout(10), await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
+        reports, pods = Reports(server.sockets[0].getsockname()[1]), [running("payments-x")]
+        for _ in range(5):
+            assert await reports.of(KEY, pods) is None
+        await asked.wait()
+        reports.forget(KEY)
+        await others_ended()
+        (writer,) = silent  # it was asked once
+        writer.close()
+        await writer.wait_closed()
