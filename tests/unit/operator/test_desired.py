@@ -6,6 +6,7 @@ it, then write the files anew with `python -m unit.operator.test_desired` in tes
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,6 +183,25 @@ def test_without_secrets_keda_needs_no_authentication() -> None:
     assert only["kind"] == "ScaledObject"
     assert "authenticationRef" not in trigger
     assert trigger["metadata"]["lagThreshold"] == "8", "a pod for each parallelism records"
+
+
+def pod_name(worker: str, template_hash: str) -> str:
+    """As Kubernetes makes it: what is before the last five characters is cut at 58."""
+    return f"{worker}-{template_hash}-"[:58] + "x7k2p"
+
+
+@pytest.mark.parametrize("length", [3, 45, 46, 47, 48, 49, 54, 55])
+@pytest.mark.parametrize("template_hash", ["5d4f8c7b9d", "85c6d7f9"])
+def test_kedas_query_finds_the_pods_of_this_worker_alone(length: int, template_hash: str) -> None:
+    def query(name: str) -> re.Pattern[str]:
+        trigger = autoscaler(worker(**KEDA).model_copy(update={"name": name}))[-1]["spec"]["triggers"][0]
+        return re.compile(trigger["metadata"]["query"].partition('pod=~"')[2].partition('"')[0])
+
+    name = "pay".ljust(length, "x")
+    assert query(name).fullmatch(pod_name(name, template_hash))
+    for end in range(1, length - 1):
+        other = f"{name[:end]}-{name[end + 1 :]}"
+        assert not query(name[:end]).fullmatch(pod_name(other, template_hash))
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0, True), (1, False)])

@@ -125,7 +125,8 @@ def _busy_pods(worker: Worker, wish: Autoscaling) -> str:
 
     A rate of busy time would need two scrapes inside its window, and would see new load only as the window fills.
     """
-    pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+-[a-z0-9]+"'
+    # Kubernetes cuts a pod's name before the five characters that it ends with: a long one has no dash there.
+    pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+(-[a-z0-9]{{5}})?"'
     busy = f"sum(rochallor_worker_utilization_ratio{{{pods}}})"
     # At zero pods there is rightly no series; an error would start pods again, by the fallback.
     return f"{busy} or vector(0)" if wish.min_replicas == 0 else busy
