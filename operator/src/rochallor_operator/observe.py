@@ -69,8 +69,8 @@ def autoscaler_trouble(live: Mapping[str, Any]) -> Trouble | None:
     """What a HorizontalPodAutoscaler or a ScaledObject says about itself."""
     conditions = {condition["type"]: condition for condition in live.get("status", {}).get("conditions") or []}
     works = conditions.get("ScalingActive") or conditions.get("Ready") or {}
-    fallback = conditions.get("Fallback", {})
-    for failed, bad in ((works, "False"), (fallback, "True")):
+    able, fallback = conditions.get("AbleToScale", {}), conditions.get("Fallback", {})
+    for failed, bad in ((able, "False"), (works, "False"), (fallback, "True")):
         if failed.get("status") == bad:
             return Trouble(Reason.METRICS_UNAVAILABLE, failed.get("message") or failed.get("reason", ""))
     if works.get("status") != "True":
@@ -129,7 +129,9 @@ def _container_trouble(container: Manifest) -> Trouble | None:
     if reason in _IMAGE_TROUBLE:
         # The kubelet alternates between the words and the texts of its back-off; the image is what stays.
         return Trouble(Reason.IMAGE_PULL, f"image {container.get('image', '')!r} can't be pulled")
-    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
+    # How its last run ended stays told as long as the pod lives; once it has started again that is history.
+    before = {} if container.get("started") else container.get("lastState", {})
+    ended = state.get("terminated") or before.get("terminated")
     if not container.get("ready", False) and ended is not None and ended.get("exitCode", 0) != 0:
         return Trouble(Reason.CRASH_LOOP, _last_words(ended))
     if reason == Reason.CRASH_LOOP:

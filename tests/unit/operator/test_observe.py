@@ -76,6 +76,12 @@ CRASHED = {"terminated": {"exitCode": 2, "reason": "Error", "message": "No modul
             Trouble("CrashLoopBackOff", "No module named 'handlers'"),
         ),
         (
+            container(state={"running": {}}, lastState=CRASHED, started=False),
+            Trouble("CrashLoopBackOff", "No module named 'handlers'"),
+        ),
+        # A crash of weeks ago isn't why a worker that has started is not ready today.
+        (container(state={"running": {}}, lastState=CRASHED, started=True), None),
+        (
             container(state={"waiting": {"reason": "CrashLoopBackOff"}}),
             Trouble("CrashLoopBackOff", "the container ends again and again; its log says why"),
         ),
@@ -163,6 +169,7 @@ UNAVAILABLE = Trouble("MetricsUnavailable", "words")
         (None, STARTING),
         ([], STARTING),
         ([says("AbleToScale", "True")], STARTING),
+        ([says("AbleToScale", "False")], UNAVAILABLE),
         ([says("ScalingActive", "True"), says("ScalingLimited", "True")], None),
         ([says("AbleToScale", "True"), says("ScalingActive", "False")], UNAVAILABLE),
         ([says("Ready", "Unknown"), says("Fallback", "Unknown")], STARTING),
