@@ -16,7 +16,7 @@ Verdict = tuple[str, str, str]
 """Type, status and reason of a condition."""
 
 RECONCILES: Final = Counter(
-    "rochallor_operator_reconciles", "Reconciles by result: settled, unsettled or failed.", ["result"]
+    "rochallor_operator_reconciles", "Reconciles by result: settled, unsettled, refused or failed.", ["result"]
 )
 RECONCILE_SECONDS: Final = Histogram("rochallor_operator_reconcile_seconds", "How long one reconcile took.")
 QUEUE_DEPTH: Final = Gauge("rochallor_operator_queue_depth", "Resources that wait to be reconciled.")

@@ -20,7 +20,8 @@ class Outcome(Enum):
 
     SETTLED = auto()  # when something happens
     UNSETTLED = auto()  # soon, at growing intervals, because no event may come
-    FAILED = auto()  # later, at intervals that grow further
+    REFUSED = auto()  # later, at intervals that grow further: someone has to put something right
+    FAILED = auto()  # as late, because of trouble that passes
 
 
 class WorkQueue(Generic[K]):
@@ -28,9 +29,9 @@ class WorkQueue(Generic[K]):
 
     - A key that is added while it waits is run once; one that is added while it runs is run once more afterwards.
     - Runs of one key never overlap; up to `workers` keys run at the same time.
-    - A FAILED run is tried again after an exponential back-off per key, an UNSETTLED one after a shorter back-off of
-      its own. Adding the key ends that waiting; a SETTLED run ends the back-off's growth. A run that raises is a bug:
-      it is logged with its traceback and counts as FAILED.
+    - A FAILED or REFUSED run is tried again after an exponential back-off per key, an UNSETTLED one after a shorter
+      back-off of its own. Adding the key ends that waiting; a SETTLED run ends the back-off's growth. A run that raises
+      is a bug: it is logged with its traceback and counts as FAILED.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class WorkQueue(Generic[K]):
                 return None
             case Outcome.UNSETTLED:
                 return self._while_unsettled
-            case Outcome.FAILED:
+            case Outcome.REFUSED | Outcome.FAILED:
                 return self._after_error
 
     def _plan(self, key: K, backoff: Backoff | None) -> None:

@@ -81,7 +81,7 @@ class Reconciler:
         await self._report(key, resource, seen)
         if seen.settled:
             return Outcome.SETTLED
-        return Outcome.FAILED if seen.refused else Outcome.UNSETTLED
+        return Outcome.REFUSED if seen.refused else Outcome.UNSETTLED
 
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)

@@ -89,7 +89,12 @@ async def test_a_slow_key_does_not_hold_up_others() -> None:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(
-    ("outcome", "expected"), [(Outcome.FAILED, [0, 1, 3, 7, 15, 23]), (Outcome.UNSETTLED, [0, 2, 5, 8, 11, 14])]
+    ("outcome", "expected"),
+    [
+        (Outcome.FAILED, [0, 1, 3, 7, 15, 23]),
+        (Outcome.REFUSED, [0, 1, 3, 7, 15, 23]),
+        (Outcome.UNSETTLED, [0, 2, 5, 8, 11, 14]),
+    ],
 )
 async def test_the_waits_grow_up_to_their_cap(outcome: Outcome, expected: list[float]) -> None:
     starts: list[float] = []

@@ -97,7 +97,7 @@ async def test_the_children_are_applied_once() -> None:
 @pytest.mark.parametrize("refused", ["ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"])
 async def test_a_refused_child_is_a_condition_and_the_other_ones_are_still_made(refused: str) -> None:
     kube = FakeKube({refused: KubernetesError(403, "cannot patch")}, **EVERYTHING)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.FAILED
+    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED
     assert kube.applied == [kind for kind in CHILDREN if kind != refused]
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot patch")
 
@@ -112,7 +112,7 @@ async def test_what_pods_can_live_without_is_a_condition_of_its_own(
     kind: str, condition: str, status: int, reason: str
 ) -> None:
     kube = FakeKube({kind: KubernetesError(status, "no")}, **EVERYTHING)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.FAILED
+    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED
     assert kube.applied == [child for child in CHILDREN if child != kind]
     assert kube.condition(condition) == ("False", reason, "no")
     assert kube.condition("Degraded")[0] == "False"
@@ -129,7 +129,7 @@ async def test_what_pods_can_live_without_is_a_condition_of_its_own(
 async def test_a_kind_that_the_cluster_does_not_know(spec: Manifest, kind: str, condition: str, reason: str) -> None:
     missing = KubernetesError(404, "the server could not find the requested resource")
     kube = FakeKube({kind: missing, "TriggerAuthentication": missing}, **spec)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.FAILED, "tried again: it may be installed later"
+    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED, "tried again: it may be installed later"
     assert kube.condition(condition)[:2] == ("False", reason)
     assert kube.condition("Degraded")[0] == "False"
     assert kube.applied == ["ServiceAccount", "Service", "Deployment"]
@@ -213,7 +213,7 @@ async def test_an_autoscalers_counting_is_no_news() -> None:
 async def test_a_source_that_may_not_be_read_is_a_condition(kind: str, field: str) -> None:
     kube = FakeKube({kind: KubernetesError(403, "cannot get it")}, envFrom=[{field: {"name": "code"}}])
     work = reconciler(kube)
-    assert await work.reconcile(KEY) is Outcome.FAILED
+    assert await work.reconcile(KEY) is Outcome.REFUSED
     assert kube.applied == ["ServiceAccount", "Service"]
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot get it")
     assert work.users_of(kind, "shop", "code") == [KEY]
