@@ -132,7 +132,8 @@ async def _work(
         group.create_task(reconciler.costs.run(queue.add))
         group.create_task(canary.run())
         everywhere = not values.namespaces
-        group.create_task(keep_watching(kube, values.namespaces, partial(watch.run, everywhere=everywhere)))
+        run = partial(watch.run, everywhere=everywhere)
+        group.create_task(keep_watching(kube, values.namespaces, run, watch.outdated))
 
 
 def _cause(error: Exception) -> Exception:

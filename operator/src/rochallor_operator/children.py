@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rochallor_operator.errors import DegradedError
 from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_name
@@ -49,6 +49,7 @@ class Children:
         self._applied: defaultdict[Key, dict[str, tuple[str, str]]] = defaultdict(dict)
         self._present: defaultdict[Key, set[str]] = defaultdict(set)
         self._heard: dict[tuple[str, Key], str] = {}
+        self.applied_kinds: Final[set[str]] = set()
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of the children of a worker that is gone."""
@@ -99,6 +100,7 @@ class Children:
         if live is not None and self._applied[key].get(kind) == (wished, before):
             return live
         applied = await self._kube.apply(wish)
+        self.applied_kinds.add(kind)
         after = _state(applied, wish)
         if after != before:
             log.info("created" if before is None else "updated", extra={"child": f"{kind} {worker.namespace}/{name}"})

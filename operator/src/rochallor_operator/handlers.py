@@ -59,8 +59,9 @@ class Watch:
     recent: Recent
     canary: Canary
     own_namespace: str
-    listed: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Of each kind, the uids in its last listing so far."""
+    listed: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Of each kind and namespace, "" when all are watched at once, the uids in its last listing so far."""
+    watched: set[str] = field(default_factory=set)
 
     async def run(self, namespaces: tuple[str, ...], *, everywhere: bool) -> None:
         """Watch these namespaces until cancelled. Raises WatchError when kopf gives up.
@@ -71,10 +72,14 @@ class Watch:
         self.recent.clear()
         self.listed.clear()
         self.reconciler.served = None if everywhere else frozenset(namespaces)
+        self.reconciler.applied_kinds.clear()
+        self._look_at_everything()  # what is gone, or no longer served, has no event
         try:
             kinds = (KIND, *CHILDREN, *[kind for kind in FOREIGN if await self.kube.serves(kind)], *SOURCES)
         except KubernetesError as error:
             raise WatchError(f"watching failed: {error}") from error
+        self.watched.clear()
+        self.watched.update(kinds)
         loop = asyncio.get_running_loop()
 
         def tell(kind: str, event: dict[str, Any]) -> None:
@@ -92,17 +97,21 @@ class Watch:
         try:
             await asyncio.shield(asyncio.gather(*threads))
         except Exception as error:  # kopf ends with whatever stopped it
-            raise WatchError(f"watching failed: {error}") from error
+            raise WatchError(f"watching failed: {_sentence(error)}") from error
         finally:
             stop.set()
             await asyncio.gather(*threads, return_exceptions=True)
+
+    def outdated(self) -> bool:
+        """Whether children of a kind have come that the cluster didn't know when the present watch began."""
+        return not self.reconciler.applied_kinds <= self.watched
 
     def heard(self, kind: str, event: str | None, live: Manifest) -> None:
         """Take in an event; None is kopf's word for an object in a listing."""
         namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
         gone = event == "DELETED"
         if event is None:
-            self._note_listing(kind, live["metadata"]["uid"])
+            self._note_listing(kind, namespace, live["metadata"]["uid"])
         if kind == "ConfigMap":
             self.canary.saw(namespace, name, int(live["metadata"]["resourceVersion"]))
         if kind in SOURCES:
@@ -114,14 +123,26 @@ class Watch:
         if kind == KIND or self.reconciler.hear(kind, live, gone=gone):
             self.queue.add(Key(namespace, worker_name(kind, name)))
 
-    def _note_listing(self, kind: str, uid: str) -> None:
+    def _note_listing(self, kind: str, namespace: str, uid: str) -> None:
         """An object that is listed again is in a new listing: whatever is known may be gone, so look at everything."""
-        if uid in self.listed[kind]:
-            self.listed[kind].clear()
+        listed = self.listed[kind, "" if self.reconciler.served is None else namespace]
+        if uid in listed:
+            listed.clear()
             self.recent.clear()
-            for key in self.reconciler.known():
-                self.queue.add(key)
-        self.listed[kind].add(uid)
+            self._look_at_everything()
+        listed.add(uid)
+
+    def _look_at_everything(self) -> None:
+        for key in self.reconciler.known():
+            self.queue.add(key)
+
+
+def _sentence(error: Exception) -> str:
+    """kopf's errors have the API server's sentence first, and its whole answer behind it."""
+    first = error.args[0] if error.args else ""
+    if not isinstance(first, str):
+        first = str(error) if isinstance(error, OSError) else ""
+    return first or type(error).__name__
 
 
 def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: threading.Event) -> None:
@@ -150,6 +171,8 @@ def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: t
                 {running, asyncio.ensure_future(asyncio.to_thread(stop.wait))}, return_when=asyncio.FIRST_COMPLETED
             )
             await asyncio.wait_for(running, STOP_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"kopf did not stop within {STOP_S:g} s") from error
         finally:
             stop.set()  # it is waited for in threads
 

@@ -73,10 +73,6 @@ class Kube:
         """Close the connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def serves_resource(self) -> bool:
-        """Whether the CRD is installed."""
-        return await self.serves(KIND)
-
     async def serves(self, kind: str) -> bool:
         """Whether the API server knows a kind of a named group."""
         group, version, plural = APIS[kind]

@@ -41,6 +41,11 @@ class Reconciler:
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
+    @property
+    def applied_kinds(self) -> set[str]:
+        """Kinds of which a child has been applied; whoever watches them clears it."""
+        return self._applier.children.applied_kinds
+
     def verdicts(self) -> Iterable[list[Verdict]]:
         """The conditions of every resource as they were last seen."""
         return self._verdicts.values()

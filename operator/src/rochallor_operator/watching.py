@@ -22,19 +22,21 @@ Names = tuple[str, ...]
 
 RETRY_S: Final = 3.0
 LOOK_S: Final = 10.0
-"""How often is looked for namespaces that came or went."""
+"""How often is looked for namespaces that came or went, and for kinds that came."""
 _BACKOFF: Final = Backoff(first=1, cap=10)
 _ATTEMPTS: Final = 5
 _LONG_S: Final = 60.0
 """A watch that ran so long is no failed attempt."""
 
 
-async def keep_watching(kube: Kube, namespaces: Names, watch: Callable[[Names], Awaitable[None]]) -> None:
+async def keep_watching(
+    kube: Kube, namespaces: Names, watch: Callable[[Names], Awaitable[None]], outdated: Callable[[], bool]
+) -> None:
     """Run `watch(namespaces to serve)` until cancelled; the first of all listings begins each run.
 
-    Named namespaces are served as long as there are rights in them: one that is missing, or is removed with its
-    rights, does not stop the others. Raises WatchError when the resource is no longer known, or when the watch fails
-    again and again.
+    It begins anew when `outdated()` says that there is more to watch. Named namespaces are served as long as there are
+    rights in them: one that is missing, or is removed with its rights, does not stop the others. Raises WatchError when
+    the resource is no longer known, or when the watch fails again and again.
     """
     attempt = 0
     while True:
@@ -45,7 +47,7 @@ async def keep_watching(kube: Kube, namespaces: Names, watch: Callable[[Names], 
         log.info("watching", extra={"namespaces": served if namespaces else "all"})
         began = asyncio.get_running_loop().time()
         try:
-            await _first(watch(served), _change(kube, namespaces, served))
+            await _first(watch(served), _change(kube, namespaces, served, outdated))
             attempt = 0
         except WatchError as error:
             if not await _known(kube):
@@ -63,7 +65,7 @@ async def until_known(kube: Kube, state: Health) -> None:
     """Wait until the API server knows the resource, and say what is waited for."""
     while True:
         try:
-            if await kube.serves_resource():
+            if await kube.serves(KIND):
                 return
             sentence = f"the API server does not know {KIND} in {API_VERSION}: install the CRD; waiting for it"
         except KubernetesError as error:
@@ -83,18 +85,18 @@ async def _servable(kube: Kube, namespaces: Sequence[str]) -> Names:
         await asyncio.sleep(RETRY_S)
 
 
-async def _change(kube: Kube, namespaces: Names, served: Names) -> None:
-    """Return when other namespaces may be served than are."""
+async def _change(kube: Kube, namespaces: Names, served: Names, outdated: Callable[[], bool]) -> None:
+    """Return when other namespaces may be served than are, or there is more to watch."""
     while True:
         await asyncio.sleep(LOOK_S)
-        if await _servable(kube, namespaces) != served:
+        if outdated() or await _servable(kube, namespaces) != served:
             return
 
 
 async def _known(kube: Kube) -> bool:
     while True:
         try:
-            return await kube.serves_resource()
+            return await kube.serves(KIND)
         except KubernetesError:
             await asyncio.sleep(RETRY_S)
 

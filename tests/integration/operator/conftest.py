@@ -48,9 +48,9 @@ def cluster(control_plane: ControlPlane) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture(scope="module")
-def known(cluster: Api) -> Iterator[None]:
-    """The cluster knows the kinds of KEDA and of the Prometheus Operator."""
+@contextmanager
+def knowing(cluster: Api) -> Iterator[None]:
+    """While inside the cluster knows the kinds of KEDA and of the Prometheus Operator."""
     names = [cluster.create(definition(kind))["metadata"]["name"] for kind in FOREIGN]
     for name in names:
         cluster.until_the("CustomResourceDefinition", name, established)
@@ -60,6 +60,13 @@ def known(cluster: Api) -> Iterator[None]:
     for name in names:
         cluster.delete("CustomResourceDefinition", name)
         cluster.until("CustomResourceDefinition", name, lambda live: live is None)
+
+
+@pytest.fixture(scope="module")
+def known(cluster: Api) -> Iterator[None]:
+    """The cluster knows them during all tests of a module."""
+    with knowing(cluster):
+        yield
 
 
 def definition(kind: str) -> Object:

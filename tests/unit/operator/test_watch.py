@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import TYPE_CHECKING, cast
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import kopf
 import pytest
@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
 from rochallor_operator import handlers
+from rochallor_operator.errors import WatchError
 from rochallor_operator.handlers import Watch, kopf_settings
 from rochallor_operator.names import APIS, Key
 from rochallor_operator.recent import Recent
@@ -32,9 +33,9 @@ CORE = [
 ]
 
 
-def listed(name: str) -> Manifest:
+def listed(name: str, namespace: str = "shop") -> Manifest:
     live = resource()
-    live["metadata"] |= {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "7"}
+    live["metadata"] |= {"name": name, "namespace": namespace, "uid": f"uid-of-{name}", "resourceVersion": "7"}
     return live
 
 
@@ -42,6 +43,8 @@ def listed(name: str) -> Manifest:
 def watch() -> Watch:
     reconciler = Mock()
     reconciler.known.return_value = KNOWN
+    reconciler.served = None
+    reconciler.applied_kinds = set()
     return Watch(Mock(), Mock(), Mock(), reconciler, Recent(lambda: 0), Mock(), "system")
 
 
@@ -64,6 +67,57 @@ def test_a_second_listing_makes_it_look_at_everything(watch: Watch) -> None:
     assert queued(watch)[-3:] == [*KNOWN, KNOWN[0]]
 
 
+def test_a_second_listing_of_one_namespace_says_nothing_of_another_one(watch: Watch) -> None:
+    """Each named namespace has listings of its own."""
+    watch.reconciler.served = frozenset({"shop", "other"})
+    for namespace in ("shop", "other"):
+        watch.heard("RochallorWorker", None, listed(f"of-{namespace}", namespace))
+    for namespace in ("shop", "other"):
+        cast("Mock", watch.queue).add.reset_mock()
+        watch.heard("RochallorWorker", None, listed(f"of-{namespace}", namespace))
+        assert queued(watch) == [*KNOWN, Key(namespace, f"of-{namespace}")]
+
+
+async def test_each_watch_begins_with_a_look_at_everything(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went between two watches, or is no longer served, has no event."""
+    monkeypatch.setattr(handlers, "_watch", lambda *_: None)
+    watch.kube.serves = AsyncMock(return_value=False)  # type: ignore[method-assign]
+    await watch.run(("other",), everywhere=False)
+    assert queued(watch) == KNOWN
+    assert watch.reconciler.served == frozenset({"other"})
+
+
+async def test_a_kind_that_came_later_makes_the_watch_outdated(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "_watch", lambda *_: None)
+    watch.reconciler.applied_kinds.add("PodMonitor")  # before its definition was removed
+    watch.kube.serves = AsyncMock(side_effect=lambda kind: kind == "ScaledObject")  # type: ignore[method-assign]
+    await watch.run((), everywhere=True)
+    assert not watch.outdated()
+    watch.reconciler.applied_kinds.update({"Deployment", "ScaledObject"})
+    assert not watch.outdated()
+    watch.reconciler.applied_kinds.add("PodMonitor")
+    assert watch.outdated()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("the words", {"of": "kopf"}), "the words"),
+        (ValueError(None, {"of": "kopf"}), "ValueError"),
+        (ConnectionRefusedError(111, "Connect call failed"), "[Errno 111] Connect call failed"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+async def test_a_watch_that_ends_says_why_in_a_sentence(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    monkeypatch.setattr(handlers, "_watch", Mock(side_effect=error))
+    watch.kube.serves = AsyncMock(return_value=False)  # type: ignore[method-assign]
+    with pytest.raises(WatchError) as caught:
+        await watch.run((), everywhere=True)
+    assert str(caught.value) == f"watching failed: {sentence}"
+
+
 def test_a_change_is_no_listing(watch: Watch) -> None:
     watch.heard("RochallorWorker", None, listed("payments"))
     watch.heard("RochallorWorker", "MODIFIED", listed("payments"))
@@ -80,7 +134,7 @@ def test_a_watch_that_does_not_stop_by_itself_is_cancelled(monkeypatch: pytest.M
 
     monkeypatch.setattr(kopf, "operator", operator)
     monkeypatch.setattr(handlers, "STOP_S", 0.01)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match="kopf did not stop within"):
         handlers._watch(kopf.OperatorRegistry(), (), stop)
 
 
