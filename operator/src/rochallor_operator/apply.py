@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rochallor_operator.desired.references import Reference
     from rochallor_operator.kube import Kube
+    from rochallor_operator.scaling import Autoscaling
     from rochallor_operator.spec import Worker
 
 
@@ -96,16 +97,22 @@ class Applier:
             return  # no pod could start; those that run keep what they have
         with _collect(done.problems):
             if worker.autoscaling is not None:
-                await self._leave_replicas(worker, worker.autoscaling.min_replicas, done)
+                await self._leave_replicas(worker, worker.autoscaling, done)
             wish = deployment(worker, self._worker_image, content)
             done.deployment = await self.children.put(worker, wish, done.deployment)
 
-    async def _leave_replicas(self, worker: Worker, least: int, done: Applied) -> None:
-        """Give the Deployment's replicas up before an apply without them, which would else set them to 1."""
+    async def _leave_replicas(self, worker: Worker, scaling: Autoscaling, done: Applied) -> None:
+        """Give the Deployment's replicas up before an apply without them, which would else set them to 1.
+
+        A HorizontalPodAutoscaler never starts pods from zero, whoever has set that.
+        """
         live = done.deployment
-        if live is not None and is_ours(live, worker.name, worker.uid) and owns_replicas(live, MANAGER):
-            replicas = max(live["spec"]["replicas"], least)
-            done.deployment = await self._kube.give_away_replicas(live, replicas)
+        if live is None or not is_ours(live, worker.name, worker.uid):
+            return
+        replicas = live["spec"].get("replicas", 1)
+        stopped = replicas == 0 and scaling.provider == "hpa"
+        if stopped or owns_replicas(live, MANAGER):
+            done.deployment = await self._kube.give_away_replicas(live, max(replicas, scaling.min_replicas))
 
     async def _put_aside(self, worker: Worker, wishes: list[Manifest]) -> Aside | None:
         """Put an autoscaler or a PodMonitor in place: the last one of the wishes, which needs the others."""

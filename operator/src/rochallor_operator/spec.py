@@ -160,6 +160,13 @@ class Worker(BaseModel):
         return self.spec.replicas if self.spec.autoscaling is None else None
 
     @property
+    def least_replicas(self) -> int:
+        """The fewest pods wanted now."""
+        if self.spec.suspend:
+            return 0
+        return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.min_replicas
+
+    @property
     def most_replicas(self) -> int:
         """The most pods there may be while it isn't suspended."""
         return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.max_replicas

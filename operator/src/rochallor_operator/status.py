@@ -69,7 +69,13 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     previous = {old["type"]: old for old in resource.get("status", {}).get("conditions", [])}
     degraded = _degraded(seen)
     progressing = _progressing(seen, degraded)
-    verdicts = {"Ready": _ready(seen, degraded, progressing), "Progressing": progressing, "Degraded": degraded}
+    ready = previous.get("Ready", {})
+    was_ready = (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+    verdicts = {
+        "Ready": _ready(seen, degraded, progressing, was_ready=was_ready),
+        "Progressing": progressing,
+        "Degraded": degraded,
+    }
     for kind, aside in (("AutoscalerReady", seen.autoscaler), ("PodMonitorReady", seen.pod_monitor)):
         if aside is not None:
             verdicts[kind] = _aside(aside)
@@ -139,7 +145,7 @@ def _progressing(seen: Observation, degraded: _Verdict) -> _Verdict:
     if seen.worker is None or rollout is None:
         return _Verdict(True, Reason.ROLLING_OUT, "the Deployment is being created")
     if rollout.complete:
-        return _at_rest(seen.worker, rollout)
+        return _Verdict(False, *_at_rest(seen.worker, rollout, seen.autoscaler))
     if seen.trouble is not None:
         return _Verdict(False, seen.trouble.reason, seen.trouble.message)
     if rollout.deadline_exceeded is not None:
@@ -147,23 +153,48 @@ def _progressing(seen: Observation, degraded: _Verdict) -> _Verdict:
     return _Verdict(True, Reason.ROLLING_OUT, _progress(rollout))
 
 
-def _ready(seen: Observation, degraded: _Verdict, progressing: _Verdict) -> _Verdict:
-    if not degraded.status and seen.worker is not None and seen.rollout is not None:
-        # Zero pods on purpose is as wanted from the moment the Deployment says so; the last ones may still drain.
-        at_rest = seen.rollout.observed and seen.rollout.wanted == 0 and seen.worker.replicas in {0, None}
-        if at_rest or seen.rollout.complete:
-            verdict = _at_rest(seen.worker, seen.rollout)
-            return _Verdict(True, verdict.reason, verdict.message)
+def _ready(seen: Observation, degraded: _Verdict, progressing: _Verdict, *, was_ready: bool) -> _Verdict:
+    worker, rollout = seen.worker, seen.rollout
+    if not degraded.status and worker is not None and rollout is not None:
+        if rollout.wanted == 0:
+            # Zero pods on purpose is as wanted from the moment the Deployment says so; the last ones may still drain.
+            ready = rollout.observed and worker.least_replicas == 0
+        else:
+            ready = rollout.complete or _enough(worker, rollout, progressing, was_ready=was_ready)
+        if ready:
+            return _Verdict(True, *_at_rest(worker, rollout, seen.autoscaler))
     return _Verdict(False, progressing.reason, progressing.message)
 
 
-def _at_rest(worker: Worker, rollout: Rollout) -> _Verdict:
+def _enough(worker: Worker, rollout: Rollout, progressing: _Verdict, *, was_ready: bool) -> bool:
+    """Whether an autoscaler's fewest pods are there: that more start, find no room or end makes them no less ready."""
+    return (
+        worker.autoscaling is not None
+        # A step of the autoscaler is a change of the Deployment too, as a new template is.
+        and (rollout.observed or was_ready)
+        and rollout.updated == rollout.total
+        and rollout.available >= max(1, worker.least_replicas)
+        and progressing.reason in {Reason.ROLLING_OUT, Reason.UNSCHEDULABLE}
+    )
+
+
+def _at_rest(worker: Worker, rollout: Rollout, autoscaler: Aside | None) -> tuple[Reason, str]:
+    """Reason and message when there are as many pods as wanted."""
     if worker.spec.suspend:
-        return _Verdict(False, Reason.SUSPENDED, "no pods, because spec.suspend is true")
+        return Reason.SUSPENDED, "no pods, because spec.suspend is true"
     if rollout.wanted == 0:
-        why = "spec.replicas is 0" if worker.autoscaling is None else "the autoscaler needs none"
-        return _Verdict(False, Reason.SCALED_TO_ZERO, f"no pods, because {why}")
-    return _Verdict(False, Reason.AVAILABLE, f"{rollout.available} of {rollout.wanted} pods available")
+        return Reason.SCALED_TO_ZERO, _why_none(worker, autoscaler)
+    return Reason.AVAILABLE, f"{min(rollout.available, rollout.wanted)} of {rollout.wanted} pods available"
+
+
+def _why_none(worker: Worker, autoscaler: Aside | None) -> str:
+    if worker.autoscaling is None:
+        return "no pods, because spec.replicas is 0"
+    if worker.least_replicas > 0:
+        return f"no pods, although autoscaling.minReplicas is {worker.least_replicas}"
+    if autoscaler is None or autoscaler.refused or autoscaler.trouble:
+        return "no pods, and the autoscaler is in trouble: see AutoscalerReady"
+    return "no pods, because the autoscaler needs none"
 
 
 def _progress(rollout: Rollout) -> str:

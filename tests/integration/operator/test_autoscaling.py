@@ -98,6 +98,28 @@ def test_suspend_removes_the_autoscaler_and_then_the_pods(api: Api) -> None:
     api.until_the(HPA, NAME, lambda _: True)
 
 
+def test_an_autoscaler_is_not_left_at_zero_pods(api: Api) -> None:
+    """A HorizontalPodAutoscaler would leave them at zero for ever."""
+    api.create(resource(autoscaling=hpa(2, 5)))
+    make_available(api, 2)
+    scale(api, 0)
+    live = api.until_the("Deployment", NAME, scaled(2))
+    assert owners(live) == {"rochallor-operator-replicas"}
+
+
+def test_a_step_of_the_autoscaler_keeps_it_ready(api: Api) -> None:
+    api.create(resource(autoscaling=hpa(2, 5)))
+    make_available(api, 2)
+    live = api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+    since = condition(live, "Ready")["lastTransitionTime"]
+    scale(api, 3)
+    live = api.until_the("RochallorWorker", NAME, has("Progressing", "True", "RollingOut"))
+    assert has("Ready", "True", "Available")(live)
+    make_available(api, 3)
+    live = api.until_the("RochallorWorker", NAME, has("Progressing", "False", "Available"))
+    assert condition(live, "Ready")["lastTransitionTime"] == since
+
+
 def test_missing_metrics_are_the_autoscalers_own_trouble(api: Api) -> None:
     api.create(resource(autoscaling=hpa()))
     make_available(api, 1)

@@ -25,8 +25,8 @@ def seen(
     return Observation(values, None if live is None else rollout(live), trouble, degraded)
 
 
-def brief(observation: Observation) -> dict[str, tuple[str, str, str]]:
-    result = status(resource(), observation, "now")
+def brief(observation: Observation, before: Manifest | None = None) -> dict[str, tuple[str, str, str]]:
+    result = status(resource() | {"status": before or {}}, observation, "now")
     return {item["type"]: (item["status"], item["reason"], item["message"]) for item in result["conditions"]}
 
 
@@ -141,24 +141,60 @@ def test_scaled_to_zero_is_ready() -> None:
     assert brief(observation)["Ready"] == ("True", "ScaledToZero", "no pods, because spec.replicas is 0")
 
 
-def test_zero_pods_of_an_autoscaler_are_ready() -> None:
-    observation = Observation(worker(autoscaling={"maxReplicas": 5}), rollout(deployment(0)), None, None)
-    assert brief(observation)["Ready"] == ("True", "ScaledToZero", "no pods, because the autoscaler needs none")
-
-
+AUTOSCALED: Manifest = {"provider": "keda", "prometheus": {"address": "http://prometheus"}, "maxReplicas": 5}
 SCALER = Aside("HorizontalPodAutoscaler", "payments")
 REFUSED = Aside("PodMonitor", "payments", refused=DegradedError(Reason.FORBIDDEN, "may not"))
+
+
+NO_METRICS = Aside("ScaledObject", "payments", trouble=Trouble(Reason.METRICS_UNAVAILABLE, "no Prometheus"))
+
+
+@pytest.mark.parametrize(
+    ("least", "aside", "expected"),
+    [
+        (0, SCALER, ("True", "ScaledToZero", "no pods, because the autoscaler needs none")),
+        (0, NO_METRICS, ("True", "ScaledToZero", "no pods, and the autoscaler is in trouble: see AutoscalerReady")),
+        (0, REFUSED, ("True", "ScaledToZero", "no pods, and the autoscaler is in trouble: see AutoscalerReady")),
+        (1, SCALER, ("False", "ScaledToZero", "no pods, although autoscaling.minReplicas is 1")),
+    ],
+)
+def test_zero_pods_of_an_autoscaler(least: int, aside: Aside, expected: tuple[str, str, str]) -> None:
+    values = worker(autoscaling=AUTOSCALED | {"minReplicas": least})
+    assert brief(Observation(values, rollout(deployment(0)), None, None, aside))["Ready"] == expected
+
+
+READY = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 3, "lastTransitionTime": "then"}]}
+OLD = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 2, "lastTransitionTime": "then"}]}
+NO_ROOM = Trouble(Reason.UNSCHEDULABLE, "0/1 nodes")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "counts", "trouble", "before", "expected"),
+    [
+        (3, {}, None, READY, ("True", "Available", "2 of 3 pods available")),
+        (3, {"replicas": 3, "updatedReplicas": 3}, NO_ROOM, READY, ("True", "Available", "2 of 3 pods available")),
+        (3, {"observedGeneration": 4}, None, READY, ("True", "Available", "2 of 3 pods available")),
+        (1, {}, None, READY, ("True", "Available", "1 of 1 pods available")),
+        (3, {"observedGeneration": 4}, None, OLD, ("False", "RollingOut", "the Deployment has been changed")),
+        (3, {"replicas": 3}, None, READY, ("False", "RollingOut", "2 of 3 pods updated and available")),
+        (3, {"availableReplicas": 1}, None, READY, ("False", "RollingOut", "1 of 3 pods updated and available")),
+        (3, {}, CRASH, READY, ("False", "CrashLoopBackOff", "pod p-1: boom")),
+    ],
+    ids=["more", "no room", "a moment ago", "fewer", "edited", "rolled", "too few", "crash"],
+)
+def test_under_an_autoscaler_its_fewest_pods_are_enough(
+    wanted: int, counts: Manifest, trouble: Trouble | None, before: Manifest, expected: tuple[str, str, str]
+) -> None:
+    values = worker(autoscaling=AUTOSCALED | {"minReplicas": 2})
+    observation = Observation(values, rollout(deployment(wanted, **AVAILABLE | counts)), trouble, None, SCALER)
+    assert brief(observation, before)["Ready"] == expected
 
 
 @pytest.mark.parametrize(
     ("aside", "expected", "settled"),
     [
         (SCALER, ("True", "InPlace", "HorizontalPodAutoscaler 'payments' is in place and reports no trouble"), True),
-        (
-            Aside("ScaledObject", "payments", trouble=Trouble(Reason.METRICS_UNAVAILABLE, "no Prometheus")),
-            ("False", "MetricsUnavailable", "no Prometheus"),
-            True,
-        ),
+        (NO_METRICS, ("False", "MetricsUnavailable", "no Prometheus"), True),
         (REFUSED, ("False", "Forbidden", "may not"), False),
     ],
 )
