@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from faults.estate import WATCH_LIMIT_S, Estate, in_thread, lives_until, plane
+from faults.estate import Estate, in_thread, lives_until, plane
+from faults.impatient import WATCH_LIMIT_S
 from faults.operator import through_a_proxy
 from faults.suite import Suite
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def away(here: Estate, trial: Trial) -> Resources:
     """Connections are refused for longer than a silent watch may last: a restart of the operator would mend nothing."""
-    with here.operator(watch_limit_seconds=str(WATCH_LIMIT_S)) as operator:
+    with here.impatient_operator() as operator:
         here.found()
         here.plane.control.stop_apiserver()
         failed = lives_until(operator, lambda given: given.status_code != 200, trial.size.lease + WATCH_LIMIT_S)

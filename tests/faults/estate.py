@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 REPLICAS = 2
 WITHIN_S = 90.0
 """A resource that is not as asked so long after the fault never will be."""
-WATCH_LIMIT_S = 6
-"""How long an operator lets its watch be silent; its canary sings three times as often."""
 ALWAYS = ("Deployment", "Service", "ServiceAccount")
 """Kinds of which every resource has one."""
 
@@ -72,9 +70,13 @@ class Estate:
     edits: Counter[str] = field(default_factory=Counter)
     _pods: dict[str, set[str]] = field(default_factory=dict)
 
-    def operator(self, kubeconfig: Path | None = None, **settings: str) -> Operator:
+    def operator(self, **settings: str) -> Operator:
         """One that serves this namespace, to be started."""
-        return Operator(kubeconfig or self.plane.kubeconfig, namespaces=self.api.namespace, **settings)
+        return Operator(self.plane.kubeconfig, namespaces=self.api.namespace, **settings)
+
+    def impatient_operator(self, kubeconfig: Path | None = None) -> Operator:
+        """One that lets its watch be silent for WATCH_LIMIT_S only."""
+        return Operator(kubeconfig or self.plane.kubeconfig, "faults.impatient", namespaces=self.api.namespace)
 
     def create(self, name: str) -> None:
         """A new resource."""

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from faults.estate import WATCH_LIMIT_S, Estate, in_thread, lives_until, plane
+from faults.estate import Estate, in_thread, lives_until, plane
+from faults.impatient import WATCH_LIMIT_S
 from faults.suite import Suite
 from integration.operator.conftest import released
 from integration.operator.proxy import Proxy
@@ -89,7 +90,7 @@ def through_a_proxy(here: Estate) -> Iterator[tuple[Proxy, Operator]]:
         config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
         path = here.plane.kubeconfig.with_name(f"{here.api.namespace}.kubeconfig")
         path.write_text(yaml.safe_dump(config))
-        with here.operator(path, watch_limit_seconds=str(WATCH_LIMIT_S)) as operator:
+        with here.impatient_operator(path) as operator:
             yield proxy, operator
 
 

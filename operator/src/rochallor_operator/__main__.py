@@ -122,7 +122,7 @@ async def _work(
     """Watch and reconcile. Never returns."""
     reconciler = Reconciler(kube, values.worker_image)
     queue = WorkQueue(reconciler.reconcile)
-    canary = Canary(kube, values.own_namespace, values.name, values.watch_limit_seconds)
+    canary = Canary(kube, values.own_namespace, values.name)
     watch = handlers.Watch(kube, configuration, queue, reconciler, recent, canary, values.own_namespace)
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     REGISTRY.register(Resources(reconciler.verdicts))

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIX: Final = "-canary"
+LIMIT_S: Final = 90.0
+"""How long a change may take to come back."""
 
 
 class Canary:
-    """Touches the ConfigMap three times in `limit` seconds and waits as long for a change to come back."""
+    """Touches the ConfigMap three times in LIMIT_S seconds and waits as long for a change to come back."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str, limit: float) -> None:
+    def __init__(self, kube: Kube, namespace: str, name: str) -> None:
         self._kube = kube
         self._namespace: Final = namespace
         self._name: Final = name + SUFFIX
-        self._limit: Final = limit
         self._returned_at = _now()
         self._sent = self._seen = 0  # resource versions
         self._waits_since: float | None = None
@@ -48,7 +49,7 @@ class Canary:
                 if str(error) != told:
                     log.warning("the watch can't be tested", extra={"error": str(error)})
                     told = str(error)
-            await asyncio.sleep(self._limit / 3)
+            await asyncio.sleep(LIMIT_S / 3)
 
     def saw(self, namespace: str, name: str, version: int) -> None:
         """Note a ConfigMap that the watch has brought, in the version it has."""
@@ -61,7 +62,7 @@ class Canary:
 
     def trouble(self) -> str | None:
         """Why the operator should be started anew, or None."""
-        if self._waits_since is None or _now() - self._waits_since <= self._limit:
+        if self._waits_since is None or _now() - self._waits_since <= LIMIT_S:
             return None
         return (
             f"the watch is deaf: for {_now() - self._returned_at:.0f} s it has not brought back the operator's changes"

@@ -11,44 +11,51 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rochallor_operator.errors import StartError
 
 _PREFIX = "ROCHALLOR_OPERATOR_"
+_NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 
 def _names(value: object) -> object:
-    return tuple(value.split(",")) if isinstance(value, str) and value else ()
+    """The parts between commas, each once. An empty part stays, and is refused: by mistake it would mean all."""
+    return tuple(dict.fromkeys(map(str.strip, value.split(",")))) if isinstance(value, str) and value else ()
 
 
 class Settings(BaseSettings):
-    """Each field is the variable ROCHALLOR_OPERATOR_<NAME>; its description says what it is for."""
+    """Each field is the variable ROCHALLOR_OPERATOR_<NAME>; its description says what it must be, and what for."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
-    worker_image: Annotated[str, Field(min_length=1, description="image of the workers that name none")] = (
+    worker_image: Annotated[str, Field(min_length=1, description="an image, for the workers that name none")] = (
         f"rochallor/rochallor-worker:{version('rochallor-operator')}"
     )
-    http_port: Annotated[int, Field(ge=0, le=65535, description="port of /livez, /readyz and /metrics")] = 8080
+    http_port: Annotated[
+        int,
+        Field(ge=0, le=65535, description="a port from 0 (any free one) to 65535, for /livez, /readyz and /metrics"),
+    ] = 8080
     namespaces: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(pattern=_NAMESPACE)], ...],
         NoDecode,
         BeforeValidator(_names),
-        Field(description="the only namespaces to serve, separated by commas"),
+        Field(description="names of namespaces, separated by commas: the only ones to serve"),
     ] = ()
     own_namespace: Annotated[
-        str, Field(min_length=1, description="where the operator's own ConfigMap and Lease are")
+        str,
+        Field(pattern=_NAMESPACE, description="the name of the namespace of the operator's own ConfigMap and Lease"),
     ] = "default"
     name: Annotated[
-        str, Field(min_length=1, max_length=200, description="name of the Lease; the ConfigMap is NAME-canary")
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([-a-z0-9.]{0,198}[a-z0-9])?$",
+            description="1 to 200 characters of a-z, 0-9, '-' and '.': the Lease's name; the ConfigMap is NAME-canary",
+        ),
     ] = "rochallor-operator"
-    leader_election: Annotated[bool, Field(description="true: of several operators one works")] = False
-    watch_limit_seconds: Annotated[
-        float, Field(ge=1, le=3600, description="seconds that the operator's own change may take to come back")
-    ] = 90
+    leader_election: Annotated[bool, Field(description="true or false; true: of several operators one works")] = False
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
 
 
 def described() -> str:
-    """Each variable with what it is for and its default, for people."""
+    """Each variable with what it must be and its default, for people."""
     shown = {"namespaces": "all", "leader_election": "false"}
     return "\n".join(
         f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {shown.get(name, field.default)})"
@@ -57,10 +64,12 @@ def described() -> str:
 
 
 def load() -> Settings:
-    """Read the environment. Raises StartError, which names the first wrong variable, its value and what is allowed."""
+    """Read the environment. Raises StartError, which names the first wrong variable, its value and what it must be."""
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        variable = _PREFIX + str(first["loc"][0]).upper()
-        raise StartError(f"{variable}={first['input']!r} is wrong: {first['msg']}") from error
+        name = str(first["loc"][0])
+        allowed = Settings.model_fields[name].description
+        variable = _PREFIX + name.upper()
+        raise StartError(f"{variable}={first['input']!r} is not valid: must be {allowed}") from error

@@ -39,7 +39,7 @@ async def _failure(namespaces: tuple[str, ...], kubeconfig: str) -> str:
     await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     kube = Kube(configuration, recent)
     reconciler = Reconciler(kube, "worker:test")
-    canary = Canary(kube, SYSTEM, "rochallor-operator", LIMIT_S)
+    canary = Canary(kube, SYSTEM, "rochallor-operator")
     watch = Watch(kube, configuration, WorkQueue(reconciler.reconcile), reconciler, recent, canary, SYSTEM)
     try:
         async with asyncio.timeout(LIMIT_S):

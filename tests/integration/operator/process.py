@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,7 +16,6 @@ from scrape import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Self
 
 SYSTEM = "rochallor-system"
@@ -28,6 +28,7 @@ class Operator:
         self._module = module
         self._environment = {
             **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),  # of the modules that wrap it
             "KUBECONFIG": str(kubeconfig),
             "ROCHALLOR_OPERATOR_HTTP_PORT": "0",
             "ROCHALLOR_OPERATOR_OWN_NAMESPACE": SYSTEM,

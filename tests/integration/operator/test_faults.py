@@ -60,7 +60,6 @@ def fresh(cluster: Api, taken: list[Api]) -> Api:
 def test_killed_at_every_request_it_reaches_the_same_end(
     cluster: Api, kubeconfig: Path, namespaces: list[Api], when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(CHART.parents[1] / "tests"))
     api = fresh(cluster, namespaces)
     with Operator(kubeconfig, namespaces=api.namespace):
         api.create(resource())

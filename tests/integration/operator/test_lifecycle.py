@@ -166,7 +166,7 @@ def test_it_waits_for_the_crd_and_for_the_api_server(bare: ControlPlane) -> None
     ("variables", "sentence"),
     [
         ({"KUBECONFIG": "/nowhere/kubeconfig"}, "can't find out how to reach a cluster: "),
-        ({"ROCHALLOR_OPERATOR_HTTP_PORT": "http"}, "ROCHALLOR_OPERATOR_HTTP_PORT='http' is wrong: "),
+        ({"ROCHALLOR_OPERATOR_HTTP_PORT": "http"}, "ROCHALLOR_OPERATOR_HTTP_PORT='http' is not valid: must be "),
     ],
 )
 def test_a_start_error_is_one_sentence(variables: dict[str, str], sentence: str) -> None:

@@ -39,7 +39,7 @@ class FakeKube:
 
 @asynccontextmanager
 async def running(kube: FakeKube) -> AsyncIterator[Canary]:
-    canary = Canary(cast("Kube", kube), "system", "operator", 90)
+    canary = Canary(cast("Kube", kube), "system", "operator")
     kube.heard = lambda version: canary.saw("system", "operator-canary", version)
     task = asyncio.create_task(canary.run())
     try:

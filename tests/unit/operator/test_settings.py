@@ -28,10 +28,13 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("HTTP_PORT", "http", "integer"),
-        ("HTTP_PORT", "70000", "less than or equal to 65535"),
-        ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
-        ("WORKER_IMAGE", "", "at least 1 character"),
+        ("HTTP_PORT", "http", "a port from 0 (any free one) to 65535"),
+        ("HTTP_PORT", "70000", "a port from 0 (any free one) to 65535"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("WORKER_IMAGE", "", "an image"),
+        ("LEADER_ELECTION", "perhaps", "true or false"),
+        ("OWN_NAMESPACE", "a/b", "the name of the namespace"),
+        ("NAME", "a b", "1 to 200 characters"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(
@@ -40,9 +43,34 @@ def test_a_wrong_setting_is_one_sentence(
     monkeypatch.setenv(f"ROCHALLOR_OPERATOR_{variable}", value)
     with pytest.raises(StartError) as caught:
         settings.load()
-    assert str(caught.value).startswith(f"ROCHALLOR_OPERATOR_{variable}={value!r} is wrong: ")
-    assert allowed in str(caught.value)
+    start = f"ROCHALLOR_OPERATOR_{variable}={value!r} is not valid: must be {allowed}"
+    assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "names"), [("", ()), ("default, kube-public", ("default", "kube-public")), (" a ,b,a", ("a", "b"))]
+)
+def test_namespaces_may_have_spaces_between_them(
+    monkeypatch: pytest.MonkeyPatch, value: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ROCHALLOR_OPERATOR_NAMESPACES", value)
+    assert settings.load().namespaces == names
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [("Default", "Default"), ("a,*", "*"), ("a,", ""), (",", ""), (" ", ""), ("a;b", "a;b"), ("a" * 64, "a" * 64)],
+)
+def test_what_can_be_no_namespace_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, wrong: str) -> None:
+    """It would be looked for without end; and an empty list means all namespaces."""
+    monkeypatch.setenv("ROCHALLOR_OPERATOR_NAMESPACES", value)
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    assert str(caught.value) == (
+        f"ROCHALLOR_OPERATOR_NAMESPACES={wrong!r} is not valid: must be names of namespaces, separated by commas:"
+        " the only ones to serve"
+    )
 
 
 def test_the_help_names_every_variable_with_its_default(
