@@ -31,6 +31,7 @@ _METHODS: Final = {
     "patch": "patch",
     "delete": "delete",
 }
+_NO_JSON: Final = (aiohttp.ContentTypeError, json.JSONDecodeError, UnicodeDecodeError)
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10, connect=5)
 
 
@@ -50,6 +51,8 @@ async def load_configuration() -> Configuration:
         raise StartError(
             f"can't find out how to reach a cluster: {error}; set KUBECONFIG or run in a pod with a service account"
         ) from error
+    except Exception as error:  # the client stumbles over a file that is something else wherever it happens to
+        raise StartError(f"{kube_config.KUBE_CONFIG_DEFAULT_LOCATION} is not a kubeconfig") from error
     return configuration
 
 
@@ -60,10 +63,14 @@ def _check_kubeconfig(paths: str) -> None:
 
 
 class Kube:
-    """Reads and server-side applies. Every method raises KubernetesError when the API server refuses or is away."""
+    """Reads and server-side applies. Every method raises KubernetesError when the API server refuses or is away, and a
+    new one StartError when its certificates can't be used."""
 
     def __init__(self, configuration: Configuration, recent: Recent) -> None:
-        self._api = ApiClient(configuration)
+        try:
+            self._api = ApiClient(configuration)
+        except OSError as error:
+            raise StartError(f"the certificates for the cluster can't be used: {error}") from error
         self._client = DynamicClient(self._api)  # type: ignore[no-untyped-call]
         self._recent = recent
         self.may_write: Callable[[], bool] = lambda: True
@@ -208,6 +215,8 @@ class Kube:
             answer: Manifest = await response.json()
         except ApiException as error:
             raise KubernetesError(error.status, _message(error)) from error
+        except _NO_JSON as error:  # a proxy's own page
+            raise KubernetesError(None, "what answers in the API server's place sends no JSON") from error
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             why = str(error) or type(error).__name__
             raise KubernetesError(None, f"the API server can't be reached: {why}") from error

@@ -125,7 +125,7 @@ class Elector:
         return True
 
     def _holder_to_wait_for(self, live: Manifest) -> str:
-        spec = live["spec"]
+        spec = live.get("spec") or {}
         holder: str = spec.get("holderIdentity") or ""
         ended = self._changed_at + spec.get("leaseDurationSeconds", self._timing.duration) <= _now()
         return "" if holder == self._identity or ended else holder
@@ -133,7 +133,7 @@ class Elector:
     def _lease(self, live: Manifest | None, holder: str) -> Manifest:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")  # for people alone
         metadata = {"namespace": self._namespace, "name": self._name}
-        before = {} if live is None else live["spec"]
+        before = (live or {}).get("spec") or {}
         spec = before | {"holderIdentity": holder, "leaseDurationSeconds": self._timing.duration, "renewTime": now}
         if live is not None:
             metadata["resourceVersion"] = live["metadata"]["resourceVersion"]

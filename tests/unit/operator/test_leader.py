@@ -112,6 +112,15 @@ async def test_a_released_lease_is_taken_at_the_next_try() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_lease_without_a_spec_is_free() -> None:
+    leases = FakeLeases()
+    await leases.create({"kind": "Lease", "metadata": {"namespace": "system", "name": "operator"}})
+    candidate = elector(leases, "first")
+    await candidate.acquire()
+    assert candidate.leads
+
+
+@pytest.mark.looptime
 async def test_the_same_name_after_a_crash_is_another_candidate() -> None:
     leases = FakeLeases()
     await elector(leases, "pod_1").acquire()
