@@ -29,7 +29,7 @@ def variables(**spec: object) -> dict[str, str]:
     """The worker container's ROCHALLOR_ variables, as the kubelet sets them."""
     container = deployment(worker(**spec), "worker:1", None)["spec"]["template"]["spec"]["containers"][0]
     return {
-        item["name"]: item.get("value", "payments-7d-x")
+        item["name"]: item.get("value", "payments-7d-x").replace("$$", "$")
         for item in container["env"]
         if item["name"].startswith("ROCHALLOR_")
     }
@@ -43,6 +43,16 @@ def read(monkeypatch: pytest.MonkeyPatch, spec: Manifest) -> tuple[Spec, setting
     for name, value in written.items():
         monkeypatch.setenv(name, value)
     return worker(**spec).spec, settings.load()
+
+
+def test_a_dollar_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the kubelet $(HOME) is another variable, and $$ is one $."""
+    header = {"name": "X-Secret", "value": "$(HOME) $$ $"}
+    spec = {"engine": {"url": "http://engine:8080", "headers": [header]}, "env": [{"name": "A", "value": "$(B)"}]}
+    _, got = read(monkeypatch, spec)
+    assert got.connection.headers == (("X-Secret", "$(HOME) $$ $"),)
+    (container,) = deployment(worker(**spec), "worker:1", None)["spec"]["template"]["spec"]["containers"]
+    assert {"name": "A", "value": "$(B)"} in container["env"], "the user's variables may mean others"
 
 
 @pytest.mark.parametrize("case", SPECS)

@@ -237,8 +237,12 @@ def container(**change: object) -> Manifest:
         ({"spec": None}, "the container 'worker' must stay"),
         ({"spec": {"containers": [{"image": "x"}]}}, "each item of containers needs its name"),
         ({"spec": {"containers": ["worker"]}}, "each item of containers needs its name"),
-        ({"metadata": None}, "the label rochallor.io/worker must stay 'payments', because it selects the pods"),
-        ({"metadata": {"labels": {"rochallor.io/worker": "refunds"}}}, "the label rochallor.io/worker must stay"),
+        ({"metadata": None}, "the label app.kubernetes.io/name must stay 'rochallor-worker': it is the operator's"),
+        (
+            {"metadata": {"labels": {"rochallor.io/worker": "refunds"}}},
+            "the label rochallor.io/worker must stay",
+        ),
+        ({"metadata": {"labels": {"app.kubernetes.io/managed-by": "x"}}}, "the label app.kubernetes.io/managed-by"),
         (container(env=[{"name": "ROCHALLOR_PARALLELISM", "value": "1"}]), "the ROCHALLOR_ variables that mirror"),
         (container(env=[{"name": "ROCHALLOR_ENGINE_HEADERS", "value": "A: b"}]), "the ROCHALLOR_ variables that"),
         (container(env=None), "the ROCHALLOR_ variables that mirror a field of the spec must stay"),
@@ -250,12 +254,29 @@ def test_a_template_that_takes_away_what_the_rest_needs_is_refused(template: Man
     assert str(caught.value).startswith(f"spec.template: {sentence}")
 
 
-if __name__ == "__main__":
-    for case, manifest in CASES.items():
-        (GOLDEN / f"{case}.yaml").write_text(_text(manifest))
+FROM_CONFIG_MAP: Manifest = {"handlers": {"configMap": {"name": "code", "module": "handlers:registry"}}}
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"env": [{"name": "PYTHONPATH", "value": "/app/lib"}]},
+        {"env": [{"name": "PYTHONPATH", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}]},
+        {"template": container(env=[{"name": "PYTHONPATH", "value": "/handlers-of-mine"}])},
+    ],
+)
+def test_a_python_path_that_hides_the_handlers_is_refused(wish: Manifest) -> None:
+    with pytest.raises(InvalidSpecError, match="PYTHONPATH hides"):
+        pod_template(worker(**FROM_CONFIG_MAP, **wish), "worker:1")
+    pod_template(worker(**wish), "worker:1")
 
 
 def test_the_step_to_zero_waits_as_long_as_the_other_steps_down() -> None:
     quick = {"scaleDown": {"stabilizationWindowSeconds": 10}}
     scaled = autoscaler(worker(autoscaling=KEDA["autoscaling"] | {"behavior": quick}))[1]
     assert scaled["spec"]["cooldownPeriod"] == 10
+
+
+if __name__ == "__main__":
+    for case, manifest in CASES.items():
+        (GOLDEN / f"{case}.yaml").write_text(_text(manifest))

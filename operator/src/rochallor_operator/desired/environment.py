@@ -34,7 +34,8 @@ def environment(spec: Spec) -> list[Manifest]:
     if spec.journal:
         values["ROCHALLOR_JOURNAL_DIR"] = JOURNAL_PATH
     values |= _handlers(spec.handlers)
-    ours: list[Manifest] = [{"name": name, "value": value} for name, value in values.items()]
+    # The kubelet reads $(NAME) as another variable, and $$ as one $.
+    ours: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
     ours.append({"name": "ROCHALLOR_WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
     theirs = {variable["name"]: variable for variable in spec.env}
     return [variable for variable in ours if variable["name"] not in theirs] + list(theirs.values())

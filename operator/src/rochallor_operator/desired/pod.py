@@ -50,15 +50,25 @@ def form_of_a_template() -> Iterator[None]:
 
 def _check(worker: Worker, ours: Manifest, merged: Manifest) -> None:
     there = merged.get("metadata", {}).get("labels", {})
-    for label, value in selector(worker.name).items():
+    for label, value in labels(worker.name).items():
         if there.get(label) != value:
-            raise InvalidSpecError(f"spec.template: the label {label} must stay {value!r}, because it selects the pods")
+            raise InvalidSpecError(f"spec.template: the label {label} must stay {value!r}: it is the operator's")
     containers = {item["name"]: item for item in merged.get("spec", {}).get("containers", [])}
     container = containers.get(WORKER_CONTAINER)
     if container is None:
         raise InvalidSpecError(f"spec.template: the container {WORKER_CONTAINER!r} must stay")
     if _reserved(container) != _reserved(ours["spec"]["containers"][0]):
         raise InvalidSpecError("spec.template: the ROCHALLOR_ variables that mirror a field of the spec must stay")
+    if worker.spec.handlers.config_map is not None and HANDLERS_PATH not in _python_path(container):
+        raise InvalidSpecError(
+            f"spec: the variable PYTHONPATH hides handlers.configMap: write {HANDLERS_PATH} in it, such as"
+            f" {HANDLERS_PATH}:/app/lib"
+        )
+
+
+def _python_path(container: Manifest) -> list[str]:
+    values = [item.get("value") for item in container.get("env", []) if item["name"] == "PYTHONPATH"]
+    return [folder for value in values if value for folder in value.split(":")]
 
 
 def _reserved(container: Manifest) -> dict[str, Manifest]:
