@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from rochallor_operator.digest import digest
 from rochallor_operator.errors import DegradedError
 from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_name
 from rochallor_operator.observe import autoscaler_trouble
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
     from rochallor_operator.spec import Worker
 
 log = logging.getLogger(__name__)
-
-
-def digest(value: Any) -> str:
-    """Short hash of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def is_ours(live: Manifest, worker: str, uid: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from rochallor_operator.children import digest
+from rochallor_operator.digest import digest
 from rochallor_operator.errors import DegradedError
 from rochallor_operator.reasons import Reason
 
