@@ -34,7 +34,7 @@ class Reason(StrEnum):
     STARTING = "Starting"  # the autoscaler has not reported yet
     KEDA_NOT_INSTALLED = "KedaNotInstalled"  # the cluster doesn't know KEDA's objects
     POD_MONITOR_NOT_INSTALLED = "PodMonitorNotInstalled"  # the cluster doesn't know PodMonitors
-    METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on
+    METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on, or can't scale
     API_ERROR = "ApiError"  # the API server, or a webhook that it asks, fails; tried again
 
     # Degraded, from the workers' own reports
