@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cluster import programs
 from cluster.errors import ClusterError
 from cluster.progress import phase
 
@@ -22,32 +23,50 @@ IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 JAVA = {"java": "openjdk-17-jre-headless"}
 MAVEN = {"mvn": "maven"}
 PROMTOOL = {"promtool": "prometheus"}
+SUDO = ["sudo", "--non-interactive"]
 
 
 def ensure(wanted: dict[str, str]) -> None:
-    """Install the packages of those commands and files that are missing.
+    """Install the packages of those commands and files that are missing: as root, or by sudo where that asks nothing.
 
     Raises ClusterError, naming the packages, where apt-get or root's rights are missing or the install fails.
     """
-    missing = sorted({package for thing, package in wanted.items() if not _present(thing)})
-    if not missing:
+    if not _missing(wanted):
         return
-    names = " ".join(missing)
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise ClusterError(f"these packages are needed: {names}; install them as root: apt-get install {names}")
-    with phase(f"install {names}"):
-        _apt("update")
-        _apt("install", "--yes", "--no-install-recommends", *missing)
+    with programs.lock():  # apt-get does not wait for another one
+        missing = _missing(wanted)
+        if not missing:  # another process has installed them meanwhile
+            return
+        names = " ".join(missing)
+        if shutil.which("apt-get") is None or not _root():
+            raise ClusterError(f"these packages are needed: {names}; install them as root: apt-get install {names}")
+        with phase(f"install {names}"):
+            _apt("update")
+            _apt("install", "--yes", "--no-install-recommends", *missing)
     if still := sorted(thing for thing in wanted if not _present(thing)):
         raise ClusterError(f"{', '.join(still)} not found although {names} were installed")
+
+
+def _missing(wanted: dict[str, str]) -> list[str]:
+    return sorted({package for thing, package in wanted.items() if not _present(thing)})
 
 
 def _present(thing: str) -> bool:
     return Path(thing).exists() if thing.startswith("/") else shutil.which(thing) is not None
 
 
+def _root() -> bool:
+    """Whether commands can be run as root."""
+    if os.geteuid() == 0:
+        return True
+    return shutil.which("sudo") is not None and (
+        subprocess.run([*SUDO, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
 def _apt(*args: str) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(["apt-get", "-q", *args], env=environment, capture_output=True, text=True, check=False)
+    as_root = [] if os.geteuid() == 0 else SUDO
+    command = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ClusterError(f"apt-get {' '.join(args)} failed: {done.stderr.strip()}")

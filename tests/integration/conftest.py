@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster import programs
+from cluster import packages, programs
 from cluster.controlplane import ControlPlane
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Build missing programs before the first test: that takes minutes, which are no test's own."""
+    """Build or install missing programs before the first test: that takes minutes, which are no test's own."""
     if session.config.option.collectonly:
         return
     wanted = {fixture for item in _functions(session) for fixture in item.fixturenames}
@@ -25,6 +25,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         programs.tool("helm")
     if "actionlint" in wanted:
         programs.tool("actionlint")
+    if "promtool" in wanted:
+        packages.ensure(packages.PROMTOOL)
 
 
 def _functions(session: pytest.Session) -> Iterator[pytest.Function]:

@@ -94,6 +94,12 @@ def definition(kind: str) -> Object:
     }
 
 
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The command, which was installed before the first test."""
+    return "promtool"
+
+
 def established(crd: Object) -> bool:
     """Whether a resource definition is served."""
     conditions = crd.get("status", {}).get("conditions") or []  # null at first

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from cluster import packages
 from integration.operator.conftest import CHART
 from integration.operator.test_chart import objects, only, render
 
@@ -28,11 +27,10 @@ def rules() -> list[Object]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def test_each_alert_fires_for_its_trouble(tmp_path: Path) -> None:
-    packages.ensure(packages.PROMTOOL)
+def test_each_alert_fires_for_its_trouble(promtool: str, tmp_path: Path) -> None:
     for file in (ALERTS, TESTS):
         shutil.copy(file, tmp_path)
-    command = ["promtool", "test", "rules", TESTS.name]
+    command = [promtool, "test", "rules", TESTS.name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -264,4 +264,5 @@ async def test_an_expired_lease_is_swept() -> None:
             while (again := await poll(http)) is None:
                 pass
         assert (again[0]["id"], again[0]["retriesRemaining"]) == (job["id"], 1)
-        assert [event.kind for event in engine.state.log] == ["claim", "expire", "claim"]
+        # the second lease may have ended as well by now
+        assert [event.kind for event in engine.state.log][:3] == ["claim", "expire", "claim"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rochallor_worker import Job, Registry
+from rochallor_worker import Registry
 from rochallor_worker.watchdog import Watchdog
 
 Log = list[MutableMapping[str, Any]]
@@ -28,10 +28,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return spoken
 
 
-async def watched(registry: Registry, blocks: Callable[[], Any]) -> None:
+async def watched(registry: Registry, blocks: Callable[[Watchdog], Any]) -> None:
+    """What blocks the loop starts the watchdog first, so that it is there whenever the watchdog looks."""
     watchdog = Watchdog(asyncio.get_running_loop(), registry)
-    watchdog.start()
-    await blocks()
+    await blocks(watchdog)
     watchdog.stop()
     await asyncio.to_thread(watchdog._thread.join)
 
@@ -39,11 +39,12 @@ async def watched(registry: Registry, blocks: Callable[[], Any]) -> None:
 async def test_the_handler_is_named(told: threading.Event, logged: Log) -> None:
     registry = Registry()
 
-    @registry.handler("greedy")
-    async def greedy(_: Job) -> None:
+    async def greedy(watchdog: Any) -> None:
+        watchdog.start()
         told.wait(10)
 
-    await watched(registry, lambda: greedy(None))  # type: ignore[arg-type]
+    registry.handler("greedy")(greedy)
+    await watched(registry, greedy)
     [entry] = logged
     assert entry["job_type"] == "greedy"
     assert "test_watchdog.py" in entry["place"]
@@ -51,7 +52,8 @@ async def test_the_handler_is_named(told: threading.Event, logged: Log) -> None:
 
 
 async def test_what_is_no_handler_is_named_by_its_place(told: threading.Event, logged: Log) -> None:
-    async def library() -> None:
+    async def library(watchdog: Watchdog) -> None:
+        watchdog.start()
         told.wait(10)
 
     await watched(Registry(), library)
