@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from contextlib import aclosing
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -50,22 +49,23 @@ def main() -> int:
 async def play(suite: Suite[Any], names: Sequence[str], runs: int, size: Size, folder: Path) -> dict[str, list[Result]]:
     """Play faults of a suite one round after another; say what breaks a promise as soon as it is known."""
     played: dict[str, list[Result]] = {name: [] for name in names}
+
+    def tell(name: str, result: Result | Exception) -> None:
+        print(f"{suite.name}, {name}, run {run}: {verdict(result)}", file=sys.stderr, flush=True)
+
     with suite.server() as server:
         for run in range(1, runs + 1):
-            async with aclosing(suite.play(server, size, folder / str(run), names)) as ended:
-                async for name, result in ended:
-                    if isinstance(result, Result):
-                        played[name].append(result)
-                        print(f"{suite.name}, {name}, run {run}: {verdict(result)}", file=sys.stderr, flush=True)
-                    else:
-                        print(
-                            f"{suite.name}, {name}, run {run}: not played: {result!r:.300}", file=sys.stderr, flush=True
-                        )
+            ended = await suite.play(server, size, folder / str(run), names, tell)
+            for name, result in ended.items():
+                if isinstance(result, Result):
+                    played[name].append(result)
     return played
 
 
-def verdict(result: Result) -> str:
+def verdict(result: Result | Exception) -> str:
     """One play in words."""
+    if isinstance(result, Exception):
+        return f"not played: {result!r:.300}"
     return f"BROKEN: {', '.join(broken(result))}: {result}" if broken(result) else "kept"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from faults.estate import Estate, in_thread, lives_until, plane
+from faults.estate import Estate, lives_until, on_an_estate, plane
 from faults.impatient import WATCH_LIMIT_S
 from faults.operator import through_a_proxy
 from faults.suite import Suite
@@ -63,8 +63,8 @@ API_SERVER = Suite(
     "API server",
     plane,
     {
-        "kube-apiserver away": in_thread(away),
-        "kube-apiserver restarted": in_thread(restarted),
-        "etcd compaction (410 Gone)": in_thread(compacted),
+        "kube-apiserver away": on_an_estate(away),
+        "kube-apiserver restarted": on_an_estate(restarted),
+        "etcd compaction (410 Gone)": on_an_estate(compacted),
     },
 )

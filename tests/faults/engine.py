@@ -6,8 +6,8 @@ import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, get_args
 
-from faults.site import Site, site
-from faults.suite import Suite
+from faults.site import Site, nothing, over_each, site
+from faults.suite import NO_FAULT, Suite
 from rochallor_worker.devengine import Fault
 from rochallor_worker.devengine.faults import CallName
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from faults.result import Jobs
+    from faults.site import Transport
     from faults.suite import Trial
 
 
@@ -51,11 +52,14 @@ async def restart(here: Site) -> None:
 
 
 def at_the_engine(fault: Callable[[Site], Awaitable[None]]) -> Callable[[None, Trial], Awaitable[Jobs]]:
-    """Play it on a site of its own."""
+    """Play it on sites of its own."""
+
+    async def over(transport: Transport, trial: Trial) -> Jobs:
+        async with site(trial, transport) as here:
+            return await here.suffer(lambda: fault(here))
 
     async def play(_: None, trial: Trial) -> Jobs:
-        async with site(trial) as here:
-            return await here.suffer(lambda: fault(here))
+        return await over_each(trial, over)
 
     return play
 
@@ -64,6 +68,7 @@ ENGINE = Suite(
     "Engine",
     nullcontext,
     {
+        NO_FAULT: at_the_engine(lambda _: nothing()),
         "lost poll answer": at_the_engine(met("poll_jobs", Fault(answer="lost"), 4)),
         "lost complete request": at_the_engine(met("complete_job", Fault(times=0), 10)),
         "lost complete answer": at_the_engine(met("complete_job", Fault(answer="lost"), 10)),

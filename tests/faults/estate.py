@@ -5,7 +5,6 @@ No pod runs: who waits for a resource plays the kubelet and says of its pods tha
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ import pytest
 
 from cluster.controlplane import ControlPlane
 from faults.result import Resources
+from faults.suite import in_thread
 from integration.operator.api import Api, has
 from integration.operator.conftest import ACCOUNT, account_kubeconfig, installed
 from integration.operator.process import Operator
@@ -224,14 +224,11 @@ def lives_until(operator: Operator, wanted: Callable[[httpx.Response], bool], se
     return None
 
 
-def in_thread(play: Callable[[Estate, Trial], Resources]) -> Play[Plane]:
-    """A play that waits for processes without an event loop."""
+def on_an_estate(play: Callable[[Estate, Trial], Resources]) -> Play[Plane]:
+    """Play it on an estate of its own."""
 
-    async def played(plane: Plane, trial: Trial) -> Resources:
-        def run() -> Resources:
-            with estate(plane, trial) as here:
-                return play(here, trial)
+    def played(plane: Plane, trial: Trial) -> Resources:
+        with estate(plane, trial) as here:
+            return play(here, trial)
 
-        return await asyncio.to_thread(run)
-
-    return played
+    return in_thread(played)

@@ -67,7 +67,7 @@ asyncio.run(main())
 """
 """The dev engine, with a second port for what handlers note and for what became of it all."""
 
-HANDLERS = f"""
+HANDLERS = """
 import asyncio, os, random, urllib.request
 from rochallor_worker import Registry
 
@@ -75,13 +75,13 @@ registry = Registry()
 process = random.getrandbits(62)
 
 def note(what, job):
-    line = f"{{what}} {{process}} {{job.instance_id}} {{job.id}} {{os.environ['HOSTNAME']}}"
+    line = f"{what} {process} {job.instance_id} {job.id} {os.environ['HOSTNAME']}"
     urllib.request.urlopen("http://engine:8082/note", line.encode(), timeout=10).close()
 
 @registry.handler("work")
 async def work(job):
     await asyncio.to_thread(note, "begin", job)
-    await asyncio.sleep({JOB_S})
+    await asyncio.sleep(job.variables["seconds"])
     await asyncio.to_thread(note, "end", job)
 
 @registry.handler("eat")
@@ -101,6 +101,8 @@ class Field:
     """Where what became of the jobs is told."""
     count: int
     """How many instances of the ordinary work there are."""
+    tenth: set[str] = field(default_factory=set)
+    """Every tenth of them."""
     victims: dict[int, int] = field(default_factory=dict)
     drains: list[float] = field(default_factory=list)
 
@@ -126,7 +128,7 @@ class Field:
             return False
         return True
 
-    def until(self, condition: Callable[[], bool]) -> bool:
+    def until(self, condition: Callable[[], object]) -> bool:
         """Wait until something is so; return whether it came to be."""
         deadline = time.monotonic() + WITHIN_S
         while not condition():
@@ -141,9 +143,10 @@ class Field:
             job["type"] == job_type and job["status"] in {"COMPLETED", "FAILED"} for job in self.ledger()["jobs"]
         )
 
-    def start(self, workflow: str) -> None:
-        """Start an instance."""
-        httpx.post(f"{self.engine}/v1/instances", json={"definitionId": workflow}).raise_for_status()
+    def start(self, workflow: str, seconds: float = JOB_S) -> str:
+        """Start an instance whose ordinary jobs take so long; gives its id."""
+        body = {"definitionId": workflow, "variables": {"seconds": seconds}}
+        return str(httpx.post(f"{self.engine}/v1/instances", json=body).raise_for_status().json()["id"])
 
     def killed(self, pod: str) -> None:
         """Note that all processes of a pod are ended now."""
@@ -212,8 +215,9 @@ def manifest(api_version: str, kind: str, name: str, **fields: Any) -> Any:
 
 
 @contextmanager
-def a_field(cluster: Kubectl, trial: Trial, **spec: Any) -> Iterator[Field]:
-    """A fresh namespace where the worker is ready and at work on the trial's jobs."""
+def a_field(cluster: Kubectl, trial: Trial, tenth_s: float = JOB_S, **spec: Any) -> Iterator[Field]:
+    """A fresh namespace where the worker is ready and at work on the trial's jobs; those of every tenth instance take
+    `tenth_s`."""
     name = f"faults-{uuid4().hex[:8]}"
     cluster("create", "namespace", name)
     try:
@@ -230,8 +234,8 @@ def a_field(cluster: Kubectl, trial: Trial, **spec: Any) -> Iterator[Field]:
             for job_type, steps in (("work", STEPS), ("eat", 1)):
                 upload = {**definition(*[job_type] * steps, retries=RETRIES), "id": job_type}
                 httpx.post(f"{rest}/v1/definitions", json=upload).raise_for_status()
-            for _ in range(here.count):
-                here.start("work")
+            started = [here.start("work", JOB_S if n % 10 else tenth_s) for n in range(here.count)]
+            here.tenth.update(started[::10])
             here.until(lambda: here.begun() > 0)
             yield here
     finally:

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from cluster.kafka import Broker
 from faults.engine import met, restart
-from faults.site import Site, settled
-from faults.suite import Suite
+from faults.site import TRANSPORTS, Site, nothing, over_each, settled
+from faults.suite import NO_FAULT, Suite
 from faults.worker import JOB_S, held_still, killed
 from integration.engine.pki import Authority
 from rochallor_worker.devengine import DevEngine, Fault
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from faults.result import Jobs
+    from faults.site import Transport
     from faults.suite import Trial
 
 PARTITIONS = 6
@@ -38,8 +39,8 @@ def brokers() -> Iterator[Broker]:
 
 
 @asynccontextmanager
-async def dispatched(broker: Broker, trial: Trial) -> AsyncIterator[Site]:
-    """A site where jobs come from Kafka, with outcomes over REST and over gRPC."""
+async def dispatched(broker: Broker, trial: Trial, *transports: Transport) -> AsyncIterator[Site]:
+    """A site where jobs come from Kafka, with outcomes over each of the transports: REST and gRPC if none is named."""
     async with DevEngine(dispatch_mode="kafka_outbox", kafka=broker.bootstrap, grpc_port=0) as engine:
         shared = {
             "transport": "kafka",
@@ -48,7 +49,8 @@ async def dispatched(broker: Broker, trial: Trial) -> AsyncIterator[Site]:
             "engine_grpc_target": engine.grpc_target,
         }
         settings = {
-            f"{outcomes}-{uuid4().hex[:8]}": {**shared, "outcome_transport": outcomes} for outcomes in ("rest", "grpc")
+            f"{outcomes}-{uuid4().hex[:8]}": {**shared, "outcome_transport": outcomes}
+            for outcomes in transports or TRANSPORTS
         }
         for job_type in settings:
             await asyncio.to_thread(broker.create_topic, f"workflow.jobs.{job_type}", PARTITIONS)
@@ -60,11 +62,22 @@ def dispatching(fault: Callable[[Site], Awaitable[None]]) -> Callable[[Broker, T
     """Play a fault of the engine beside Kafka."""
 
     async def play(broker: Broker, trial: Trial) -> Jobs:
-        async with dispatched(broker, trial) as here:
-            here.fails = False  # a fail whose answer is lost is sent again, since nothing else would bring the job back
-            return await here.suffer(lambda: fault(here))
+        async def over(transport: Transport, half: Trial) -> Jobs:
+            async with dispatched(broker, half, transport) as here:
+                here.fails = (
+                    False  # a fail without an answer is sent again, since nothing else would bring its job back
+                )
+                return await here.suffer(lambda: fault(here))
+
+        return await over_each(trial, over)
 
     return play
+
+
+async def unhurt(broker: Broker, trial: Trial) -> Jobs:
+    """What the work takes by itself."""
+    async with dispatched(broker, trial) as here:
+        return await here.suffer(nothing, seconds=JOB_S)
 
 
 async def broker_restart(_: Broker, trial: Trial) -> Jobs:
@@ -126,6 +139,7 @@ KAFKA = Suite(
     "Kafka",
     brokers,
     {
+        NO_FAULT: unhurt,
         "lost complete request": dispatching(met("complete_job", Fault(times=0), 10)),
         "lost complete answer": dispatching(met("complete_job", Fault(answer="lost"), 10)),
         "engine restart": dispatching(restart),

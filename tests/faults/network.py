@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster import preloads
-from faults.site import Site, site
-from faults.suite import Suite
+from faults.site import Site, nothing, site
+from faults.suite import NO_FAULT, Suite
 from integration.engine.pki import DAYS, Authority, Pair
 from integration.engine.proxy import Proxy, proxied
 from integration.engine.tls import TlsEngine
@@ -47,6 +47,12 @@ async def unready(*workers: Worker) -> None:
     for worker in workers:
         await worker.answers("/readyz", 503)
         await worker.answers("/livez", 200)
+
+
+async def unhurt(_: None, trial: Trial) -> Jobs:
+    """What the work takes by itself."""
+    async with behind_proxies(trial) as (here, _proxies):
+        return await here.suffer(nothing)
 
 
 async def connection_reset(_: None, trial: Trial) -> Jobs:
@@ -164,11 +170,12 @@ NETWORK = Suite(
     "Network",
     taken_apart,
     {
+        NO_FAULT: unhurt,
         "connections reset": connection_reset,
         "network silent": silence,
         "DNS gone": dns_gone,
         "TLS certificate expired": certificate_expired,
         "clock jump": clock_jump,
     },
-    at_once=5,
+    at_once=6,
 )

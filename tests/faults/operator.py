@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from faults.estate import Estate, in_thread, lives_until, plane
+from faults.estate import Estate, lives_until, on_an_estate, plane
 from faults.impatient import WATCH_LIMIT_S
 from faults.suite import Suite
 from integration.operator.conftest import released
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 def killed_in_a_burst(here: Estate, trial: Trial) -> Resources:
     """SIGKILL at a random moment of what a burst of edits sets off, again and again."""
+    random = trial.random()
     with here.operator():
         here.found()
     here.change()
@@ -124,11 +124,11 @@ OPERATOR = Suite(
     "Operator",
     plane,
     {
-        "operator SIGKILL in a burst of edits": in_thread(killed_in_a_burst),
-        "leader SIGKILL": in_thread(leader_killed),
-        "leader SIGSTOP and handover": in_thread(leader_paused),
-        "watch cut": in_thread(watch_cut),
-        "watch silent": in_thread(watch_silent),
+        "operator SIGKILL in a burst of edits": on_an_estate(killed_in_a_burst),
+        "leader SIGKILL": on_an_estate(leader_killed),
+        "leader SIGSTOP and handover": on_an_estate(leader_paused),
+        "watch cut": on_an_estate(watch_cut),
+        "watch silent": on_an_estate(watch_silent),
     },
     at_once=5,
 )

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from cluster import product
 from faults.field import RETRIES, SELECTOR, a_field
-from faults.suite import Suite
+from faults.result import bitten
+from faults.suite import NO_FAULT, Suite, in_thread
 from rochallor_worker.journal import MAX_CRASHES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cluster.kubectl import Kubectl
     from faults.result import Jobs
-    from faults.suite import Play, Trial
+    from faults.suite import Trial
+
+LONG_S = 5.0
+"""A job that outlasts a drain of 1 s, which is also the least that a kubelet leaves a pod, and no lease."""
+
+
+def unhurt(cluster: Kubectl, trial: Trial) -> Jobs:
+    """What the work takes by itself."""
+    with a_field(cluster, trial) as here:
+        return here.figures(time.monotonic())
 
 
 def evicted(cluster: Kubectl, trial: Trial) -> Jobs:
@@ -41,11 +48,18 @@ def evicted(cluster: Kubectl, trial: Trial) -> Jobs:
 
 def deleted_by_force(cluster: Kubectl, trial: Trial) -> Jobs:
     """`kubectl delete pod --grace-period=0 --force`: what it ran comes back when its leases have ended."""
-    with a_field(cluster, trial) as here:
-        name = here.pods()[0]["metadata"]["name"]
+    with a_field(cluster, trial, tenth_s=LONG_S, drainTimeout="1s") as here:
+        before = len(here.ledger()["notes"])
+
+        def where_long_ones_begin() -> list[str]:
+            notes = here.ledger()["notes"][before:]
+            return [pod for what, _, instance, _, pod in notes if what == "begin" and instance in here.tenth]
+
+        assert here.until(where_long_ones_begin)
+        name = where_long_ones_begin()[-1]
         here.kubectl("delete", "pod", name, "--grace-period=0", "--force")
         here.killed(name)
-        return here.figures(time.monotonic())
+        return bitten(here.figures(time.monotonic()))
 
 
 def killed_for_memory(cluster: Kubectl, trial: Trial) -> Jobs:
@@ -65,19 +79,11 @@ def killed_for_memory(cluster: Kubectl, trial: Trial) -> Jobs:
         return here.figures(ended_at, restarts=MAX_CRASHES)
 
 
-def in_thread(play: Callable[[Kubectl, Trial], Jobs]) -> Play[Kubectl]:
-    """A play that waits for kubectl without an event loop."""
-
-    async def played(cluster: Kubectl, trial: Trial) -> Jobs:
-        return await asyncio.to_thread(play, cluster, trial)
-
-    return played
-
-
 PODS = Suite(
     "Pods",
     product.on_a_cluster,
     {
+        NO_FAULT: in_thread(unhurt),
         "node drain with a disruption budget": in_thread(evicted),
         "pod deleted by force": in_thread(deleted_by_force),
         "worker OOM-killed by a job": in_thread(killed_for_memory),

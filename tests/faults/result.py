@@ -85,6 +85,19 @@ def broken(result: Result) -> list[str]:
     return [promise for count, promise in result.promises.items() if getattr(result, count)]
 
 
+def check(result: Result | Exception) -> None:
+    """Raise what kept a fault from being played, or AssertionError when a promise was broken."""
+    if isinstance(result, Exception):
+        raise result
+    assert not broken(result), result
+
+
+def bitten(figures: Jobs) -> Jobs:
+    """The figures of a fault that must have taken jobs from whoever ran them: AssertionError when it took none."""
+    assert figures.owed, "the fault met no job that ran"
+    return figures
+
+
 def together(results: Sequence[R]) -> R:
     """Several plays of one fault as one row: counts add up, seconds are the longest."""
     figures: dict[str, Any] = {

@@ -6,13 +6,14 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from faults.ledger import NOTES, Ledger, judge
-from faults.result import Jobs
+from faults.result import Jobs, together
+from faults.suite import Trial
 from integration.worker.conftest import worker_process
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.devengine.definition import Definition
@@ -21,9 +22,10 @@ from unit.worker.engines import definition
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from faults.suite import Trial
     from integration.worker.conftest import Worker
 
+Transport = Literal["rest", "grpc"]
+TRANSPORTS: tuple[Transport, ...] = ("rest", "grpc")
 STEPS = 3
 RETRIES = 2
 SLOTS = 4
@@ -199,12 +201,29 @@ class Site:
         )
 
 
+async def nothing() -> None:
+    """The fault that is none."""
+
+
+async def over_each(trial: Trial, play: Callable[[Transport, Trial], Awaitable[Jobs]]) -> Jobs:
+    """Play half of the jobs over REST and half over gRPC, at the same time, each with an engine of its own: a fault of
+    the engine's calls then meets those of both."""
+
+    async def half(transport: Transport) -> Jobs:
+        folder = trial.folder / transport
+        folder.mkdir()
+        return await play(transport, Trial(folder, replace(trial.size, jobs=trial.size.jobs // 2)))
+
+    return together(await asyncio.gather(*map(half, TRANSPORTS)))
+
+
 @asynccontextmanager
-async def site(trial: Trial) -> AsyncIterator[Site]:
-    """A site where jobs are polled for, over REST and over gRPC."""
+async def site(trial: Trial, *transports: Transport) -> AsyncIterator[Site]:
+    """A site where jobs are polled for, over each of the transports: REST and gRPC if none is named."""
     async with DevEngine(grpc_port=0, lease=trial.size.lease, sweep=trial.size.sweep) as engine:
         where = {"engine_url": engine.url, "engine_grpc_target": engine.grpc_target}
-        async with settled(trial, engine, {name: {"transport": name, **where} for name in ("rest", "grpc")}) as here:
+        settings: dict[str, dict[str, str]] = {name: {"transport": name, **where} for name in transports or TRANSPORTS}
+        async with settled(trial, engine, settings) as here:
             yield here
 
 

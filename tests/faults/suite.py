@@ -11,16 +11,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from faults.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
 S = TypeVar("S")
+R = TypeVar("R", bound=Result)
+Played = dict[str, Result | Exception]
+"""Fault → what came of it: figures, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ SMALL = Size(jobs=60, lease=8, sweep=1)
 FULL = Size(jobs=500, lease=30, sweep=15)
 """The engine's own times (engine.md)."""
 
+NO_FAULT = "no fault"
+"""The row to compare a suite's others with: what their work takes by itself."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -47,6 +54,10 @@ class Trial:
     folder: Path
     """Its own: what its processes write is left here."""
     size: Size
+
+    def random(self) -> Random:
+        """Draws that are the same whenever this round of this fault is played."""
+        return Random("/".join(self.folder.parts[-2:]))
 
 
 Play = Callable[[S, Trial], Awaitable[Result]]
@@ -63,19 +74,34 @@ class Suite(Generic[S]):
     """How many may be played at the same time: most of a play is waiting."""
 
     async def play(
-        self, server: S, size: Size, folder: Path, names: Iterable[str]
-    ) -> AsyncGenerator[tuple[str, Result | Exception]]:
-        """Play these faults once each; give what came of each as it ends: figures, or why there are none."""
-        room = asyncio.Semaphore(self.at_once)
+        self,
+        server: S,
+        size: Size,
+        folder: Path,
+        names: Iterable[str],
+        tell: Callable[[str, Result | Exception], object] = lambda *_: None,
+    ) -> Played:
+        """Play these faults once each; tell what came of each as soon as it has ended."""
+        room, played = asyncio.Semaphore(self.at_once), Played()
 
-        async def one(name: str) -> tuple[str, Result | Exception]:
+        async def one(name: str) -> None:
             async with room:
                 own = folder / name.replace(" ", "-").replace("/", "-")
                 own.mkdir(parents=True)
                 try:
-                    return name, await self.faults[name](server, Trial(own, size))
+                    played[name] = await self.faults[name](server, Trial(own, size))
                 except Exception as error:  # noqa: BLE001 — one that cannot be played must not stop the others
-                    return name, error
+                    played[name] = error
+                tell(name, played[name])
 
-        for ended in asyncio.as_completed([one(name) for name in names]):
-            yield await ended
+        await asyncio.gather(*map(one, names))
+        return played
+
+
+def in_thread(play: Callable[[S, Trial], R]) -> Callable[[S, Trial], Awaitable[R]]:
+    """A play that waits without an event loop."""
+
+    async def played(server: S, trial: Trial) -> R:
+        return await asyncio.to_thread(play, server, trial)
+
+    return played

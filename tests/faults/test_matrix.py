@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faults.matrix import PROCESSES
-from faults.result import Result, broken
-from faults.suite import SMALL, Suite
+from faults.result import check
+from faults.suite import SMALL, Played, Suite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.mark import ParameterSet
-
-Played = dict[str, Result | Exception]
 
 
 def cases() -> list[ParameterSet]:
@@ -41,10 +38,7 @@ def test_no_promise_is_broken(
 ) -> None:
     if suite.name not in played:
         played[suite.name] = asyncio.run(play(suite, chosen(request, suite), tmp_path_factory.mktemp("faults")))
-    result = played[suite.name][fault]
-    if isinstance(result, Exception):
-        raise result
-    assert not broken(result), result
+    check(played[suite.name][fault])
 
 
 def chosen(request: pytest.FixtureRequest, suite: Suite[Any]) -> list[str]:
@@ -55,5 +49,4 @@ def chosen(request: pytest.FixtureRequest, suite: Suite[Any]) -> list[str]:
 
 async def play(suite: Suite[Any], faults: list[str], folder: Path) -> Played:
     with suite.server() as server:
-        async with aclosing(suite.play(server, SMALL, folder, faults)) as ended:
-            return {name: result async for name, result in ended}
+        return await suite.play(server, SMALL, folder, faults)

@@ -7,11 +7,11 @@ import resource
 import signal
 from contextlib import nullcontext
 from functools import partial
-from random import Random
 from typing import TYPE_CHECKING
 
-from faults.site import DRAIN_S, SLOTS, Site, site
-from faults.suite import Suite
+from faults.result import bitten
+from faults.site import DRAIN_S, SLOTS, Site, nothing, site
+from faults.suite import NO_FAULT, Suite
 
 if TYPE_CHECKING:
     from faults.result import Jobs
@@ -22,6 +22,12 @@ JOB_S = 0.2
 """How long jobs take here, so that some run whenever a fault comes."""
 KILLS = 2
 """A third in a row could be held against a job that ran each time, where there is a journal."""
+
+
+async def unhurt(_: None, trial: Trial) -> Jobs:
+    """What the work takes by itself."""
+    async with site(trial) as here:
+        return await here.suffer(nothing, seconds=JOB_S)
 
 
 async def sigterm(_: None, trial: Trial) -> Jobs:
@@ -48,7 +54,7 @@ async def sigterm_under_long_jobs(_: None, trial: Trial) -> Jobs:
             here.hurt(*victims)
             await asyncio.gather(*map(here.stop, victims), *map(here.run, victims.values()))
 
-        return await here.suffer(cut_off)
+        return bitten(await here.suffer(cut_off))
 
 
 async def sigkill(_: None, trial: Trial) -> Jobs:
@@ -66,7 +72,7 @@ async def sigkill_with_journal(_: None, trial: Trial) -> Jobs:
 
 async def killed(here: Site) -> Jobs:
     """Kill every worker some times while it runs jobs, and start another in its place."""
-    random = Random()
+    random = here.trial.random()
 
     async def kill(worker: Worker, job_type: str) -> None:
         for _ in range(KILLS):
@@ -79,7 +85,7 @@ async def killed(here: Site) -> Jobs:
     async def kill_all() -> None:
         await asyncio.gather(*(kill(worker, job_type) for worker, job_type in here.running.items()))
 
-    return await here.suffer(kill_all, seconds=JOB_S)
+    return bitten(await here.suffer(kill_all, seconds=JOB_S))
 
 
 async def sigstop(_: None, trial: Trial) -> Jobs:
@@ -101,7 +107,7 @@ async def held_still(here: Site, seconds: float) -> Jobs:
         for worker in victims:
             worker.process.send_signal(signal.SIGCONT)
 
-    return await here.suffer(hold, seconds=JOB_S, each=2)
+    return bitten(await here.suffer(hold, seconds=JOB_S, each=2))
 
 
 async def blocked_loop(_: None, trial: Trial) -> Jobs:
@@ -117,7 +123,7 @@ async def blocked_loop(_: None, trial: Trial) -> Jobs:
                 await worker.logged("a handler blocks the event loop")
             await asyncio.sleep(2 * trial.size.lease)
 
-        return await here.suffer(block, seconds=JOB_S, each=2)
+        return bitten(await here.suffer(block, seconds=JOB_S, each=2))
 
 
 async def full_disk(_: None, trial: Trial) -> Jobs:
@@ -147,6 +153,7 @@ WORKER = Suite(
     "Worker",
     nullcontext,
     {
+        NO_FAULT: unhurt,
         "SIGTERM": sigterm,
         "SIGTERM, jobs longer than the drain": sigterm_under_long_jobs,
         "SIGKILL or OOM": sigkill,
@@ -155,5 +162,5 @@ WORKER = Suite(
         "event loop blocked for two leases": blocked_loop,
         "disk full for the journal": full_disk,
     },
-    at_once=7,
+    at_once=8,
 )
