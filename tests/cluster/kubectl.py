@@ -6,14 +6,16 @@ import json
 import os
 import re
 import subprocess
+import threading
 from contextlib import contextmanager
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from cluster import programs
 from cluster.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
@@ -44,25 +46,37 @@ class Kubectl:
         return json.loads(self(*args, "--output=json"))
 
     @contextmanager
-    def running(self, *args: str) -> Iterator[subprocess.Popen[str]]:
-        """kubectl at work while in the block, for a command that goes on until it is ended."""
+    def following(
+        self, take: Callable[[Iterable[str]], object], *args: str, stderr: int = subprocess.DEVNULL
+    ) -> Iterator[None]:
+        """kubectl at work while in the block, for a command that goes on until it is ended. `take` is given its lines
+        in a thread of its own, and has to take them all: kubectl would wait for it."""
         command = [programs.tool("kubectl"), f"--namespace={self.namespace}", *args]
         with subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=self._environment, stdout=subprocess.PIPE, stderr=stderr, text=True
         ) as process:
+            reader = threading.Thread(target=take, args=(process.stdout,))
+            reader.start()
             try:
-                yield process
+                yield
             finally:
                 process.kill()
+                reader.join()
 
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:
         """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
-        with self.running("port-forward", target, f":{port}") as forward:
-            found = FORWARDING.match(forward.stdout.readline() if forward.stdout else "")
-            if found is None:
-                complaint = forward.stderr.read() if forward.stderr else ""
-                raise ClusterError(f"no port-forward to {target}: {complaint.strip()}")
+        first = Queue[str]()
+
+        def take(lines: Iterable[str]) -> None:
+            first.put(next(iter(lines), ""))
+            for _ in lines:  # one for each connection
+                pass
+
+        with self.following(take, "port-forward", target, f":{port}", stderr=subprocess.STDOUT):
+            said = first.get()
+            if (found := FORWARDING.match(said)) is None:
+                raise ClusterError(f"no port-forward to {target}: {said.strip()}")
             yield f"http://127.0.0.1:{found[1]}"
 
     def _run(self, tool: str, *args: str, stdin: str | None = None) -> str:

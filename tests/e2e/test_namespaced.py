@@ -38,11 +38,14 @@ def nobody_else(cluster: Kubectl) -> Iterator[None]:
     """The operator of all namespaces is away; its CRD stays."""
     operator = cluster.within(product.NAMESPACE)
     deployment = f"deployment/{product.RELEASE}"
+    selector = f"--selector=app.kubernetes.io/instance={product.RELEASE}"
     operator("scale", deployment, "--replicas=0")
-    operator("wait", "pods", f"--selector=app.kubernetes.io/instance={product.RELEASE}", "--for=delete")
-    yield
-    operator("scale", deployment, "--replicas=1")
-    operator("rollout", "status", deployment, "--timeout=60s")
+    try:
+        operator("wait", "pods", selector, "--for=delete", "--timeout=120s")
+        yield
+    finally:
+        operator("scale", deployment, "--replicas=1")
+        operator("rollout", "status", deployment, "--timeout=120s")
 
 
 @pytest.mark.usefixtures("nobody_else")

@@ -9,6 +9,7 @@ from faults.estate import Estate, lives_until, on_an_estate, plane
 from faults.impatient import WATCH_LIMIT_S
 from faults.operator import through_a_proxy
 from faults.suite import Suite
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from faults.result import Resources
@@ -51,9 +52,8 @@ def compacted(here: Estate, _: Trial) -> Resources:
         here.plane.control.stop_apiserver()  # it remembers some history of its own
         here.plane.control.compact()
         here.plane.control.start_apiserver()
-        while (code := here.api.since("RochallorWorker", version).get("code")) == 429:  # it is not yet awake
-            pass
-        assert code == 410
+        # at first it is not yet awake (429)
+        wait_until(lambda: here.api.since("RochallorWorker", version).get("code") == 410)
         operator.event("the watch can't be tested")
         proxy.mend()
         return here.figures(operator, time.monotonic())

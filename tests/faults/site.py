@@ -18,6 +18,7 @@ from integration.worker.conftest import worker_process
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.devengine.definition import Definition
 from unit.worker.engines import definition
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -126,9 +127,7 @@ class Site:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is so. Raises TimeoutError once it never will be."""
-        async with asyncio.timeout(2 * (self.trial.size.lease + self.trial.size.sweep) + WITHIN_S):
-            while not condition():  # noqa: ASYNC110 — other processes' doings
-                await asyncio.sleep(0.02)
+        await until(condition, 2 * (self.trial.size.lease + self.trial.size.sweep) + WITHIN_S, 0.02)
 
     def kill(self, worker: Worker) -> None:
         """End a worker at once."""

@@ -21,7 +21,7 @@ from rochallor_worker.engine.rest import RestClient
 from rochallor_worker.metrics import Metrics
 from rochallor_worker.pulse import Pulse
 from unit.worker.engines import loop_time
-from unit.worker.running import until
+from waiting import until
 
 SLOTS = 4
 

@@ -61,11 +61,5 @@ class Pods:
 def watch(kubectl: Kubectl, worker: str) -> Iterator[Pods]:
     """What becomes of a worker's pods while in the block."""
     pods = Pods()
-    with kubectl.running("get", "pods", f"--selector=rochallor.io/worker={worker}", "--watch", LINE) as get:
-        reader = threading.Thread(target=pods.read, args=(get.stdout,))
-        reader.start()
-        try:
-            yield pods
-        finally:
-            get.kill()
-            reader.join()
+    with kubectl.following(pods.read, "get", "pods", f"--selector=rochallor.io/worker={worker}", "--watch", LINE):
+        yield pods

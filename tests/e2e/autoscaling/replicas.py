@@ -57,11 +57,7 @@ def stay(watched: Iterable[Replicas], seconds: float) -> None:
 def watch(kubectl: Kubectl, deployment: str) -> Iterator[Replicas]:
     """What becomes of a Deployment's replicas while in the block."""
     replicas = Replicas()
-    with kubectl.running("get", f"deployment/{deployment}", "--watch", '-o=jsonpath={.spec.replicas}{"\\n"}') as get:
-        reader = threading.Thread(target=replicas.read, args=(get.stdout,))
-        reader.start()
-        try:
-            yield replicas
-        finally:
-            get.kill()
-            reader.join()
+    with kubectl.following(
+        replicas.read, "get", f"deployment/{deployment}", "--watch", '-o=jsonpath={.spec.replicas}{"\\n"}'
+    ):
+        yield replicas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,7 @@ class Api:
         listing = _answer(self._http.get(self._path(kind), params=query))
         yield next(iter(listing["items"]), None)
         query |= {"watch": "true", "resourceVersion": listing["metadata"]["resourceVersion"]}
-        query["timeoutSeconds"] = str(max(1, int(deadline - time.monotonic())))
+        query["timeoutSeconds"] = str(max(1, math.ceil(deadline - time.monotonic())))
         with self._http.stream("GET", self._path(kind), params=query, timeout=60) as stream:
             for line in stream.iter_lines():
                 event = json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -15,6 +16,7 @@ from cluster import programs
 from integration.operator.api import Api, Object, RefusedError
 from integration.operator.process import SYSTEM, Operator
 from rochallor_operator.names import APIS, FOREIGN
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +57,7 @@ def knowing(cluster: Api) -> Iterator[None]:
     for name in names:
         cluster.until_the("CustomResourceDefinition", name, established)
     for kind in FOREIGN:
-        _listed(cluster, kind)
+        wait_until(partial(_listed, cluster, kind))
     yield
     for name in names:
         cluster.delete("CustomResourceDefinition", name)
@@ -106,14 +108,13 @@ def established(crd: Object) -> bool:
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
 
-def _listed(cluster: Api, kind: str) -> None:
-    """Ask until the kind's store is there: for a second after its definition the API server answers 429, and an
+def _listed(cluster: Api, kind: str) -> bool:
+    """Whether the kind's store is there: for a second after its definition the API server answers 429, and an
     operator's first listing would be that much later than its others."""
-    for _ in range(1000):
-        with suppress(RefusedError):
-            cluster.every(kind)
-            return
-    pytest.fail(f"{kind} can't be listed")
+    with suppress(RefusedError):
+        cluster.every(kind)
+        return True
+    return False
 
 
 def account_kubeconfig(cluster: Api, account: str) -> Path:
@@ -132,9 +133,11 @@ def released(control_plane: ControlPlane, cluster: Api, namespace: str) -> Itera
     release = f"{namespace}-{ACCOUNT}"
     values = f"watchNamespaces={{{namespace}}},crds.install=false,replicas=2"
     helm(control_plane, "install", release, str(CHART), "--set", values)
-    kubeconfig = account_kubeconfig(cluster, release)
-    yield lambda: Operator(kubeconfig, name=release, namespaces=namespace, leader_election="true")
-    helm(control_plane, "uninstall", release)
+    try:
+        kubeconfig = account_kubeconfig(cluster, release)
+        yield lambda: Operator(kubeconfig, name=release, namespaces=namespace, leader_election="true")
+    finally:
+        helm(control_plane, "uninstall", release)
 
 
 @pytest.fixture(scope="module")

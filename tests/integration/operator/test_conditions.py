@@ -57,9 +57,9 @@ def test_a_missing_config_map(api: Api) -> None:
     assert api.get("Deployment", NAME) is None
     api.create(code(key="other.py"))
     sentence = "ConfigMap 'code' has no key 'handlers.py'; it has other.py"
-    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound", sentence), timeout=3)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "ConfigMapNotFound", sentence))
     api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = ..."}})
-    api.until_the("Deployment", NAME, lambda _: True, timeout=3)
+    api.until_the("Deployment", NAME, lambda _: True)
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
 
 
@@ -163,7 +163,7 @@ def test_a_pod_template_that_kubernetes_refuses(api: Api) -> None:
         "RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "memory", "must be less than or equal")
     )
     api.patch("RochallorWorker", NAME, {"spec": {"resources": {"requests": {"memory": "1Gi"}}}})
-    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"), timeout=3)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
 
 
 def test_a_quota_on_pods(api: Api) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from integration.operator.api import RefusedError, has
 from integration.operator.samples import NAME, hpa, make_available, pods, replicas, resource, secret
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,7 @@ def test_pods_that_can_not_be_created(api: Api) -> None:
         "spec": {"containers": [{"name": "c", "image": "i"}]},
     }
     with webhook_away(api, "", "v1", "pods"):
-        while not refused_by_webhook(api, pod):
-            pass
+        wait_until(lambda: refused_by_webhook(api, pod))
         api.create(resource())
         words = ("failed calling webhook", "away.rochallor.test")
         live = api.until_the("RochallorWorker", NAME, has("Degraded", "True", "PodCreationFailed", *words))
@@ -121,8 +121,7 @@ def test_a_webhook_that_fails_for_the_autoscaler_alone(api: Api) -> None:
         "spec": spec,
     }
     with webhook_away(api, "autoscaling", "v2", "horizontalpodautoscalers"):
-        while not refused_by_webhook(api, probe):
-            pass
+        wait_until(lambda: refused_by_webhook(api, probe))
         api.create(resource(autoscaling=hpa()))
         make_available(api, 1)
         live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "ApiError", "webhook"))

@@ -30,9 +30,9 @@ def test_a_missing_secret_is_named_with_its_key_and_heals(api: Api) -> None:
     assert api.get("Deployment", NAME) is None
     api.create(secret("gateway", other="x"))
     sentence = "Secret 'gateway' has no key 'token'; it has other"
-    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "SecretNotFound", sentence), timeout=3)
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "SecretNotFound", sentence))
     api.patch("Secret", "gateway", {"stringData": {"token": "1"}})
-    api.until_the("Deployment", NAME, lambda _: True, timeout=3)
+    api.until_the("Deployment", NAME, lambda _: True)
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
 
 

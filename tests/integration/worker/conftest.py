@@ -112,7 +112,9 @@ async def worker_process(
 
     `variables` are of the environment, beside the worker's settings.
     """
-    (folder / "my_handlers.py").write_text(code)
+    module = folder / "my_handlers.py"
+    if not module.exists() or module.read_text() != code:  # another worker may be importing it
+        module.write_text(code)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")},
         **(variables or {}),

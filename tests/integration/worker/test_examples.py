@@ -12,6 +12,7 @@ import yaml
 from integration.worker.conftest import worker_process
 from rochallor_worker import RestClient
 from rochallor_worker.devengine import DevEngine
+from waiting import child
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -30,10 +31,11 @@ async def test_an_example_runs(name: str, printed: list[str]) -> None:
             "ROCHALLOR_ENGINE_URL": engine.url,
             "ROCHALLOR_ENGINE_GRPC_TARGET": engine.grpc_target,
         }
-        example = await asyncio.create_subprocess_exec(
-            sys.executable, str(EXAMPLES / "python" / name), env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        async with asyncio.timeout(60):
+        command = (sys.executable, str(EXAMPLES / "python" / name))
+        async with (
+            child(*command, env=environment, stdout=asyncio.subprocess.PIPE) as example,
+            asyncio.timeout(60),
+        ):
             output, _ = await example.communicate()
     lines = output.decode().splitlines()
     assert [line for line in lines if line.startswith(("COMPLETED", "FAILED"))] == printed

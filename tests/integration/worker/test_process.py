@@ -1,13 +1,11 @@
 """A real worker process against the dev engine over a real socket."""
 
-import asyncio
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from integration.worker.conftest import worker_process
 from rochallor_worker import RestClient
 from rochallor_worker.devengine import DevEngine
 from unit.worker.engines import definition
+from waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,12 +24,6 @@ async def start(engine: DevEngine, *job_types: str, count: int = 1, retries: int
         await client.upload_definition(definition(*job_types, retries=retries))
         for number in range(count):
             await client.start_instance("d", {"n": number})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 — the engine's plain data is all there is to watch
-            await asyncio.sleep(0.02)
 
 
 def count(engine: DevEngine, status: str) -> int:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from rochallor_worker.devengine import relay
 from rochallor_worker.devengine.model import EngineState
+from waiting import until
 
 NOWHERE = "127.0.0.1:1"
 PICK, SHIP = "workflow.jobs.pick", "workflow.jobs.ship"
@@ -46,13 +47,6 @@ class Kafka:
 
     def purge(self) -> None:
         pass
-
-
-async def until(happened: Callable[[], object]) -> None:
-    """Wait until it happened: neither the log nor the outbox has an event that says so."""
-    async with asyncio.timeout(30):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_events_wait_for_a_broker_that_is_away_and_a_stop_does_not(

@@ -5,12 +5,14 @@ import json
 import re
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
 
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.engine.grpc import GrpcClient
+from waiting import child
 
 SERVE = """
 import sys
@@ -19,15 +21,9 @@ sys.exit(run('127.0.0.1', *map(int, sys.argv[1:])))
 """
 
 
-async def serve(*ports: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SERVE,
-        *map(str, ports),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+def serving(*ports: int) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    command = (sys.executable, "-c", SERVE, *map(str, ports))
+    return child(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
 
 
 async def output(process: asyncio.subprocess.Process) -> bytes:
@@ -37,8 +33,7 @@ async def output(process: asyncio.subprocess.Process) -> bytes:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_says_where_it_listens_and_stops_at_once_when_told(signal_number: signal.Signals) -> None:
-    process = await serve(0)
-    try:
+    async with serving(0) as process:
         line = (await output(process)).decode()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line
@@ -47,25 +42,20 @@ async def test_it_says_where_it_listens_and_stops_at_once_when_told(signal_numbe
             process.send_signal(signal_number)
             async with asyncio.timeout(5):
                 assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_taken_port_is_one_clear_line() -> None:
     async with DevEngine() as engine:
         port = int(engine.url.rsplit(":", 1)[1])
-        process = await serve(port)
-        line = (await output(process)).decode()
-        assert line.startswith(f"dev-engine: cannot listen on 127.0.0.1:{port}: ")
-        assert await output(process) == b""
-        assert await process.wait() == 2
+        async with serving(port) as process:
+            line = (await output(process)).decode()
+            assert line.startswith(f"dev-engine: cannot listen on 127.0.0.1:{port}: ")
+            assert await output(process) == b""
+            assert await process.wait() == 2
 
 
 async def test_grpc_is_served_at_a_port_of_its_own() -> None:
-    process = await serve(0, 0)
-    try:
+    async with serving(0, 0) as process:
         line = (await output(process)).decode()
         found = re.search(r"grpc\W+(127\.0\.0\.1:\d+)", re.sub(r"\x1b\[[\d;]*m", "", line))
         assert found, line
@@ -74,17 +64,12 @@ async def test_grpc_is_served_at_a_port_of_its_own() -> None:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(5):
                 assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_taken_grpc_port_is_named_too() -> None:
     async with DevEngine(grpc_port=0) as engine:
         port = int(engine.grpc_target.rsplit(":", 1)[1])
-        process = await serve(0, port)
-        async with asyncio.timeout(30):
+        async with serving(0, port) as process, asyncio.timeout(30):
             text, _ = await process.communicate()
         assert f"dev-engine: cannot listen on 127.0.0.1:0 and {port}: " in text.decode()
         assert "Traceback" not in text.decode()
@@ -94,8 +79,8 @@ async def test_a_taken_grpc_port_is_named_too() -> None:
 async def test_whoever_asks_for_neither_grpc_nor_kafka_does_not_load_it() -> None:
     text = "import sys, rochallor_worker, rochallor_worker.devengine, rochallor_worker.engine.fake"
     text += "; sys.exit(any(name in sys.modules for name in ('grpc', 'google.protobuf', 'confluent_kafka')))"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", text)
-    assert await process.wait() == 0
+    async with child(sys.executable, "-c", text) as process:
+        assert await process.wait() == 0
 
 
 def command_line(*options: str) -> tuple[str, ...]:
@@ -103,9 +88,8 @@ def command_line(*options: str) -> tuple[str, ...]:
 
 
 async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> None:
-    process = await asyncio.create_subprocess_exec(*command_line("--kafka=127.0.0.1:1"), stderr=asyncio.subprocess.PIPE)
-    assert process.stderr is not None
-    try:
+    async with child(*command_line("--kafka=127.0.0.1:1"), stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
         started = json.loads(await process.stderr.readline())
         assert started["kafka"] == "127.0.0.1:1"
         async with httpx.AsyncClient(base_url=started["url"]) as http:
@@ -114,15 +98,10 @@ async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> No
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_bad_address_of_kafka_is_one_clear_line() -> None:
-    process = await asyncio.create_subprocess_exec(*command_line("--kafka=broker"), stderr=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(30):
+    async with child(*command_line("--kafka=broker"), stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
         _, text = await process.communicate()
     assert text.decode() == "dev-engine: a Kafka address must be host:port, is 'broker'\n"
     assert process.returncode == 2

@@ -36,12 +36,6 @@ async def running(
         await task
 
 
-async def until(condition: Callable[[], bool], within: float = 600, every: float = 0.01) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 — virtual time, and conditions on the engine's plain data
-            await asyncio.sleep(every)
-
-
 async def start(engine: FaultyEngine, *job_types: str, count: int = 1, retries: int = 0) -> list[str]:
     await engine.upload_definition(definition(*job_types, retries=retries))
     return [(await engine.start_instance("d", {"n": n})).id for n in range(count)]

@@ -16,7 +16,8 @@ from rochallor_worker.journal import KEEP_SECONDS, MAX_CRASHES, Journal
 from rochallor_worker.outcome import Completed, Failed, Outcome
 from unit.worker.engines import FaultyEngine
 from unit.worker.mortal import MortalJournal
-from unit.worker.running import finished, registry_of, running, start, until
+from unit.worker.running import finished, registry_of, running, start
+from waiting import until
 
 Reopen = Callable[[], Journal]
 

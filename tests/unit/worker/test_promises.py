@@ -22,7 +22,8 @@ from rochallor_worker.engine.fake import FakeEngine
 from rochallor_worker.errors import AnswerLost, InternalError, Unreachable
 from unit.worker.engines import definition, loop_time
 from unit.worker.mortal import MortalJournal
-from unit.worker.running import registry_of, until
+from unit.worker.running import registry_of
+from waiting import until
 
 T = TypeVar("T")
 

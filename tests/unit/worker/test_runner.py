@@ -14,7 +14,8 @@ from rochallor_worker.errors import AnswerLost, Rejected, Unreachable
 from rochallor_worker.events import ClaimExpired, Duplicate, Reported, TimedOut
 from rochallor_worker.runner import CANCEL_SECONDS
 from unit.worker.engines import FaultyEngine, loop_time, no_fault
-from unit.worker.running import finished, nothing, registry_of, running, start, until
+from unit.worker.running import finished, nothing, registry_of, running, start
+from waiting import until
 
 looptime = pytest.mark.looptime
 
