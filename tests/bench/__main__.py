@@ -1,4 +1,4 @@
-"""`make bench`: measures a worker, prints what it finds and asserts nothing.
+"""`make bench`: measures a worker and prints what it finds. Ends with status 1 when a job ran more often than promised.
 
 `--write` writes docs/benchmarks.md and its charts too; `--soak` runs a million jobs as well.
 """

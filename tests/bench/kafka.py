@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 
 from bench.page import NAMES
 from bench.processes import worker
+from bench.promises import once
 from cluster.kafka import Broker
 from integration.engine.pki import Authority
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
@@ -52,7 +53,7 @@ async def _run(engine: Stub, folder: Path, broker: Broker, job_type: str, jobs: 
         cpu = running.cpu_seconds - before
         runs = await running.metric("rochallor_worker_handler_seconds_count")
     per_job = f"{cpu / jobs * 1000:.2f} ms CPU a job"
-    return f"{jobs / stats['seconds']:,.0f} jobs/s, {per_job}, {runs - jobs:.0f} runs too many"
+    return f"{jobs / stats['seconds']:,.0f} jobs/s, {per_job}, {once(runs, jobs)}"
 
 
 def _publish(broker: Broker, job_type: str, jobs: int, run: str) -> None:

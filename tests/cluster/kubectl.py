@@ -8,6 +8,7 @@ import re
 import subprocess
 import threading
 from contextlib import contextmanager
+from itertools import chain
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
@@ -66,17 +67,18 @@ class Kubectl:
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:
         """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
-        first = Queue[str]()
+        said = Queue[str]()
 
         def take(lines: Iterable[str]) -> None:
-            first.put(next(iter(lines), ""))
-            for _ in lines:  # one for each connection
-                pass
+            for line in chain(lines, [""]):
+                said.put(line)
 
         with self.following(take, "port-forward", target, f":{port}", stderr=subprocess.STDOUT):
-            said = first.get()
-            if (found := FORWARDING.match(said)) is None:
-                raise ClusterError(f"no port-forward to {target}: {said.strip()}")
+            complaint = ""
+            while (found := FORWARDING.match(line := said.get())) is None:
+                complaint += line
+                if not line:
+                    raise ClusterError(f"no port-forward to {target}: {complaint.strip()}")
             yield f"http://127.0.0.1:{found[1]}"
 
     def _run(self, tool: str, *args: str, stdin: str | None = None) -> str:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from faults.ledger import Note, judge
-from faults.result import Jobs, broken, together
+from faults.result import Jobs, bitten, broken, together
 from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.devengine.model import EngineState
 from unit.worker.engines import definition
@@ -159,3 +159,10 @@ def test_plays_add_up_and_the_longest_time_counts() -> None:
     assert both == replace(worse, jobs=6, owed=3)
     assert broken(both) == ["no job lost", "bounded drain"]
     assert broken(calm) == []
+
+
+def test_a_fault_that_takes_no_job_is_not_kept() -> None:
+    missed = Jobs(recovery_s=1.0, jobs=2, lost=0, owed=0, doubled=0, retries=0, disordered=0)
+    assert bitten(replace(missed, owed=1)).owed == 1
+    with pytest.raises(AssertionError, match="met no job"):
+        bitten(missed)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from cluster import programs
 from cluster.controlplane import ControlPlane
 from integration.operator.api import Api
 from integration.operator.conftest import definition, established
@@ -22,7 +21,6 @@ CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "rochallorworkers.roc
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[Api]:
-    programs.ensure(*programs.CONTROL_PLANE)
     with ControlPlane() as control_plane, Api(control_plane.kubeconfig) as api:
         for crd in (CRD, *map(definition, FOREIGN)):
             api.create(crd)

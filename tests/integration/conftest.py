@@ -25,6 +25,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         programs.tool("helm")
     if "actionlint" in wanted:
         programs.tool("actionlint")
+    if "stub_engine" in wanted:
+        programs.ensure("stub")
     if "promtool" in wanted:
         packages.ensure(packages.PROMTOOL)
 

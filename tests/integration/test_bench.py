@@ -1,0 +1,46 @@
+"""The benchmarks still run: a small one of each kind fills every row of the page. (`make bench` measures.)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import latencies, page, promises, throughput
+from bench.driven import Load
+from bench.processes import stub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from bench.processes import Stub
+
+
+@pytest.fixture
+async def stub_engine() -> AsyncIterator[Stub]:
+    """The stub, built before the first test."""
+    async with stub() as running:
+        yield running
+
+
+async def test_every_row_is_filled(stub_engine: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "JOBS", 400)
+    monkeypatch.setattr(throughput, "NAIVE_JOBS", 100)
+    monkeypatch.setattr(latencies, "LOADS", {"this worker": Load(100, arrivals=100)})
+    monkeypatch.setattr(page, "DOCS", tmp_path)
+    results = [result async for result in throughput.compare(stub_engine, tmp_path)]
+    waits = [latency async for latency in latencies.compare(stub_engine, tmp_path)]
+    figures = [("start of a worker", await promises.startup(tmp_path))]
+    assert (len(results), len(waits)) == (10, 2)
+    assert all(result.jobs_per_second > 0 and result.cpu_ms > 0 for result in results)
+    assert all(min(*latency.start, *latency.outcome) > 0 for latency in waits)
+    page.write(results, waits, figures, [])
+    written = (tmp_path / "benchmarks.md").read_text()
+    assert all(" | ".join(row) in written for row in (*map(page.row, results), *map(page.latency_row, waits), *figures))
+
+
+def test_a_run_too_many_ends_the_benchmark() -> None:
+    assert promises.once(2, 2) == "0 runs too many"
+    with pytest.raises(SystemExit, match="2 jobs were run 3 times"):
+        promises.once(3, 2)
