@@ -36,8 +36,9 @@ async def test_every_row_is_filled(stub_engine: Stub, tmp_path: Path, monkeypatc
     assert all(result.jobs_per_second > 0 and result.cpu_ms > 0 for result in results)
     assert all(min(*latency.start, *latency.outcome) > 0 for latency in waits)
     page.write(results, waits, figures, [])
-    written = (tmp_path / "benchmarks.md").read_text()
-    assert all(" | ".join(row) in written for row in (*map(page.row, results), *map(page.latency_row, waits), *figures))
+    lines = (tmp_path / "benchmarks.md").read_text().splitlines()
+    for row in (*map(page.row, results), *map(page.latency_row, waits), *figures):
+        assert any(all(cell in line for cell in row) for line in lines), row
 
 
 def test_a_run_too_many_ends_the_benchmark() -> None:

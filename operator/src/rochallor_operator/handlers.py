@@ -44,8 +44,8 @@ ROOT_CA: Final = "kube-root-ca.crt"
 HELM_RELEASE: Final = "helm.sh/release.v1"
 """The type of Helm's own Secrets: many, big, and nobody's pods use them. (kopf can't watch only objects' metadata.)"""
 SOURCES: Final = ("ConfigMap", "Secret")
-STOP_S: Final = 5.0
-"""How long kopf may take to stop before it is cancelled."""
+STOP_S: Final = 15.0
+"""How long kopf may take to stop before it is cancelled, and its reason lost; it waits 5 s itself for what hangs."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,8 @@ def _watch(registry: kopf.OperatorRegistry, namespaces: tuple[str, ...], stop: t
             if task.get_name().startswith("watcher for "):
                 task.cancel()
         stop.set()  # kopf waits for it in a thread, too
+        # from here on, what is left of kopf's generators and tasks may only complain of the end
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
 
     async def until_stopped() -> None:
         operator = kopf.operator(
