@@ -32,6 +32,7 @@ def test_a_definition_with_everything_the_dev_engine_runs_is_accepted() -> None:
         ({"steps": [TASK, TASK, END]}, 'duplicate step id: "a"'),
         ({"steps": [TASK | {"name": ""}, END]}, 'step "a": name is required'),
         ({"steps": [TASK | {"jobType": ""}, END]}, 'step "a": jobType is required'),
+        ({"steps": [TASK | {"jobType": "a\0b"}, END]}, 'step "a": jobType must not contain NUL'),
         ({"steps": [TASK | {"retryCount": -1}, END]}, 'step "a": retryCount must not be negative, is -1'),
         ({"steps": [TASK | {"type": "MAGIC"}, END]}, 'step "a": unsupported type "MAGIC"'),
         ({"steps": [TASK | {"type": "WAIT"}, END]}, 'step "a": type WAIT is not supported by the dev engine'),

@@ -96,8 +96,8 @@ def _step_problems(step: Step, ids: list[str]) -> Iterator[str]:
         yield f'unsupported type "{step.type}"'
     elif step.type not in {"SERVICE_TASK", "END"}:
         yield f"type {step.type} is not supported by the dev engine, which runs SERVICE_TASK and END"
-    if step.type == "SERVICE_TASK" and not step.job_type:
-        yield "jobType is required"
+    if step.type == "SERVICE_TASK":
+        yield from _job_type_problems(step.job_type)
     if step.retry_count < 0:
         yield f"retryCount must not be negative, is {step.retry_count}"
     if step.next_step and step.next_step not in ids:
@@ -110,6 +110,13 @@ def _step_problems(step: Step, ids: list[str]) -> Iterator[str]:
         ):
             if value:
                 yield f"{name} is not supported by the dev engine"
+
+
+def _job_type_problems(job_type: str) -> Iterator[str]:
+    if not job_type:
+        yield "jobType is required"
+    elif "\0" in job_type:
+        yield "jobType must not contain NUL"  # no database takes it as text, and no Kafka as the name of a topic
 
 
 def _path_problems(steps: list[Step]) -> Iterator[str]:

@@ -135,7 +135,11 @@ class EngineState:
         return list(islice(newest_first, start, min(start + page_size, total))), total
 
     def cancel(self, instance_id: str, reason: str = "") -> Instance:
-        """Cancel a running instance; a finished one is an internal error. Its jobs are left to whoever claims them."""
+        """Cancel a running instance; a finished one is an internal error.
+
+        Its jobs are left to whoever claims them, as the engine leaves them: there, only an interrupting timer, which is
+        not supported here, cancels a job.
+        """
         instance = self.instance(instance_id)
         if instance.status != "ACTIVE":
             raise EndedError(f"cancel: instance is {instance.status}")
@@ -276,10 +280,11 @@ class EngineState:
 
     def _unlock(self, job: Job) -> None:
         job.status, job.worker_id, job.locked_at, job.lock_expires_at = "UNLOCKED", "", 0.0, 0.0
-        self._backlog.add(job)
         if self.dispatch_mode == "kafka_outbox":
             now = self._clock()
             self.outbox.add(Dispatch(self._ulids.next(now), job, job.retries_remaining, now))
+        else:
+            self._backlog.add(job)
 
 
 def _without(step_ids: tuple[str, ...], step_id: str) -> tuple[str, ...]:
