@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    OffsetSpec,
+    ResourcePatternType,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from cluster import packages, programs
@@ -21,6 +32,7 @@ from cluster.processes import Process, free_ports
 from cluster.progress import phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -63,8 +75,9 @@ def ensure() -> None:
 class Broker:
     """A Kafka broker on free ports of 127.0.0.1; use it in a `with` block, from any thread.
 
-    It serves clients without security at `bootstrap`, and at `bootstrap_sasl` those of `USERNAME` over TLS. `stop` and
-    `kill` end it; `start` brings it back with the same data and ports. Topics are made by `create_topic` alone.
+    It serves clients without security at `bootstrap`, who may do all, and at `bootstrap_sasl` those of `USERNAME` over
+    TLS, who may do what nobody was asked to be given a right for (`allow`). `stop` and `kill` end it; `start` brings it
+    back with the same data and ports. Topics are made by `create_topic` alone.
     Raises ClusterError when it doesn't come up.
     """
 
@@ -126,6 +139,41 @@ class Broker:
     def kill(self) -> None:
         """End the broker at once, as a crash would."""
         self._process.stop()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let no client have an answer, though its connections stay."""
+        pid = self._process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def allow(
+        self, kind: Literal["topic", "group"], name: str, operation: Literal["read", "write", "describe"]
+    ) -> None:
+        """Give `USERNAME` a right on a topic or a group, where nobody then has one that was not given."""
+        binding = AclBinding(
+            ResourceType[kind.upper()],
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{USERNAME}",
+            "*",
+            AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
+        )
+        self._admin.create_acls([binding])[binding].result(CALL_S)
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and wait until it is gone."""
+        self._admin.delete_topics([name])[name].result(CALL_S)
+        deadline = time.monotonic() + CALL_S
+        while name in self._admin.list_topics(timeout=CALL_S).topics:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"Kafka still shows the topic {name} after {CALL_S:.0f} s")
+            time.sleep(0.05)
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         """Make a topic."""
@@ -192,6 +240,9 @@ ssl.keystore.type=PEM
 ssl.keystore.location={identity}
 log.dirs={self._folder}/data
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=3
 transaction.state.log.replication.factor=1

@@ -66,7 +66,8 @@ class Source(Protocol):
         ...
 
     async def ready(self) -> None:
-        """Wait until it is worth asking. Returns at once when closed."""
+        """Wait until it is worth asking. Returns at once when closed. Raises what has ended the source for good: an
+        error in this program, or one of its client that cannot be mended."""
         ...
 
     async def take(self, count: int) -> list[Delivery]:

@@ -9,7 +9,10 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """The brokers an engine dispatches its jobs over. Files win over values and are read again when they change."""
+    """The brokers an engine dispatches its jobs over. Files win over values.
+
+    The files of the user's name and password are read again when they change, those of TLS once, at the start.
+    """
 
     bootstrap_servers: str
     """host:port, several separated by commas."""

@@ -8,8 +8,8 @@ that the group sees a living member; only a revoked partition may wait longer, f
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import confluent_kafka
 import structlog
@@ -18,6 +18,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from rochallor_worker.source import client
 from rochallor_worker.source.base import Trouble
 from rochallor_worker.source.brokers import Kafka
+from rochallor_worker.source.commits import Commits
+from rochallor_worker.source.diagnosis import Diagnosis
+from rochallor_worker.source.extent import Extent
+from rochallor_worker.source.listener import Listener
 from rochallor_worker.source.records import group_of, topic_of
 
 POLL_SECONDS = 0.1
@@ -28,32 +32,25 @@ LOOK_SECONDS = 2.0
 """Between two looks at what is wrong and at the lag."""
 STUCK_AFTER = 120.0
 """Seconds without a turn after which only a restart helps."""
-LEAVE_SECONDS = 5.0
-"""How long a leaving member tries to commit."""
 SESSION_SECONDS = 15
 """After this time without a heartbeat the brokers give a dead worker's partitions to others."""
+SETTINGS = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": SESSION_SECONDS * 1000,
+    "heartbeat.interval.ms": 1000,  # by its answer a member hears that partitions are to move
+    "auto.offset.reset": "earliest",
+    "allow.auto.create.topics": False,
+    "enable.auto.commit": False,  # what is committed is what we say is done
+    "enable.partition.eof": True,  # by it an empty partition shows that it can be read
+    "socket.timeout.ms": 10_000,  # a silent broker holds up a worker's end for no longer
+    "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are noticed within this time
+    # a worker needs what its slots can take, not the client's usual 64 MB and 100,000 records
+    "queued.min.messages": 1000,
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.queue.backoff.ms": 20,
+}
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-class Listener(Protocol):
-    """What the loop is told. Partitions are numbers of the consumer's topic."""
-
-    def assigned(self, partitions: Sequence[int]) -> None:
-        """These partitions are ours from now on."""
-
-    def received(self, messages: Sequence[Message]) -> None:
-        """Records came, in the order of their offsets per partition. Each has taken up room."""
-
-    def revoked(self, partitions: Sequence[int]) -> Coroutine[Any, Any, dict[int, int]]:
-        """These partitions are to be given up; returns, soon, the offsets that may be committed for them."""
-        ...
-
-    def lost(self, partitions: Sequence[int]) -> None:
-        """These partitions are somebody else's already."""
-
-    def crashed(self, error: BaseException) -> None:
-        """The thread has ended by an error in this program."""
 
 
 class Consumer:
@@ -64,33 +61,60 @@ class Consumer:
 
     def __init__(self, kafka: Kafka, job_type: str, client_id: str, listener: Listener, room: int) -> None:
         self.topic = topic_of(job_type)
-        self.trouble: Trouble | None = Trouble("NotAssigned", f"has not joined the group of {self.topic!r} yet")
-        self.highs: dict[int, int] = {}
-        """The end of each assigned partition, as last heard of."""
         self.paused: frozenset[int] = frozenset()
         self._kafka = kafka
         self._listener = listener
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._errors: str | None = None
-        """What the client last complained of; cleared once all is seen to be well."""
-        self._subscribed = self._joined = False
+        self._subscribed = False
         self._turned_at = time.monotonic()
         self._looked_at = float("-inf")
         self._assigned: frozenset[int] = frozenset()
         self._held: frozenset[int] = frozenset()
         self._change = threading.Condition()
-        """Guards what both threads write: the next two, and `_stopping`."""
+        """Guards what both threads write: the next two."""
         self._room = room
-        self._offsets: dict[int, int] = {}
         self._stopping = False
+        self._ended = asyncio.Event()
+        self._commits = Commits(self.topic)
+        self._diagnosis = Diagnosis(self.topic, kafka.bootstrap_servers)
+        self._extent = Extent(self.topic)
+        self._doubts = self._dispelled = 0
+        """How often the loop was in doubt, and up to which time it knows the brokers' word."""
+        self._asked = 0
+        """The doubt that the commit in flight is to dispel, if any."""
         self._login = client.login(kafka)
-        self._client = client.make(confluent_kafka.Consumer, kafka, self._login, self._settings(job_type, client_id))
+        self._client = client.make(
+            confluent_kafka.Consumer,
+            kafka,
+            self._login,
+            {
+                **SETTINGS,
+                "client.id": client_id,
+                "group.id": group_of(job_type),
+                "error_cb": self._diagnosis.complained,
+                "on_commit": self._on_commit,
+            },
+        )
         self._thread = threading.Thread(target=self._run, name=f"kafka {job_type}", daemon=True)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why no records come."""
+        return self._diagnosis.trouble
 
     @property
     def stuck(self) -> bool:
         """Whether the thread does not turn any more."""
         return self._loop is not None and time.monotonic() - self._turned_at > STUCK_AFTER
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the brokers may have given our partitions to others, of which the listener would not know yet."""
+        return self._dispelled != self._doubts
+
+    def left(self, partition: int, begun: int | None) -> int:
+        """Return how many records a partition has from the offset `begun` on; None: no record of it has come yet."""
+        return self._extent.left(partition, begun)
 
     # called on the event loop
 
@@ -108,8 +132,12 @@ class Consumer:
 
     def commit(self, partition: int, offset: int) -> None:
         """Everything below this offset is done: commit it within seconds."""
-        with self._change:
-            self._offsets[partition] = offset
+        self._commits.put(partition, offset)
+
+    def doubt(self) -> None:
+        """Ask the brokers whether the partitions are still ours; `doubtful` until they have said so, or `lost` came."""
+        if self._loop is not None:
+            self._doubts += 1
 
     def hold(self, partitions: frozenset[int]) -> None:
         """Fetch nothing from these partitions until told otherwise."""
@@ -121,13 +149,14 @@ class Consumer:
             self._stopping = True
             self._change.notify()
         if self._loop is not None:
-            await asyncio.to_thread(self._thread.join)
+            await self._ended.wait()
+            self._thread.join()
 
     # called on the thread
 
     def _run(self) -> None:
         try:
-            while not self._stopping and not self._topic_exists():
+            while not self._stopping and not self._topic_is_there():
                 self._pause_for(LOOK_SECONDS)
             if not self._stopping:
                 self._subscribed = True  # from here on a poll may give a record
@@ -138,16 +167,19 @@ class Consumer:
                 try:
                     self._turn()
                 except KafkaException as error:
-                    self._on_error(error.args[0])
+                    self._diagnosis.complained(error.args[0])
                     self._pause_for(LOOK_SECONDS)
-            self._commit_all()
+            # while partitions move, the brokers refuse it for a moment
+            self._commits.finish_all(self._client, lambda: self._client.poll(POLL_SECONDS))
             self._client.close()
         except BaseException as error:  # noqa: BLE001 — told to the loop, which ends the worker
             self._tell(self._listener.crashed, error)
+        finally:
+            self._tell(self._ended.set)
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()
-        self._store_offsets()
+        self._commit()
         full = not self._wait_for_room()
         self._pause(self._assigned if full else self._held & self._assigned)
         if (first := self._client.poll(POLL_SECONDS)) is not None:
@@ -159,8 +191,11 @@ class Consumer:
 
     def _hand_on(self, messages: Sequence[Message]) -> None:
         """Tell the loop of records. One that were left out would count as done as soon as a later one is."""
-        for error in filter(None, (message.error() for message in messages)):
-            self._on_error(error)
+        for error in (message.error() for message in messages):
+            if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 — a public constant
+                self._diagnosis.can_read()
+            else:
+                self._diagnosis.refused(error)
         records = [message for message in messages if message.error() is None]
         if records:
             with self._change:
@@ -180,32 +215,36 @@ class Consumer:
             self._client.resume(self._partitions(fewer))
         self.paused = wanted
 
-    def _store_offsets(self) -> None:
-        """Hand over what is done; the client commits it every second and when it leaves."""
-        with self._change:
-            offsets, self._offsets = self._offsets, {}
-        mine = [self._at(number, offset) for number, offset in offsets.items() if number in self._assigned]
-        if mine:
-            self._client.store_offsets(offsets=mine)
+    def _commit(self) -> None:
+        """Commit what is done, every second; after a standstill at once, since the brokers refuse who is given up."""
+        doubts = self._doubts
+        if not self.doubtful or self._commits.in_flight:
+            self._commits.send(self._client)
+        elif not self._assigned:
+            self._tell(self._dispel, doubts)
+        elif unchanged := self._unchanged():
+            self._asked = doubts
+            self._commits.send(self._client, unchanged)
 
-    def _commit_all(self) -> None:
-        """Commit what is done before the group is left: while partitions move, the brokers refuse it for a moment."""
-        deadline = time.monotonic() + LEAVE_SECONDS
-        while time.monotonic() < deadline:
-            self._store_offsets()
-            try:
-                self._client.commit(asynchronous=False)
-                return
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError._NO_OFFSET:  # noqa: SLF001 — nothing to commit
-                    return
-                log.debug("not committed yet", topic=self.topic, error=client.text(error))
-            self._client.poll(POLL_SECONDS)
+    def _unchanged(self) -> dict[int, int]:
+        """Return an offset that may be committed and changes nothing; empty if the brokers don't say."""
+        number = min(self._assigned)
+        offset = self._commits.taken.get(number)
+        if offset is None:
+            offset = self._extent.start(self._client, number)
+        return {} if offset is None else {number: offset}
+
+    def _on_commit(self, error: KafkaError | None, _: object) -> None:
+        asked, self._asked = self._asked, 0
+        self._commits.answered(error)
+        if asked and error is None:
+            self._tell(self._dispel, asked)
 
     def _on_assign(self, _: object, partitions: Sequence[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
         self._assigned |= frozenset(numbers)
-        self._joined = True
+        self._diagnosis.joined = True
+        self._diagnosis.can_read()
         self._looked_at = float("-inf")  # all may be well now
         log.info("partitions assigned", topic=self.topic, new=numbers, all=sorted(self._assigned))
         self._tell(self._listener.assigned, numbers)
@@ -215,73 +254,42 @@ class Consumer:
         log.info("partitions revoked", topic=self.topic, revoked=numbers)
         assert self._loop is not None  # noqa: S101 — partitions come after the start
         offsets = asyncio.run_coroutine_threadsafe(self._listener.revoked(numbers), self._loop).result()
+        self._commits.finish(self._client, offsets, lambda: time.sleep(POLL_SECONDS))
         self._forget(numbers)
-        if offsets:
-            try:
-                # stored first: a commit by the client's own clock may follow, and would take what was stored before
-                self._client.store_offsets(offsets=[self._at(number, offset) for number, offset in offsets.items()])
-                self._client.commit(asynchronous=False)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 — all of them were committed before
-                    log.warning(
-                        "offsets were not committed: jobs will run again", topic=self.topic, error=client.text(error)
-                    )
 
     def _on_lost(self, _: object, partitions: Sequence[TopicPartition]) -> None:
         numbers = [partition.partition for partition in partitions]
         log.warning("partitions lost: jobs that run will run elsewhere too", topic=self.topic, lost=numbers)
-        self._joined = False
+        self._diagnosis.joined = False
         self._forget(numbers)
         self._tell(self._listener.lost, numbers)
 
     def _forget(self, numbers: Sequence[int]) -> None:
         gone = frozenset(numbers)
+        if paused := self.paused & gone:  # else they would be so still when they come back
+            self._client.resume(self._partitions(paused))
         self._assigned -= gone
         self.paused -= gone
-        with self._change:
-            self._offsets = {number: offset for number, offset in self._offsets.items() if number not in gone}
-        self.highs = {number: high for number, high in self.highs.items() if number not in gone}
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Note what the client complains of; the next look says whether it lasts. Raises what cannot be mended."""
-        if error.fatal():
-            raise RuntimeError(f"the Kafka client has given up: {error.str()}")
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 — the library's public constants look like this
-            self._errors = error.str()
+        self._commits.forget(numbers)
+        self._extent.forget(numbers)
 
     def _look(self) -> None:
         """Measure the lag; find out whether what was wrong still is."""
         self._looked_at = time.monotonic()
-        for number in self._assigned:
-            if (high := self._client.get_watermark_offsets(self._at(number, 0), cached=True)[1]) >= 0:
-                self.highs[number] = high
-        if self._errors is not None or self.trouble is not None or not self._joined:
-            self._topic_exists()
+        self._extent.measure(self._client, self._assigned - self.paused, self.paused)
+        if self._diagnosis.due:
+            self._examine()
 
-    def _topic_exists(self) -> bool:
-        """Ask the brokers for the topic, with the login as it is now; says in `trouble` what is wrong."""
+    def _topic_is_there(self) -> bool:
+        """Whether the topic can be subscribed to; `trouble` says why not."""
         self._turned_at = time.monotonic()
+        self._examine()
+        return self.trouble is None or self.trouble.reason == "NotAssigned"
+
+    def _examine(self) -> None:
+        """Find out what is wrong, with the login as it is now."""
         self._login = client.renew(self._client, self._kafka, self._login)
-        wrong: Trouble | None
-        try:
-            found = self._client.list_topics(self.topic, timeout=LOOK_SECONDS).topics[self.topic].error
-        except KafkaException as error:
-            if not self._subscribed:
-                self._client.poll(0)  # lets the client say what it complains of
-            why = self._errors or client.text(error)
-            wrong = Trouble("KafkaUnreachable", f"cannot reach Kafka at {self._kafka.bootstrap_servers}: {why}")
-        else:
-            if found is None:
-                self._errors = None
-                wrong = None if self._joined else Trouble("NotAssigned", f"joining the group of {self.topic!r}")
-            elif found.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                wrong = Trouble("TopicNotFound", f"Kafka has no topic {self.topic!r}: create it (the engine does not)")
-            else:
-                wrong = Trouble("KafkaUnreachable", f"topic {self.topic!r} cannot be read: {found.str()}")
-        if wrong != self.trouble:
-            (log.info if wrong is None else log.warning)(wrong.sentence if wrong else "consuming", topic=self.topic)
-            self.trouble = wrong
-        return wrong is None or wrong.reason == "NotAssigned"
+        self._diagnosis.examine(self._client, subscribed=self._subscribed)
 
     def _pause_for(self, seconds: float) -> None:
         with self._change:
@@ -291,28 +299,8 @@ class Consumer:
         assert self._loop is not None  # noqa: S101 — the thread runs after the start
         self._loop.call_soon_threadsafe(what, *values)
 
-    def _at(self, partition: int, offset: int) -> TopicPartition:
-        return TopicPartition(self.topic, partition, offset)
+    def _dispel(self, doubts: int) -> None:
+        self._dispelled = doubts
 
-    def _partitions(self, numbers: frozenset[int]) -> list[TopicPartition]:
+    def _partitions(self, numbers: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self.topic, number) for number in numbers]
-
-    def _settings(self, job_type: str, client_id: str) -> dict[str, Any]:
-        return {
-            "client.id": client_id,
-            "group.id": group_of(job_type),
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": SESSION_SECONDS * 1000,
-            "heartbeat.interval.ms": 1000,  # by its answer a member hears that partitions are to move
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "enable.auto.commit": True,
-            "auto.commit.interval.ms": 1000,
-            "enable.auto.offset.store": False,  # what is committed is what we say is done
-            "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are noticed within this time
-            # a worker needs what its slots can take, not the client's usual 64 MB and 100,000 records
-            "queued.min.messages": 1000,
-            "queued.max.messages.kbytes": 16 * 1024,
-            "fetch.queue.backoff.ms": 20,
-            "error_cb": self._on_error,
-        }

@@ -29,8 +29,6 @@ The group is patient for five minutes."""
 
 STILL_SECONDS = SESSION_SECONDS - 3.0
 """Longest standstill of this process after which its partitions are certainly still its own."""
-SETTLING_SECONDS = 3.0
-"""How soon after a longer one its client has heard what became of them."""
 BEAT_SECONDS = 1.0
 """Time between two looks at whether the process stood still."""
 
@@ -64,8 +62,7 @@ class KafkaSource:
         self._topics = [Topic(self, kafka, job_type, worker_id, 2 * parallelism) for job_type in job_types]
         self._out: set[Record] = set()
         self._waits: list[tuple[set[Record], asyncio.Event]] = []
-        self._burials: set[asyncio.Task[None]] = set()
-        self._standstill = Standstill(STILL_SECONDS, SETTLING_SECONDS, clock)
+        self._standstill = Standstill(STILL_SECONDS, clock)
         self._beating: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._closed = self._left = False
@@ -78,8 +75,9 @@ class KafkaSource:
 
     @property
     def trouble(self) -> Trouble | None:
-        """The first consumer's that has any."""
-        return next((topic.consumer.trouble for topic in self._topics if topic.consumer.trouble is not None), None)
+        """The first consumer's that has any, or that of the dead letters: soon no more records are fetched."""
+        dead_letters = None if self._dead_letters is None else self._dead_letters.trouble
+        return next((topic.consumer.trouble for topic in self._topics if topic.consumer.trouble), dead_letters)
 
     @property
     def stuck(self) -> str:
@@ -102,7 +100,7 @@ class KafkaSource:
             self._beating = asyncio.create_task(self._beat(), name="kafka beat")
             for topic in self._topics:
                 topic.consumer.start()
-        while (self._standstill.doubtful or not self._queue.ready) and not self._closed and self._crash is None:
+        while not (self._queue.ready and self._sure()) and not self._closed and self._crash is None:
             self._wake.clear()
             await self._wake.wait()
         if self._crash is not None:
@@ -111,7 +109,7 @@ class KafkaSource:
     async def take(self, count: int) -> list[Delivery]:
         """Return up to `count` records that may start now."""
         deliveries: list[Delivery] = []
-        while len(deliveries) < count and self._queue.ready and not self._closed and not self._standstill.doubtful:
+        while len(deliveries) < count and self._queue.ready and not self._closed and self._sure():
             record = self._queue.take()
             self._out.add(record)
             record.topic.consumer.make_room(1)
@@ -129,9 +127,9 @@ class KafkaSource:
         self._left = True
         if self._beating is not None:
             self._beating.cancel()
+        if self._dead_letters is not None:
+            self._dead_letters.close()
         await asyncio.gather(*(topic.consumer.stop() for topic in self._topics))
-        for burial in self._burials:
-            burial.cancel()
 
     # for the topics: `Intake`
 
@@ -200,26 +198,27 @@ class KafkaSource:
         )
         if self._dead_letters is None:
             then()
-            return
-        burial = asyncio.create_task(self._bury(self._dead_letters, message, why, then))
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
-
-    @staticmethod
-    async def _bury(dead_letters: DeadLetters, message: Message, why: str, then: Callable[[], None]) -> None:
-        await dead_letters.send(message, why)
-        then()
+        else:
+            self._dead_letters.put(message, why, then)
 
     async def _beat(self) -> None:
         """Tell a standstill from time that passes, and go on after one."""
         while True:
+            self._sure()
             self._standstill.beat()
             self._wake.set()
             await asyncio.sleep(BEAT_SECONDS)
 
+    def _sure(self) -> bool:
+        """Whether the partitions are still those that we know of. After a standstill the brokers are asked first."""
+        if self._standstill.noticed():
+            for topic in self._topics:
+                topic.consumer.doubt()
+        return not any(topic.partitions and topic.consumer.doubtful for topic in self._topics)
+
     async def _holds(self, record: Record) -> bool:
         """Whether the partition of a record is still ours, as soon as that is certain."""
-        while self._standstill.doubtful:  # noqa: ASYNC110 — only time ends it
+        while not self._sure():  # noqa: ASYNC110 — the beat would wake too many
             await asyncio.sleep(BEAT_SECONDS)
         return record.topic.holds(record)
 
@@ -231,9 +230,13 @@ class KafkaSource:
             self._end(record)
         else:  # it is another worker's now, unless it has come to us again meanwhile
             self._accept_repeats(record, lambda repeat: repeat is not record)
-        self._out.discard(record)
+            self._let_go(record)
         self._queue.done(record.job.instance_id)
         self._wake.set()
+
+    def _let_go(self, record: Record) -> None:
+        """Nothing more is done for a record that was out: its partition need not wait for it."""
+        self._out.discard(record)
         for running, all_ended in self._waits:
             running.discard(record)
             if not running:
@@ -250,3 +253,4 @@ class KafkaSource:
         ended = self._dedup.end(record.dedup_id)
         for topic in {one.topic for one in ended}:
             topic.done([one for one in ended if one.topic is topic])
+        self._let_go(record)

@@ -70,8 +70,7 @@ class Topic:
 
     def lag(self, partition: int) -> int:
         """Records of a partition that are not worked off, as far as is known."""
-        next_one = self.partitions[partition].committable
-        return 0 if next_one is None else max(0, self.consumer.highs.get(partition, 0) - next_one)
+        return self.consumer.left(partition, self.partitions[partition].committable)
 
     def holds(self, record: Record) -> bool:
         """Whether the partition of a record has been ours without a break since the record came."""
