@@ -14,7 +14,7 @@ COMMIT_SECONDS = 1.0
 ASK_SECONDS = 1.0
 """How long the brokers are asked whether they could take a commit."""
 FINAL_SECONDS = 5.0
-"""How long a commit is tried when partitions are given up."""
+"""How long a commit is tried when partitions are given up, or the group is left."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -64,10 +64,12 @@ class Commits:
         self._refused = error is not None
         self.in_flight, self._sent = False, {}
 
-    def finish(self, member: Consumer, offsets: Mapping[int, int], wait: Callable[[], object]) -> None:
+    def finish(
+        self, member: Consumer, offsets: Mapping[int, int], wait: Callable[[], object], seconds: float = FINAL_SECONDS
+    ) -> None:
         """Commit these offsets before their partitions are given up; `wait` passes the time between two tries."""
         left = {number: offset for number, offset in offsets.items() if self.taken.get(number) != offset}
-        deadline = time.monotonic() + FINAL_SECONDS
+        deadline = time.monotonic() + seconds
         while left:
             try:
                 # without a coordinator a commit would wait for ever; this does not

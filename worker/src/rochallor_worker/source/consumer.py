@@ -1,4 +1,4 @@
-"""The consumer of one topic, on a thread of its own: the only code that calls the Kafka client.
+"""The consumer of one topic, on a thread of its own, which alone calls the Kafka client.
 
 What the thread learns it hands to the event loop, in order; what the loop decides (room, offsets that are done,
 partitions to hold) the thread carries out at its next turn. A turn takes a fraction of a second whatever happens, so
@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from rochallor_worker.source import client
 from rochallor_worker.source.base import Trouble
 from rochallor_worker.source.brokers import Kafka
-from rochallor_worker.source.commits import Commits
+from rochallor_worker.source.commits import FINAL_SECONDS, Commits
 from rochallor_worker.source.diagnosis import Diagnosis
 from rochallor_worker.source.extent import Extent
 from rochallor_worker.source.listener import Listener
@@ -254,7 +254,8 @@ class Consumer:
         log.info("partitions revoked", topic=self.topic, revoked=numbers)
         assert self._loop is not None  # noqa: S101 — partitions come after the start
         offsets = asyncio.run_coroutine_threadsafe(self._listener.revoked(numbers), self._loop).result()
-        self._commits.finish(self._client, offsets, lambda: time.sleep(POLL_SECONDS))
+        seconds = POLL_SECONDS if self._stopping else FINAL_SECONDS  # what could be committed was, before leaving
+        self._commits.finish(self._client, offsets, lambda: time.sleep(POLL_SECONDS), seconds)
         self._forget(numbers)
 
     def _on_lost(self, _: object, partitions: Sequence[TopicPartition]) -> None:
