@@ -32,7 +32,7 @@ from cluster.processes import Process, free_ports
 from cluster.progress import phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -42,6 +42,13 @@ USERNAME, PASSWORD = "worker", "worker's secret"
 
 START_S = 60.0
 CALL_S = 30.0
+NOT_YET = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+}
+"""What a broker says that has just started."""
 # a small machine's JVM: compiled quickly rather than well, without threads for collecting garbage
 JAVA = ("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
@@ -190,26 +197,24 @@ class Broker:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition."""
-        partitions = self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(topic, partition): latest for partition in partitions}
-        return {
-            asked.partition: found.result(CALL_S).offset for asked, found in self._admin.list_offsets(wanted).items()
-        }
+
+        def ask() -> dict[int, int]:
+            partitions = self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions
+            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            found = self._admin.list_offsets({TopicPartition(topic, number): latest for number in partitions})
+            return {asked.partition: answer.result(CALL_S).offset for asked, answer in found.items()}
+
+        return _once_ready(ask)
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a consumer group has committed, of those partitions where it has."""
-        request = ConsumerGroupTopicPartitions(group)
-        deadline = time.monotonic() + CALL_S
-        while True:
-            try:
-                found = self._admin.list_consumer_group_offsets([request])[group].result(CALL_S)
-            except KafkaException as error:  # just started: it still reads what groups have committed
-                if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-            else:
-                return {each.partition: each.offset for each in found.topic_partitions if each.topic == topic}
+
+        def ask() -> dict[int, int]:
+            found = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
+            places = found.result(CALL_S).topic_partitions
+            return {each.partition: each.offset for each in places if each.topic == topic}
+
+        return _once_ready(ask)
 
     def _format(self, java: list[str], config: Path) -> None:
         tool = [*java, "kafka.tools.StorageTool", "format", f"--config={config}", "--cluster-id=rochallor-tests-000000"]
@@ -256,3 +261,15 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 """
+
+
+def _once_ready(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+    """Ask a broker that may have just started: what it does not know yet, it knows soon."""
+    deadline = time.monotonic() + CALL_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

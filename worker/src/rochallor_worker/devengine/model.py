@@ -135,11 +135,7 @@ class EngineState:
         return list(islice(newest_first, start, min(start + page_size, total))), total
 
     def cancel(self, instance_id: str, reason: str = "") -> Instance:
-        """Cancel a running instance; a finished one is an internal error.
-
-        Its jobs are left to whoever claims them, as the engine leaves them: there, only an interrupting timer, which is
-        not supported here, cancels a job.
-        """
+        """Cancel a running instance; a finished one is an internal error. Its jobs are left to whoever claims them."""
         instance = self.instance(instance_id)
         if instance.status != "ACTIVE":
             raise EndedError(f"cancel: instance is {instance.status}")
