@@ -37,4 +37,4 @@ async def child(*command: str, **options: Any) -> AsyncIterator[Process]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.communicate()  # its pipes outlive it by a moment

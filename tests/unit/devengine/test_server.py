@@ -40,7 +40,7 @@ async def test_it_says_where_it_listens_and_stops_at_once_when_told(signal_numbe
         async with httpx.AsyncClient(base_url=found[0]) as http:  # its idle connection must not hold the stop up
             assert (await http.get("/healthz")).status_code == 200
             process.send_signal(signal_number)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert await process.wait() == 0
 
 
@@ -62,7 +62,7 @@ async def test_grpc_is_served_at_a_port_of_its_own() -> None:
         async with GrpcClient(found[1]) as client:
             assert (await client.list_definitions()).total == 0
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert await process.wait() == 0
 
 
@@ -96,7 +96,7 @@ async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> No
             poll = await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["a"]})
         assert (poll.status_code, poll.json()["dispatch_mode"]) == (410, "kafka_outbox")
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await process.wait() == 0
 
 
@@ -109,8 +109,8 @@ async def test_a_bad_address_of_kafka_is_one_clear_line() -> None:
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
 async def test_a_number_that_is_no_port_is_refused(option: str) -> None:
-    process = await asyncio.create_subprocess_exec(*command_line(f"{option}=65536"), stderr=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(30):
+    command = command_line(f"{option}=65536")
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
         _, text = await process.communicate()
     assert f"Invalid value for '{option}'" in text.decode()
     assert process.returncode == 2
