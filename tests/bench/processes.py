@@ -119,7 +119,7 @@ async def stub() -> AsyncIterator[Stub]:
         yield Stub(**json.loads(await running.stdout.readline()))
     finally:
         running.terminate()
-        await running.wait()
+        await running.communicate()
 
 
 @dataclass(frozen=True)

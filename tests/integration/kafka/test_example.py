@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rochallor_worker.devengine import DevEngine
+from waiting import child
 
 if TYPE_CHECKING:
     from cluster.kafka import Broker
@@ -24,10 +25,8 @@ async def test_the_example_runs(broker: Broker) -> None:
             "ROCHALLOR_ENGINE_URL": engine.url,
             "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
         }
-        example = await asyncio.create_subprocess_exec(
-            sys.executable, str(EXAMPLE), env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        async with asyncio.timeout(60):
+        command = (sys.executable, str(EXAMPLE))
+        async with child(*command, env=environment, stdout=asyncio.subprocess.PIPE) as example, asyncio.timeout(60):
             output, _ = await example.communicate()
     lines = [line for line in output.decode().splitlines() if line.startswith("COMPLETED")]
     assert lines == [
