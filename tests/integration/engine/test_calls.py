@@ -176,8 +176,8 @@ async def test_a_poll_names_its_worker_and_types(client: EngineClient, worker_id
 
 
 async def test_polling_is_off_where_kafka_dispatches(under: Under) -> None:
-    under.state.dispatch_mode = "kafka_outbox"
     await under.client.start_instance("order")
+    under.state.dispatch_mode = "kafka_outbox"
     with pytest.raises(DispatchMismatch, match="poll path disabled"):
         await under.client.poll_jobs("w", ["pick"], 10)
     under.state.dispatch_mode = "polling"
