@@ -96,7 +96,8 @@ injected.
   a time, but it can't know of another worker's.
 - **Only one Fail over Kafka.** Nothing would bring back a job whose Fail was lost, so a Fail is sent until it is
   answered. If a Fail arrives but its answer is lost, a second retry is spent. The same may happen if a worker is
-  killed, or stands still, within the second before its offset is committed.
+  killed, or stands still, within the second before its offset is committed; if the retry has completed by then, the
+  engine takes the second Fail all the same, and the job becomes FAILED.
 - **What proxies do.** A proxy that repeats requests by itself repeats a Fail, which spends a second retry, and a Poll,
   whose first jobs then wait until their lease ends. Turn such retries off.
 - **The journal on a full disk.** While it can't be written, a crash costs as much as without a journal. The log and
