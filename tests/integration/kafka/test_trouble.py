@@ -11,8 +11,9 @@ import pytest
 from confluent_kafka import Producer
 
 from cluster.kafka import PASSWORD, USERNAME
-from integration.kafka.workers import Site, site, until
+from integration.kafka.workers import Site, site
 from rochallor_worker.source.consumer import SESSION_SECONDS
+from waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,10 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from cluster.kafka import PASSWORD, USERNAME
-from integration.kafka.workers import site, until
+from integration.kafka.workers import site
 from rochallor_worker.devengine.faults import Fault
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
+from waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

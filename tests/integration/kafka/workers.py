@@ -13,9 +13,10 @@ import msgspec
 from integration.worker.conftest import Worker, worker_process
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.devengine.definition import Definition
+from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -101,13 +102,6 @@ class Site:
         async with asyncio.timeout(WITHIN_S):
             while not await asyncio.to_thread(committed):  # noqa: ASYNC110 — another process
                 await asyncio.sleep(0.1)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition on other processes' doings."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 — another process
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

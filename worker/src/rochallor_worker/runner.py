@@ -145,7 +145,7 @@ class Runner:
             self.stop()
             return await self._drain(claiming)
         finally:
-            self.stop()
+            self.stop()  # where this task was cancelled too: `execute` takes no other cancellation for ours
             for task in (stopping, claiming, *self._running.tasks):
                 task.cancel()  # done by now, unless this task itself was cancelled
             await self.source.aclose()

@@ -18,6 +18,11 @@ UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """What reading JSON raises; text that is not UTF-8 and a number of too many digits are `ValueError`s to msgspec."""
 
 
+def one_line(words: str) -> str:
+    """Return what somebody answered as one line of at most 500 characters: it may be a page."""
+    return " ".join(words.split())[:500]
+
+
 class InstanceStatus(StrEnum):
     """Where an instance stands; the last three are final."""
 

@@ -6,6 +6,7 @@ apart. An unknown text is always read as the worse case: the request may have be
 
 import grpc
 
+from rochallor_worker.engine.base import one_line
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
@@ -40,7 +41,7 @@ _KINDS: dict[grpc.StatusCode, type[EngineError]] = {
 
 def refusal(call: str, target: str, code: grpc.StatusCode, details: str) -> EngineError:
     """Return the error that a call's status means."""
-    reason = " ".join(details.split())[:500]
+    reason = one_line(details)
     kind = _KINDS.get(code, InternalError)
     if code is _Code.UNAVAILABLE and details.startswith(_NEVER_SENT):
         return Unreachable(f"{call}: cannot connect to {target}: {reason}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rochallor_worker.engine.base import UNREADABLE
+from rochallor_worker.engine.base import UNREADABLE, one_line
 from rochallor_worker.errors import (
     AnswerLost,
     Conflict,
@@ -36,7 +36,7 @@ def refusal(call: str, status: int, answer: bytes, redact: Callable[[str], str])
     engines = "error" in fields
     reason = str(fields.get("reason") or fields.get("message") or fields.get("error") or "")
     words = reason if fields else answer.decode(errors="replace")
-    text = f"{call}: {status} {' '.join(redact(words).split())[:500]}".rstrip()
+    text = f"{call}: {status} {one_line(redact(words))}".rstrip()
     if status in _GIVEN_UP:
         return AnswerLost(text)
     if status >= 500:
