@@ -7,7 +7,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 PB := worker/src/rochallor_worker/engine/_pb
 # a module stays in one process, with its servers; four at a time, because these tests wait more than they work
-SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
+# a process of tests that crashes fails the run; xdist 3.8 may wait for its replacement for ever
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --max-worker-restart=0
 CLUSTER := PYTHONPATH=tests $(RUN) python -m cluster
 HELM ?= helm
 DIST ?= dist

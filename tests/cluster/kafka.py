@@ -14,13 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Literal
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclOperation,
     AclPermissionType,
     AdminClient,
-    OffsetSpec,
     ResourcePatternType,
     ResourceType,
 )
@@ -44,6 +43,7 @@ START_S = 60.0
 CALL_S = 30.0
 NOT_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -199,10 +199,9 @@ class Broker:
         """The offset after the last record of each partition."""
 
         def ask() -> dict[int, int]:
-            partitions = self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions
-            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            found = self._admin.list_offsets({TopicPartition(topic, number): latest for number in partitions})
-            return {asked.partition: answer.result(CALL_S).offset for asked, answer in found.items()}
+            with self._consumer() as consumer:
+                ends = {place: consumer.get_watermark_offsets(place, CALL_S) for place in self._places(topic)}
+            return {place.partition: end for place, (_, end) in ends.items()}
 
         return _once_ready(ask)
 
@@ -210,11 +209,25 @@ class Broker:
         """The offsets that a consumer group has committed, of those partitions where it has."""
 
         def ask() -> dict[int, int]:
-            found = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
-            places = found.result(CALL_S).topic_partitions
-            return {each.partition: each.offset for each in places if each.topic == topic}
+            with self._consumer(group) as consumer:
+                found = consumer.committed(self._places(topic), CALL_S)
+            return {place.partition: place.offset for place in found if place.offset >= 0}
 
         return _once_ready(ask)
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        found = self._admin.list_topics(topic, timeout=CALL_S).topics[topic]
+        return [TopicPartition(topic, number) for number in found.partitions]
+
+    @contextmanager
+    def _consumer(self, group: str = "looks on") -> Iterator[Consumer]:
+        # librdkafka 2.16's admin client asks for offsets too, but ends the whole process (a null pointer) when a broker
+        # that has just started answers that it has not loaded the group yet
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
+        try:
+            yield consumer
+        finally:
+            consumer.close()
 
     def _format(self, java: list[str], config: Path) -> None:
         tool = [*java, "kafka.tools.StorageTool", "format", f"--config={config}", "--cluster-id=rochallor-tests-000000"]
