@@ -94,7 +94,7 @@ fuzz: control-plane ## hostile input, far more than in `make test` and new each 
 
 .PHONY: fuzz-short
 fuzz-short: control-plane ## the same, short, with the same examples each time
-	$(RUN) pytest tests/fuzz --hypothesis-profile=ci
+	$(RUN) pytest tests/fuzz $(SIDE_BY_SIDE) --hypothesis-profile=ci
 
 .PHONY: cluster-up
 cluster-up: setup ## start a Kubernetes cluster that really runs pods (kind with Docker, else a node of its own, as root)

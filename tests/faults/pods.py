@@ -88,5 +88,5 @@ PODS = Suite(
         "pod deleted by force": in_thread(deleted_by_force),
         "worker OOM-killed by a job": in_thread(killed_for_memory),
     },
-    at_once=3,
+    at_once=4,
 )
