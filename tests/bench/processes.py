@@ -153,7 +153,9 @@ async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
 
 @asynccontextmanager
 async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
-    environment = {**os.environ, **{f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}}
+    # as in the image, where no start has to compile what it imports
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    environment |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as file:
         running = await asyncio.create_subprocess_exec(
