@@ -35,9 +35,9 @@ PostgreSQL. The *raw client* uses the same libraries, polls and completes on 16 
 costs one more call, to read its variables.
 
 The targets: at least 90 % of the raw client's throughput from the same engine, and at most 0.5 ms of CPU per job over
-REST and 0.4 ms over gRPC. A figure that misses its target is bold; all others are met. A virtual machine
-that shares its processor can take half as long again for the same work on another day: the raw client's CPU per job,
-which is that of the libraries alone, tells by how much.
+REST and 0.4 ms over gRPC. In this table a figure that misses its target is bold; all others are met. A virtual
+machine that shares its processor can take half as long again for the same work on another day: the raw client's CPU per
+job, which is that of the libraries alone, tells by how much.
 
 {table}
 

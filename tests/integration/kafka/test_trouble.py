@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from cluster.kafka import Broker
     from integration.engine.pki import Authority
-    from integration.worker.conftest import Worker
 
 
 @pytest.fixture
@@ -118,22 +117,18 @@ async def test_a_worker_that_stood_still_starts_nothing_before_the_brokers_say_w
     broker: Broker, tmp_path: Path
 ) -> None:
     async with site(broker, tmp_path) as here:
-
-        def jobs_of(worker: Worker) -> set[str]:
-            return {job for process, _, job in here.runs() if process == str(worker.process.pid)}
-
         async with here.worker(1.0, parallelism="4") as still, here.worker(1.0, parallelism="4") as other:
             for worker in (still, other):
                 await worker.started()
                 await worker.answers("/readyz", 200)
             here.start(120)
-            await until(lambda: jobs_of(still) and jobs_of(other))
+            await until(lambda: here.jobs_of(still) and here.jobs_of(other))
             still.process.send_signal(signal.SIGSTOP)
-            held = jobs_of(still)
+            held = here.jobs_of(still)
             await asyncio.sleep(SESSION_SECONDS + 3)  # the group gives its partitions to the other one
             with broker.silent():
                 still.process.send_signal(signal.SIGCONT)
                 await asyncio.sleep(4)
-                assert jobs_of(still) == held
+                assert here.jobs_of(still) == held
             await still.logged("partitions lost")
             await here.until_ended(120)

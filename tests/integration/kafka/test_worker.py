@@ -70,7 +70,7 @@ async def test_a_killed_worker_costs_only_what_it_had_in_flight(broker: Broker, 
         assert {job for _, _, job in runs} == {*here.engine.state.jobs}
         assert len({process for process, _, _ in runs}) == 4
         repeats = {job for job, count in Counter(job for _, _, job in runs).items() if count > 1}
-        by_victim = [job for process, _, job in runs if process == str(victim.process.pid)]
+        by_victim = here.jobs_of(victim)
         assert repeats <= {*by_victim}
         # what ran, and what was done since the last commit, a second before
         assert repeats <= {*by_victim[-16 * 40 :]}

@@ -82,6 +82,10 @@ class Site:
         lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [(process, instance, job) for kind, process, instance, job in lines if kind == what]
 
+    def jobs_of(self, worker: Worker) -> list[str]:
+        """The job of each run that this worker has begun so far."""
+        return [job for process, _, job in self.runs() if process == str(worker.process.pid)]
+
     def ended(self, status: str = "COMPLETED") -> int:
         """How many instances have ended so."""
         return sum(instance.status == status for instance in self.engine.state.instances.values())
