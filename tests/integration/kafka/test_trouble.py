@@ -116,19 +116,22 @@ async def test_a_silent_broker_holds_up_no_stop(broker: Broker, tmp_path: Path) 
 async def test_a_worker_that_stood_still_starts_nothing_before_the_brokers_say_whose_it_is(
     broker: Broker, tmp_path: Path
 ) -> None:
-    async with site(broker, tmp_path) as here:
-        async with here.worker(1.0, parallelism="4") as still, here.worker(1.0, parallelism="4") as other:
-            for worker in (still, other):
-                await worker.started()
-                await worker.answers("/readyz", 200)
-            here.start(120)
-            await until(lambda: here.jobs_of(still) and here.jobs_of(other))
-            still.process.send_signal(signal.SIGSTOP)
-            held = here.jobs_of(still)
-            await asyncio.sleep(SESSION_SECONDS + 3)  # the group gives its partitions to the other one
-            with broker.silent():
-                still.process.send_signal(signal.SIGCONT)
-                await asyncio.sleep(4)
-                assert here.jobs_of(still) == held
-            await still.logged("partitions lost")
-            await here.until_ended(120)
+    async with (
+        site(broker, tmp_path) as here,
+        here.worker(1.0, parallelism="4") as still,
+        here.worker(1.0, parallelism="4") as other,
+    ):
+        for worker in (still, other):
+            await worker.started()
+            await worker.answers("/readyz", 200)
+        here.start(120)
+        await until(lambda: here.jobs_of(still) and here.jobs_of(other))
+        still.process.send_signal(signal.SIGSTOP)
+        held = here.jobs_of(still)
+        await asyncio.sleep(SESSION_SECONDS + 3)  # the group gives its partitions to the other one
+        with broker.silent():
+            still.process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(4)
+            assert here.jobs_of(still) == held
+        await still.logged("partitions lost")
+        await here.until_ended(120)
