@@ -1,14 +1,26 @@
 """Job-worker runtime for rochallor-engine."""
 
-from rochallor_worker.engine.base import Connection, EngineClient, Instance, InstanceStatus
-from rochallor_worker.engine.rest import RestClient
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rochallor_worker.backoff import Backoff
+from rochallor_worker.engine.client import Connection, EngineClient, Instance, InstanceStatus
 from rochallor_worker.errors import EngineError, NonRetryableError, RochallorError, StartError
+from rochallor_worker.extras import needs
+from rochallor_worker.handlers.lifespan import Worker
+from rochallor_worker.handlers.signature import State
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
-from rochallor_worker.runner import Runner
-from rochallor_worker.source.brokers import Kafka
+from rochallor_worker.source.kafka.connection import Kafka
+
+if TYPE_CHECKING:
+    from rochallor_worker.engine.grpc.client import GrpcClient as GrpcClient  # not in __all__: its extra may be missing
+    from rochallor_worker.engine.rest.client import RestClient
+    from rochallor_worker.execution.runner import Runner
+    from rochallor_worker.handlers.processes import Processes
 
 __all__ = [
+    "Backoff",
     "Connection",
     "EngineClient",
     "EngineError",
@@ -17,9 +29,31 @@ __all__ = [
     "Job",
     "Kafka",
     "NonRetryableError",
+    "Processes",
     "Registry",
     "RestClient",
     "RochallorError",
     "Runner",
     "StartError",
+    "State",
+    "Worker",
 ]
+
+_HEAVY = {
+    "GrpcClient": "rochallor_worker.engine.grpc.client",
+    "Processes": "rochallor_worker.handlers.processes",
+    "RestClient": "rochallor_worker.engine.rest.client",
+    "Runner": "rochallor_worker.execution.runner",
+}
+"""Loaded when they are asked for: a module of handlers, and its tests, need none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with needs("grpc", name):
+        return getattr(import_module(_HEAVY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,19 +1,22 @@
 """Every error this package raises, in one tree.
 
     RochallorError
-    ├── StartError             the worker cannot start; one sentence for the person who configured it
+    ├── StartError             the worker cannot start; one line for the person who configured it
     ├── NonRetryableError      raised by a handler: trying this job again cannot help
-    └── EngineError            the engine, or the way to it
+    └── EngineError            a call to the engine did not succeed
         ├── Unreachable        the request did not reach the engine: sending it again is always safe
+        │   └── TurnedAway     a gateway answered in the engine's place (401, 403, 404, 429, a page)
         ├── AnswerLost         the request may or may not have been carried out
-        │   └── Unreadable     an answer came, and it cannot be read
+        │   └── Unreadable     an answer came that cannot be read
         ├── InternalError      the engine answered 5xx (gRPC: INTERNAL, UNKNOWN, …)
         ├── NotFound           no such definition, instance, job or user task
         ├── Rejected           the request's content is refused (400, 413)
+        │   └── SchemaViolation   a job's result breaks its step's schema: the engine has failed the instance
         ├── Conflict           the thing is not in a state that allows the call (409)
+        ├── NotSupported       this engine lacks the call: an older generation, perhaps one of several replicas
         └── DispatchMismatch   the engine dispatches over Kafka: polling is switched off (410)
 
-Transports translate foreign errors into this tree once, where they occur; nobody else catches an aiohttp or grpc error.
+Transports translate foreign errors into this tree once, where they occur; no other code catches aiohttp or grpc errors.
 """
 
 import re
@@ -26,17 +29,17 @@ class RochallorError(Exception):
 
 
 class StartError(RochallorError):
-    """The worker cannot start: a bad setting, handlers that cannot be loaded. Its text is one sentence.
+    """The worker cannot start: a bad setting, handlers that cannot be loaded. Its text is one line.
 
-    Words of more than `LONGEST_WORD` characters are cut: whatever a setting holds, what is wrong stays in sight.
+    Words of more than `LONGEST_WORD` characters are cut, so that a huge value in a setting does not hide the message.
     """
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", sentence))
+    def __init__(self, message: str) -> None:
+        super().__init__(re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", message))
 
 
 class NonRetryableError(RochallorError):
-    """Raise it from a handler when running the job again cannot help: the job and its instance become FAILED."""
+    """Raise this from a handler when running the job again cannot help: the job and its instance become FAILED."""
 
 
 class EngineError(RochallorError):
@@ -44,7 +47,11 @@ class EngineError(RochallorError):
 
 
 class Unreachable(EngineError):  # noqa: N818 — named for the state it describes
-    """The request provably did not reach the engine: no connection, or a gateway turned it away (401, 403, 429, …)."""
+    """The request provably did not reach the engine: no connection, or a gateway turned it away."""
+
+
+class TurnedAway(Unreachable):
+    """Something in front of the engine does not let the request through: credentials, a path or a quota."""
 
 
 class AnswerLost(EngineError):  # noqa: N818
@@ -52,23 +59,34 @@ class AnswerLost(EngineError):  # noqa: N818
 
 
 class Unreadable(AnswerLost):
-    """An answer came that is none of the engine's, or more than the transport can carry: another try gets the same."""
+    """An answer came that is not the engine's, or too large for the transport: another try gets the same."""
 
 
 class InternalError(EngineError):
-    """The engine, or a gateway in front of it, answered 5xx. It may or may not have been carried out."""
+    """The engine, or a gateway in front of it, answered 5xx: the request may or may not have been carried out."""
 
 
 class NotFound(EngineError):  # noqa: N818
-    """The thing named in the call does not exist (engine.md: unknown job and unknown definition answer 500)."""
+    """What the call names does not exist (engine.md: an unknown job or definition is answered with 500)."""
 
 
 class Rejected(EngineError):  # noqa: N818
-    """The request's content was refused, by the engine or before it; sending the same again cannot help."""
+    """The request's content was refused, by the engine or before it; sending it again cannot help."""
+
+
+class SchemaViolation(Rejected):
+    """The result breaks the step's `outputs_schema`: step and instance are FAILED already (engine.md, "Errors").
+
+    When starting an instance: its variables break the definition's `input_schema`, and it was not started.
+    """
 
 
 class Conflict(EngineError):  # noqa: N818
-    """The instance or step is not in a state that allows the call."""
+    """The instance, step or job is not in a state that allows the call, or a business key is taken."""
+
+
+class NotSupported(EngineError):  # noqa: N818
+    """This engine lacks the call (engine.md, "Generations"); another replica at the same address may have it."""
 
 
 class DispatchMismatch(EngineError):  # noqa: N818

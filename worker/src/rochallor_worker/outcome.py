@@ -1,4 +1,4 @@
-"""What a run of a handler came to: a value, decided before anything is sent to the engine."""
+"""The outcome of a run: a value, decided before anything is sent to the engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

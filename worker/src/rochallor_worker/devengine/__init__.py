@@ -1,6 +1,11 @@
-"""The dev engine: the engine's contract in memory, for tests, demos and people's own tests.
+"""The dev engine: the engine's contract in memory, for this project's tests, users' tests and demos.
 
-It follows engine.md with its awkward parts, and runs definitions of SERVICE_TASK and END steps.
+It follows engine.md, quirks included, by the rules of a generation: "fenced" (D with renewable leases, C without) or
+"A", the unfenced engines of up to spring 2026. It runs whole definitions.
+
+`model` is the engine itself, without I/O; `expressions` is its expression language; `definition`, `catalog` and
+`validation` deal with what users upload; `rest` and `grpc` are its interfaces, `client` calls it in the same process,
+and `relay` publishes its jobs to Kafka.
 """
 
 from rochallor_worker.devengine.faults import Fault, Faults

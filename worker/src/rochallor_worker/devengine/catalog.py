@@ -1,24 +1,33 @@
-"""The definitions that were uploaded, with all their versions."""
+"""The uploaded definitions, with all their versions."""
 
 from collections.abc import Callable
 
-from rochallor_worker.devengine.definition import Definition, check
+from msgspec.structs import replace
+
+from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.devengine.errors import NotFoundError
+from rochallor_worker.devengine.records import Generation
+from rochallor_worker.devengine.validation import check
 
 
 class Catalog:
-    """Definitions by id, each with its versions from 1; `clock` gives the time in epoch seconds."""
+    """Definitions by id, each with its versions from 1; `clock` returns epoch seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._versions: dict[str, list[tuple[Definition, float]]] = {}
 
-    def upload(self, definition: Definition) -> tuple[Definition, float]:
-        """Store a definition as the next version of its id; return it with the time of the upload."""
-        check(definition)
+    def upload(self, definition: Definition, generation: Generation = "fenced") -> tuple[Definition, float]:
+        """Store a definition as the next version of its id, unless a version has the same content already.
+
+        Return that version with the time of its upload. Raises `BadRequestError` with every problem.
+        """
+        check(definition, generation)
         versions = self._versions.setdefault(definition.id, [])
-        definition.version = len(versions) + 1
-        versions.append((definition, self._clock()))
+        for known in versions:
+            if replace(known[0], version=0) == replace(definition, version=0):
+                return known
+        versions.append((replace(definition, version=len(versions) + 1), self._clock()))
         return versions[-1]
 
     def get(self, definition_id: str, version: int = 0) -> Definition:

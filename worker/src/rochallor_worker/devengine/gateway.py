@@ -1,4 +1,4 @@
-"""What a gateway in front of an engine asks for, TLS and a bearer token: the engine asks for nothing (engine.md)."""
+"""What a gateway in front of an engine requires: TLS and a bearer token. The engine itself has neither (engine.md)."""
 
 import hmac
 import ssl
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Gateway:
-    """Shows the certificate in `cert_file` with the key in `key_file` (PEM), and lets those in who know the token.
+    """Presents the certificate in `cert_file` with the key in `key_file` (PEM), and admits callers with the token.
 
-    Without files it speaks no TLS, and without a token everybody comes in. Raises `ValueError`, which names the file,
-    when only one is given or they cannot be used.
+    Without files there is no TLS; without a token every caller is admitted. Raises `ValueError` when only one of the
+    files is given or they cannot be used.
     """
 
     cert_file: Path | None = None
@@ -24,7 +24,7 @@ class Gateway:
         self.tls()
 
     def tls(self) -> ssl.SSLContext | None:
-        """The server's side of TLS; None without certificate."""
+        """Return the server's TLS context; None without a certificate."""
         if self.cert_file is None or self.key_file is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -38,14 +38,14 @@ class Gateway:
         return context
 
     def admits(self, authorization: str) -> bool:
-        """Whether a call with this Authorization header comes in."""
+        """Whether a call with this Authorization header is admitted."""
         if self.token is None:
             return True
         return hmac.compare_digest(authorization.encode(errors="surrogateescape"), f"Bearer {self.token}".encode())
 
 
 def read_token(file: Path) -> str:
-    """The token in a file, without the white space around it. Raises `ValueError` where there is none."""
+    """Return the token in a file, without white space around it. Raises `ValueError` if there is none."""
     try:
         token = file.read_text(encoding="utf-8").strip()
     except OSError as error:

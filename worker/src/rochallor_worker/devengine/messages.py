@@ -1,4 +1,4 @@
-"""The engine's records as protobuf messages (engine.md), with what the engine leaves empty."""
+"""The dev engine's records as protobuf messages, with the fields empty that the engine leaves empty (engine.md)."""
 
 from typing import cast
 
@@ -12,8 +12,8 @@ from rochallor_worker.devengine.errors import BadRequestError
 from rochallor_worker.devengine.records import Dispatch, Instance, InstanceStatus, Job, StepExecution
 from rochallor_worker.engine._pb.workflow.v1 import dispatch_pb2
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
-from rochallor_worker.engine.definitions import from_definition, to_definition
-from rochallor_worker.engine.struct import from_struct, to_struct
+from rochallor_worker.engine.grpc.definitions import from_definition, to_definition
+from rochallor_worker.engine.grpc.struct import from_struct, to_struct
 
 
 def received_definition(message: pb.WorkflowDefinition) -> Definition:
@@ -30,7 +30,7 @@ def received_variables(struct: Struct) -> wire.Json:
 
 
 def received_status(number: pb.InstanceStatus) -> InstanceStatus | None:
-    """Return the status that is asked for; None is any. Raises `BadRequestError`."""
+    """Return the requested status; None is any. Raises `BadRequestError`."""
     if number == pb.INSTANCE_STATUS_UNSPECIFIED:
         return None
     try:
@@ -44,9 +44,20 @@ def definition(record: Definition) -> pb.WorkflowDefinition:
     return to_definition(msgspec.to_builtins(record))
 
 
-def instance(record: Instance) -> pb.WorkflowInstance:
-    """Return an instance."""
-    return pb.WorkflowInstance(
+def outline(record: Definition) -> pb.WorkflowDefinition:
+    """Return a definition without its steps, as fenced engines answer it (engine.md: "gRPC")."""
+    return pb.WorkflowDefinition(
+        id=record.id,
+        version=record.version,
+        name=record.name,
+        description=record.description,
+        input_schema=None if record.input_schema is None else to_struct(record.input_schema),
+    )
+
+
+def instance(record: Instance, *without: str) -> pb.WorkflowInstance:
+    """Return an instance, except for the fields in `without`."""
+    message = pb.WorkflowInstance(
         id=record.id,
         definition_id=record.definition.id,
         definition_version=record.definition.version,
@@ -58,6 +69,9 @@ def instance(record: Instance) -> pb.WorkflowInstance:
         failure_reason=record.failure_reason or "",
         business_key=record.business_key or "",
     )
+    for field in without:
+        message.ClearField(field)
+    return message
 
 
 def execution(record: StepExecution) -> pb.StepExecution:
@@ -75,20 +89,21 @@ def execution(record: StepExecution) -> pb.StepExecution:
     )
 
 
-def job(record: Job) -> pb.Job:
-    """Return a claimed job: the engine leaves `variables` and `step_id` empty."""
+def job(record: Job, *, with_variables: bool) -> pb.Job:
+    """Return a claimed job: `step_id` stays empty, and on engines of generation A `variables` too."""
     return pb.Job(
         id=record.id,
         job_type=record.job_type,
         instance_id=record.instance.id,
         step_execution_id=record.execution.id,
         retries_remaining=record.retries_remaining,
+        variables=to_struct(record.variables) if with_variables else None,
         lock_expires_at=time(record.lock_expires_at),
     )
 
 
 def dispatch_event(record: Dispatch) -> dispatch_pb2.JobDispatchEvent:
-    """Return an event as it is published to Kafka."""
+    """Return an event as published to Kafka."""
     job = record.job
     return dispatch_pb2.JobDispatchEvent(
         schema_version=1,
@@ -104,7 +119,7 @@ def dispatch_event(record: Dispatch) -> dispatch_pb2.JobDispatchEvent:
 
 
 def time(seconds: float) -> Timestamp:
-    """Return the same moment as REST gives."""
+    """Return the time with the same precision as REST."""
     stamp = Timestamp()
     stamp.FromDatetime(wire.moment(seconds))
     return stamp

@@ -1,6 +1,6 @@
-"""The outbox: events that are to be published to Kafka, and those that were published last (engine.md: Kafka dispatch).
+"""The outbox: events to publish to Kafka, and those published last (engine.md: Kafka dispatch).
 
-It is in memory and publishes nothing itself: the relay takes a wave of events from it and says which were published.
+It is in memory and publishes nothing itself: the relay takes a wave of events from it and reports which were published.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ WAVE_EVENTS = 500
 class Outbox:
     """Events in order of creation, per job type.
 
-    The last `replay` published ones are remembered, to be published again by a relay that starts anew. `added` is set
-    whenever there is a new event; the relay clears it.
+    The last `replay` published ones are kept: a restarted relay publishes them again. `added` is set whenever there
+    is a new event; the relay clears it.
     """
 
     def __init__(self, replay: int) -> None:
@@ -27,7 +27,7 @@ class Outbox:
 
     @property
     def waiting(self) -> list[Dispatch]:
-        """The events that are not published, those of a job type in order of creation."""
+        """The unpublished events, those of a job type in order of creation."""
         return [event for events in self._waiting.values() for event in events]
 
     def add(self, event: Dispatch) -> None:
@@ -36,9 +36,9 @@ class Outbox:
         self.added.set()
 
     def wave(self, without: Collection[str] = ()) -> list[Dispatch]:
-        """Return the oldest events of each job type but those in `without`; they stay until they are `published`.
+        """Return the oldest events of each job type except those in `without`; they stay until they are `published`.
 
-        No two are of one instance and job type: whatever happens to a wave, the order of an instance is kept.
+        A wave has at most one event per instance and job type, so that a failure cannot change an instance's order.
         """
         found: list[Dispatch] = []
         for job_type, events in self._waiting.items():
@@ -51,13 +51,13 @@ class Outbox:
         return found
 
     def published(self, events: Iterable[Dispatch]) -> None:
-        """Take out events of the last wave."""
+        """Remove these events of the last wave."""
         for event in events:
-            self._waiting[event.job.job_type].remove(event)  # among the first: a wave is
+            self._waiting[event.job.job_type].remove(event)  # cheap: a wave is at the front
             self._published.append(event)
 
     def replay(self) -> None:
-        """Let the events that were published last wait again, before all others."""
+        """Put the events that were published last back, before all others."""
         for event in reversed(self._published):
             self._waiting[event.job.job_type].appendleft(event)
         self._published.clear()

@@ -1,7 +1,7 @@
-"""What the dev engine remembers. Times are epoch seconds.
+"""The dev engine's records. Times are epoch seconds.
 
-Records are changed by `EngineState` alone; whoever judges a worker reads them. They are hidden from the garbage
-collector, since there may be millions of them and none refers back to another.
+Only `EngineState` changes them; tests of workers read them. They are hidden from the garbage collector: there may be
+millions of them, and they form no cycles.
 """
 
 from typing import Any, Literal
@@ -10,8 +10,11 @@ import msgspec
 
 from rochallor_worker.devengine.definition import Definition
 
+Generation = Literal["A", "fenced"]
+"""Whose rules hold (engine.md: "Generations"). "fenced" is generation D, or C where leases cannot be renewed."""
+DispatchMode = Literal["polling", "kafka_outbox"]
 InstanceStatus = Literal["ACTIVE", "WAITING", "COMPLETED", "FAILED", "CANCELLED"]
-JobStatus = Literal["UNLOCKED", "LOCKED", "COMPLETED", "FAILED"]
+JobStatus = Literal["UNLOCKED", "LOCKED", "COMPLETED", "FAILED", "CANCELLED"]
 StepStatus = Literal["RUNNING", "COMPLETED", "FAILED"]
 
 
@@ -40,16 +43,23 @@ class Instance(msgspec.Struct, gc=False):
     business_key: str | None = None
     current_step_ids: tuple[str, ...] = ()
     history: tuple[StepExecution, ...] = ()
+    user_tasks: tuple[StepExecution, ...] = ()
+    """The entries into user tasks that are not completed yet, including those that a timer interrupted."""
     completed_at: float | None = None
     failure_reason: str | None = None
 
+    @property
+    def live(self) -> bool:
+        """Whether it can still move on."""
+        return self.status in {"ACTIVE", "WAITING"}
+
 
 class Job(msgspec.Struct, gc=False):
-    """One run of a SERVICE_TASK step, to be claimed by a worker."""
+    """A job for a worker: one delivery attempt, or on generation A all attempts of a step execution."""
 
     id: str
     number: int
-    """Place in the order of creation, from 0."""
+    """Position in the order of creation, from 0."""
     job_type: str
     instance: Instance
     execution: StepExecution
@@ -60,26 +70,32 @@ class Job(msgspec.Struct, gc=False):
     status: JobStatus = "UNLOCKED"
     worker_id: str = ""
     locked_at: float = 0.0
+    """By the database's clock."""
     lock_expires_at: float = 0.0
+    """By the engine's clock."""
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """One event for the workers that listen to Kafka: a job is to be run."""
+    """An event on Kafka: a job is to be run."""
 
     dedup_id: str
-    """The same however often the event is published."""
+    """Stays the same each time the event is published."""
     job: Job
     retries_remaining: int
-    """Of the job, when the event was made."""
+    """The job's, when the event was created."""
     created_at: float
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a job: a worker claimed it, completed it or failed it, or its lease ended."""
+    """What happened to a job: a worker claimed, completed or failed it or renewed its lease, or its lease ended."""
 
-    kind: Literal["claim", "complete", "fail", "expire"]
+    kind: Literal["claim", "complete", "fail", "extend", "expire"]
     job_id: str
     worker_id: str
     at: float
     retryable: bool = False
     message: str = ""
+    counted: bool = True
+    """False if the call was answered as usual but changed nothing."""
+    step_execution_id: str = ""
+    """Stays the same over all attempts, on every generation."""

@@ -1,105 +1,135 @@
-"""JSON of the engine's REST interface: request bodies in, records out (engine.md)."""
+"""The JSON of the engine's REST interface: request bodies in, records out (engine.md)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
+from rochallor_worker.devengine import gojson
 from rochallor_worker.devengine.definition import Definition
-from rochallor_worker.devengine.errors import BadRequestError
+from rochallor_worker.devengine.errors import BadRequestError, InternalError
+from rochallor_worker.devengine.gojson import through_float64
 from rochallor_worker.devengine.records import Instance, Job, StepExecution
 
 T = TypeVar("T")
 Json = dict[str, Any]
 
-MAX_PAGE_SIZE = 200
+PAGE_SIZE, MAX_PAGE_SIZE = 20, 200
 
 encode = msgspec.json.Encoder().encode
 
 
-class StartRequest(msgspec.Struct, rename="camel"):
+class Request(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The body of a request. With unknown keys msgspec refuses it, and `gojson` reads it without them."""
+
+    strict: ClassVar[bool] = False
+
+
+class StartRequest(Request):
     """POST /v1/instances."""
 
+    go_name: ClassVar[str] = "rest.startRequest"
     definition_id: str = ""
-    definition_version: int | None = None
+    definition_version: int = 0
     variables: Json | None = None
-    business_key: str | None = None
+    business_key: str = ""
 
 
-class CancelRequest(msgspec.Struct):
+class CancelRequest(Request):
     """POST /v1/instances/{id}/cancel."""
 
+    go_name: ClassVar[str] = "rest.cancelRequest"
     reason: str = ""
 
 
-class PollRequest(msgspec.Struct, rename="camel"):
+class RetryStepRequest(Request):
+    """POST /v1/instances/{id}/steps/{step}/retry."""
+
+    go_name: ClassVar[str] = "rest.retryStepRequest"
+    variables: Json | None = None
+
+
+class PollRequest(Request):
     """POST /v1/jobs/poll."""
 
+    go_name: ClassVar[str] = "rest.pollRequest"
     worker_id: str = ""
     job_types: list[str] | None = None
     max_jobs: int = 0
+    lease_seconds: int = 0
 
 
-class CompleteRequest(msgspec.Struct, rename="camel"):
+class CompleteRequest(Request):
     """POST /v1/jobs/{id}/complete."""
 
+    go_name: ClassVar[str] = "rest.completeRequest"
     worker_id: str = ""
     variables: Json | None = None
 
 
-class FailRequest(msgspec.Struct, rename="camel"):
+class FailRequest(Request):
     """POST /v1/jobs/{id}/fail."""
 
+    go_name: ClassVar[str] = "rest.failRequest"
     worker_id: str = ""
     error_message: str = ""
     retryable: bool = False
 
 
-class CompleteUserTaskRequest(msgspec.Struct, rename="camel"):
+class HeartbeatRequest(Request):
+    """POST /v1/jobs/{id}/heartbeat."""
+
+    go_name: ClassVar[str] = "rest.heartbeatRequest"
+    worker_id: str = ""
+    lease_seconds: int = 0
+
+
+class CompleteUserTaskRequest(Request):
     """POST /v1/instances/{id}/user-tasks/{step}/complete."""
 
-    completed_by: str | None = None
+    go_name: ClassVar[str] = "rest.completeUserTaskRequest"
+    completed_by: str = ""
     variables: Json | None = None
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Read a request body; raise `BadRequestError` if it is not JSON of that kind. Unknown fields are ignored."""
+    """Read a request body. Raises `BadRequestError`."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return gojson.decode(body, kind)
+    except gojson.GoError as error:
         raise BadRequestError(f"invalid request body: {error}") from error
 
 
-def variables(sent: Json | None) -> Json:
+def decode_definition(body: bytes) -> Definition:
+    """Read an uploaded definition. Raises `BadRequestError`."""
+    try:
+        return gojson.decode(body, Definition)
+    except gojson.GoError as error:
+        raise BadRequestError(f"parse error: parse: {error}") from error
+
+
+def variables(sent: Mapping[str, Any] | None) -> Json:
     """Return variables as the engine keeps them: their numbers pass through float64."""
     try:
-        return {name: _as_float64(value) for name, value in (sent or {}).items()}
+        return {name: through_float64(value) for name, value in (sent or {}).items()}
     except (OverflowError, RecursionError) as error:
         raise BadRequestError(f"invalid request body: {error}") from error
 
 
-def _as_float64(value: Any) -> Any:
-    """Pass a JSON value's numbers through float64; whole ones below 10^21 are written as integers again."""
-    if isinstance(value, str | bool | None):
-        return value
-    if isinstance(value, int | float):
-        number = float(value)
-        return int(number) if number.is_integer() and abs(number) < 1e21 else number
-    if isinstance(value, list):
-        return [_as_float64(item) for item in value]
-    return {name: _as_float64(item) for name, item in value.items()}
+def page_size(asked: int) -> int:
+    """Return the size of a page: an invalid one means the default."""
+    return asked if 1 <= asked <= MAX_PAGE_SIZE else PAGE_SIZE
 
 
-def check_page(page: int, page_size: int) -> None:
-    """Raise `BadRequestError` for a page that cannot be asked for."""
+def check_page(page: int, where: str = "") -> None:
+    """Raise `InternalError` for a negative page, as PostgreSQL does; `where` is the engine's prefix for the call."""
     if page < 0:
-        raise BadRequestError(f"page must not be negative, is {page}")
-    if not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise BadRequestError(f"pageSize must be 1–{MAX_PAGE_SIZE}, is {page_size}")
+        raise InternalError(f"{where}ERROR: OFFSET must not be negative (SQLSTATE 2201X)")
 
 
 def definition_json(definition: Definition, uploaded_at: float) -> Json:
-    """Return what an upload answers and a listing holds."""
+    """Return a definition as uploads and listings answer it."""
     return {
         "id": definition.id,
         "version": definition.version,
@@ -109,7 +139,7 @@ def definition_json(definition: Definition, uploaded_at: float) -> Json:
 
 
 def instance_json(instance: Instance) -> Json:
-    """Return an instance; what it lacks is left out."""
+    """Return an instance; missing fields are left out."""
     fields: Json = {
         "id": instance.id,
         "definitionId": instance.definition.id,
@@ -128,9 +158,14 @@ def instance_json(instance: Instance) -> Json:
     return fields
 
 
+def without(fields: Json, *names: str) -> Json:
+    """Return fields without those that an answer lacks though the record has them."""
+    return {name: value for name, value in fields.items() if name not in names}
+
+
 def job_json(job: Job) -> Json:
-    """Return a claimed job. `variables` is left out when there is none, as clients must expect; there is no stepId."""
-    fields: Json = {
+    """Return a claimed job; there is no stepId."""
+    return {
         "id": job.id,
         "instanceId": job.instance.id,
         "stepExecutionId": job.execution.id,
@@ -140,15 +175,13 @@ def job_json(job: Job) -> Json:
         "lockedAt": moment(job.locked_at),
         "lockExpiresAt": moment(job.lock_expires_at),
         "retriesRemaining": job.retries_remaining,
+        "variables": job.variables,
         "createdAt": moment(job.created_at),
     }
-    if job.variables:
-        fields["variables"] = job.variables
-    return fields
 
 
 def execution_json(execution: StepExecution) -> Json:
-    """Return an entry of a history: PascalCase, and null for what there is not. Snapshots are never given."""
+    """Return an entry of a history: PascalCase, null for missing values. Snapshots are always null."""
     return {
         "ID": execution.id,
         "InstanceID": execution.instance_id,
@@ -165,5 +198,5 @@ def execution_json(execution: StepExecution) -> Json:
 
 
 def moment(seconds: float) -> datetime:
-    """Return the moment, which is encoded as RFC 3339 UTC with six fractional digits or none."""
+    """Return the time; it is encoded as RFC 3339 UTC with six fractional digits or none."""
     return datetime.fromtimestamp(seconds, UTC)

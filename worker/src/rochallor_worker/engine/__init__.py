@@ -1,1 +1,1 @@
-"""Clients of the engine: one protocol, one implementation per transport."""
+"""Clients of the engine: one protocol, and one implementation per transport."""

@@ -1,5 +1,6 @@
-"""What a `Connection`'s files hold, and transports that are made anew when they change."""
+"""The content of a `Connection`'s files, and transports that are recreated when it changes."""
 
+import math
 import re
 import ssl
 import time
@@ -10,27 +11,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar
 
-import structlog
-
-from rochallor_worker.engine.base import Connection
+from rochallor_worker.engine.client import Connection
 from rochallor_worker.errors import StartError
+from rochallor_worker.logger import get_logger
 
-LOOK_SECONDS = 1.0
-"""Least time between two looks at whether files have changed."""
+CHECK_SECONDS = 1.0
+"""Shortest time between two checks whether files have changed."""
 SECRET_CHARS = 8
-"""A shorter word of a header is taken for no secret: `blue` may be a word of an error by chance."""
+"""A shorter word of a header is not treated as a secret: `blue` may be in an error by chance."""
 
 T = TypeVar("T")
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PRINTABLE = re.compile(r"[ -~]*")
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The TLS files, read and checked together: as a context, and as PEM for libraries that want that."""
+    """The TLS files, read and checked together: as a context, and as PEM for libraries that need it."""
 
     context: ssl.SSLContext
     ca: bytes | None
@@ -39,20 +39,20 @@ class Tls:
 
 
 class Credentials:
-    """A connection's headers and TLS files. Raises `StartError`, one sentence, if they cannot be used at first.
+    """A connection's headers and TLS files. Raises `StartError`, in one sentence, if they cannot be used at the start.
 
-    `refresh` looks at the files again. Files that turned bad are logged, once per change, and what was read before
-    stays in use: a secret that is half written now is whole a moment later.
+    `refresh` checks the files again. Files that have become invalid are logged, once per change, and their previous
+    content stays in use: a secret that is half written now is complete a moment later.
     """
 
     def __init__(self, connection: Connection, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection = connection
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._token_stamp = _stamp(connection.token_file)
-        self._tls_stamp = self._look_at_tls()
+        self._tls_stamp = self._stamp_tls()
         self.version = 0
-        """Grows with each change of the TLS files."""
+        """Increases with each change of the TLS files."""
         self._fixed = {name.lower(): value for name, value in connection.headers}
         for name, value in connection.headers:
             if not _HEADER_NAME.fullmatch(name) or not _PRINTABLE.fullmatch(value):
@@ -61,38 +61,39 @@ class Credentials:
                     "letters, digits, '_', '.' and '-', and a value of printable ASCII characters"
                 )
         self.headers: Mapping[str, str] = self._read_headers()
-        """Sent with each call, names in lower case: the connection's own and the bearer token."""
+        """Sent with each call: the connection's headers, names in lower case, and the bearer token."""
         self.tls = self._read_tls()
 
     def refresh(self) -> None:
-        """Read files that have changed; looks at most once in `LOOK_SECONDS`."""
+        """Read files that have changed; checks at most once in `CHECK_SECONDS`."""
         now = self._clock()
-        if now - self._looked_at < LOOK_SECONDS:
+        if now - self._checked_at < CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         if (stamp := _stamp(self._connection.token_file)) != self._token_stamp:
             self._token_stamp = stamp
             try:
                 self.headers = self._read_headers()
             except StartError as error:
-                log.warning("a changed file cannot be used; what it held before stays in use", error=str(error))
-        if (stamps := self._look_at_tls()) != self._tls_stamp:
+                log.warning("a changed file cannot be used; its previous content stays in use", error=str(error))
+        if (stamps := self._stamp_tls()) != self._tls_stamp:
             self._tls_stamp = stamps
             try:
                 self.tls = self._read_tls()
             except StartError as error:
-                log.warning("a changed file cannot be used; what it held before stays in use", error=str(error))
+                log.warning("a changed file cannot be used; its previous content stays in use", error=str(error))
             else:
                 self.version += 1
 
-    def redact(self, text: str) -> str:
-        """Take out of an answer what was sent as a header: a gateway that refuses a token may repeat it."""
-        words = {word for value in self.headers.values() for word in value.split() if len(word) >= SECRET_CHARS}
-        for word in sorted(words, key=len, reverse=True):  # one may be a part of another
+    @staticmethod
+    def redact(text: str, sent: Mapping[str, str]) -> str:
+        """Remove from an answer what was sent in headers: a gateway that refuses a token may repeat it."""
+        words = {word for value in sent.values() for word in value.split() if len(word) >= SECRET_CHARS}
+        for word in sorted(words, key=len, reverse=True):  # one may be part of another
             text = text.replace(word, "[redacted]")
         return text
 
-    def _look_at_tls(self) -> tuple[object, ...]:
+    def _stamp_tls(self) -> tuple[object, ...]:
         files = self._connection
         return tuple(_stamp(path) for path in (files.ca_file, files.cert_file, files.key_file))
 
@@ -120,7 +121,7 @@ class Credentials:
         if files.cert_file:
             pair = f"the engine's client certificate {files.cert_file} with key {files.key_file or files.cert_file}"
             try:
-                # a password would be asked for on the terminal
+                # an empty password: otherwise OpenSSL asks for one on the terminal
                 context.load_cert_chain(files.cert_file, files.key_file or None, password="")
             except (OSError, ValueError) as error:
                 raise StartError(f"{pair} cannot be used: {_text(error)}") from error
@@ -128,7 +129,7 @@ class Credentials:
 
 
 class InUse(Generic[T]):
-    """A transport and how many calls it is carrying. Enter it for the length of a call."""
+    """A transport and the number of its calls in flight. Enter it for the duration of a call."""
 
     def __init__(self, transport: T, close: Callable[[], None]) -> None:
         self._transport = transport
@@ -147,6 +148,10 @@ class InUse(Generic[T]):
         if self._retired and self._calls == 0:
             self._close()
 
+    def is_of(self, transport: T) -> bool:
+        """Whether this is the given transport."""
+        return self._transport is transport
+
     def retire(self) -> None:
         """Close the transport once its last call has ended."""
         self._retired = True
@@ -154,17 +159,25 @@ class InUse(Generic[T]):
             self._close()
 
 
-class Renewed(Generic[T]):
-    """A transport that follows its credentials: `current` is always made from the newest files.
+class Rotating(Generic[T]):
+    """A transport that follows its credentials: `current` always uses the newest files.
 
-    No call is cut off by a change: the transport before is closed after its last one. Made at the first use, so that
-    it belongs to the loop that uses it.
+    It is also recreated when it is `max_age` seconds old, and after `distrust`. A change interrupts no call: the
+    previous transport is closed after its last one. It is created at the first use, in the loop that uses it.
     """
 
-    def __init__(self, credentials: Credentials, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        make: Callable[[], T],
+        close: Callable[[T], Awaitable[None]],
+        max_age: float = math.inf,
+    ) -> None:
         self._credentials = credentials
         self._make = make
         self._close = close
+        self._max_age = max_age
+        self._made_at = -math.inf
         self._version = -1
         self._current: InUse[T] | None = None
         self._closing: set[Task[None]] = set()
@@ -172,16 +185,22 @@ class Renewed(Generic[T]):
     def current(self) -> InUse[T]:
         """Return the transport to use for one call."""
         self._credentials.refresh()
-        if self._current is None or self._version != self._credentials.version:
+        too_old = time.monotonic() - self._made_at > self._max_age
+        if self._current is None or too_old or self._version != self._credentials.version:
             if self._current is not None:
                 self._current.retire()
-            self._version = self._credentials.version
+            self._version, self._made_at = self._credentials.version, time.monotonic()
             transport = self._make()
             self._current = InUse(transport, lambda: self._close_soon(transport))
         return self._current
 
+    def distrust(self, transport: T) -> None:
+        """Make a new transport for the next call if this one is still in use: its connection may be dead."""
+        if self._current is not None and self._current.is_of(transport):
+            self._made_at = -math.inf
+
     async def aclose(self) -> None:
-        """Close the transport, and wait for those before that were being closed."""
+        """Close the transport, and wait for earlier ones that are still closing."""
         if self._current is not None:
             with self._current as transport:
                 await self._close(transport)
@@ -189,7 +208,7 @@ class Renewed(Generic[T]):
             await task
 
     def _close_soon(self, transport: T) -> None:
-        task = create_task(self._closed(transport), name="close a transport whose files changed")
+        task = create_task(self._closed(transport), name="close a transport that was replaced")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -198,7 +217,7 @@ class Renewed(Generic[T]):
 
 
 def _stamp(path: str) -> object:
-    """Return what changes when a file does; a mounted secret changes by a link to a new file."""
+    """Return a value that changes when a file does; a mounted secret changes by a link to a new file."""
     if not path:
         return None
     try:
@@ -209,7 +228,7 @@ def _stamp(path: str) -> object:
 
 
 def _read(what: str, path: str) -> bytes:
-    """Read a file. `what` has no path that may be a secret: people write a token where the name of its file belongs."""
+    """Read a file. `what` must not contain its path if that may be a secret: people set it to the token itself."""
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
@@ -217,7 +236,7 @@ def _read(what: str, path: str) -> bytes:
 
 
 def _text(error: Exception) -> str:
-    """Say what is wrong; OpenSSL names a mismatch or an empty file, and nothing else in words."""
+    """Return what is wrong; OpenSSL has words only for a mismatch and for an empty file."""
     if isinstance(error, ssl.SSLError):
         return error.reason.replace("_", " ").lower() if error.reason else "not PEM, or the key is encrypted"
     return getattr(error, "strerror", None) or str(error)

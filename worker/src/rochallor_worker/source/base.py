@@ -1,20 +1,35 @@
-"""The seam between the runner and where jobs come from."""
+"""The interface between the runner and where jobs come from."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from rochallor_worker.engine.base import ClaimedJob
+from rochallor_worker.engine.client import ClaimedJob
+from rochallor_worker.errors import AnswerLost, EngineError, InternalError, TurnedAway, Unreachable, Unreadable
+from rochallor_worker.events import Verdict
+from rochallor_worker.execution.lease import Lease
 
-Verdict = Literal["accepted", "refused", "abandoned"]
-"""The end of an outcome: the engine took it, will never take it, or was not reached in the time there was."""
+
+class Problem(NamedTuple):
+    """Why no jobs are processed at the moment. The reason is API: /readyz begins with it, the operator reads it."""
+
+    reason: Literal[
+        "Starting",
+        "EngineUnreachable",
+        "EngineRefuses",
+        "TransportMismatch",
+        "KafkaUnreachable",
+        "TopicNotFound",
+        "NotAssigned",
+    ]
+    message: str
 
 
-class Trouble(NamedTuple):
-    """Why jobs are not worked on at the moment. The reason is API: /readyz begins with it, the operator reads it."""
-
-    reason: Literal["EngineUnreachable", "TransportMismatch", "KafkaUnreachable", "TopicNotFound", "NotAssigned"]
-    sentence: str
+def engine_problem(error: EngineError) -> Problem:
+    """Return the problem behind an error of a call to the engine: there is no answer, or the call is refused."""
+    silent = isinstance(error, Unreachable | AnswerLost | InternalError)
+    refused = isinstance(error, TurnedAway | Unreadable) or not silent
+    return Problem("EngineRefuses" if refused else "EngineUnreachable", str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,62 +38,61 @@ class Delivery:
 
     job: ClaimedJob
     claimed_at: float
-    """When its claim was asked for, on the clock of `time.monotonic()`, in seconds."""
-    lease_end: float | None
-    """Until when it is ours, on the same clock. None: for as long as it takes."""
-    deadline: float | None
-    """When its handler must be done, so that the outcome still travels inside the lease."""
+    """When its claim was requested, on the clock of `time.monotonic()`, in seconds."""
+    lease: Lease | None
+    """Until when it is ours. None: there is no time limit."""
     settle: Callable[[Verdict], None]
-    """Called once, with the last word on the job's outcome."""
-    ours: Callable[[], Awaitable[bool]] | None = None
-    """Where there is no lease: whether nobody else has been given the job, which may take a moment to know."""
+    """Called once, with the verdict on the job's outcome. Without a lease it also makes the journal forget the job and
+    remember its event."""
+    still_ours: Callable[[], Awaitable[bool]] | None = None
+    """Without a lease: whether the job has not been given to another worker; waits until that is certain."""
 
 
 class PartitionState(NamedTuple):
-    """One partition that this worker has."""
+    """The state of one partition that is assigned to this worker."""
 
     lag: int
-    """Records that are not worked off."""
+    """Records that are not processed."""
     paused: bool
 
 
 class Source(Protocol):
-    """Hands out jobs. One task calls `ready` and `take` in turn."""
+    """Where jobs come from. One task calls `ready` and `take` in turn."""
 
     @property
     def leased(self) -> bool:
-        """Whether a job is ours alone until its lease ends; if not, it is given out anew as soon as we are gone."""
+        """Whether a job is ours alone until its lease ends; if not, it is redelivered once this worker has left."""
         ...
 
     @property
-    def trouble(self) -> Trouble | None:
-        """Why no jobs can come: readiness depends on it."""
+    def problem(self) -> Problem | None:
+        """Why there can be no jobs: readiness depends on it."""
         ...
 
     @property
     def stuck(self) -> str:
-        """Why only a restart would help, or nothing: liveness depends on it."""
+        """Why only a restart can help, or nothing: liveness depends on it."""
         ...
 
     @property
     def partitions(self) -> Mapping[tuple[str, int], PartitionState]:
-        """The partitions this worker has, by topic and number; none where there is no such thing."""
+        """The partitions assigned to this worker, by topic and number; none where there is no such thing."""
         ...
 
     async def ready(self) -> None:
-        """Wait until it is worth asking. Returns at once when closed. Raises what has ended the source for good: an
-        error in this program, or one of its client that cannot be mended."""
+        """Wait until `take` may return jobs. Returns at once when closed. Raises what has ended the source: an error in
+        this program, or a fatal one of its client."""
         ...
 
     async def take(self, count: int) -> list[Delivery]:
-        """Ask for up to `count` jobs. Never raises for trouble with the engine, and must not be cancelled:
-        jobs whose claim was answered to nobody are lost for the length of their lease."""
+        """Take up to `count` jobs. Never raises for a problem with the engine, and must not be cancelled: jobs whose
+        claim is answered to nobody are locked for the length of their lease."""
         ...
 
     def close(self) -> None:
-        """Ask for no more jobs."""
+        """Take no more jobs."""
         ...
 
     async def aclose(self) -> None:
-        """Give back what this source holds, after the last job was settled or given up."""
+        """Release what this source holds, after the last job was settled or given up."""
         ...

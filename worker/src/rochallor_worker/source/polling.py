@@ -1,36 +1,43 @@
-"""Jobs from polling the engine: when to ask, what the lease allows, what to do when the engine is away."""
+"""Jobs by polling the engine: when to poll, how long the leases are, what to do in an outage."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Literal
 
-import structlog
-
-from rochallor_worker.backoff import Backoff
-from rochallor_worker.engine.base import MAX_JOBS_PER_POLL, EngineClient
+from rochallor_worker.backoff import Jitter
+from rochallor_worker.engine.client import MAX_JOBS_PER_POLL, ClaimedJob, EngineClient
 from rochallor_worker.errors import DispatchMismatch, EngineError
-from rochallor_worker.events import Observer, Polled, PollResult
-from rochallor_worker.source.base import Delivery, PartitionState, Trouble, Verdict
+from rochallor_worker.events import Leased, Observer, Polled, PollResult, Verdict
+from rochallor_worker.execution.lease import Grant, Lease, granted
+from rochallor_worker.logger import get_logger
+from rochallor_worker.source.base import Delivery, PartitionState, Problem, engine_problem
 
-LEASE_MARGIN = 1.0
-"""Seconds kept free at the end of a lease, so that an outcome still travels inside it."""
 MIN_GAP = 0.005
-"""Least seconds between two polls: slots that free up meanwhile are asked for together."""
+"""Least seconds between two polls: slots that become free meanwhile share the next one."""
 FIRST_IDLE_WAIT = 0.01
 """Seconds to wait after the first empty answer; doubles up to the poll interval."""
 OUTAGE_WAIT_CAP = 30.0
-"""Most seconds between polls while the engine is away or answers errors, and between polls of a mismatched one."""
+"""Most seconds between polls while they fail, and between polls of an engine that dispatches over Kafka."""
+MAX_CLOCK_SKEW = 1.0
+"""Seconds between the engine's clock and the database's above which a warning is logged."""
 UNHEALTHY_AFTER = 5.0
-"""Seconds of failing polls after which they are called trouble: a restart of the engine is shorter."""
+"""Seconds of failing polls after which they are a problem: a restart of the engine is shorter."""
+
+LOG_EVERY = 60.0
+"""Seconds between two log lines about polls that keep failing."""
 
 State = Literal["unknown", "up", "failing", "mismatch"]
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class PollingSource:
-    """`Source` that polls. All times in seconds; `clock` is `time.monotonic` outside tests."""
+    """`Source` that polls. All times in seconds; `clock` is `time.monotonic` outside tests.
+
+    `lease` is the length to ask for.
+    """
 
     def __init__(
         self,
@@ -49,10 +56,11 @@ class PollingSource:
         self._job_types = job_types
         self._poll_interval = poll_interval
         self._lease = lease
-        self._observe = observer
+        self._grant: Grant | None = None
+        self._emit = observer
         self._clock = clock
         self._random = random
-        self._outage = Backoff(0.1, OUTAGE_WAIT_CAP, self._random)
+        self._outage = Jitter(0.1, OUTAGE_WAIT_CAP, self._random)
         self._idle_wait = FIRST_IDLE_WAIT
         self._asked_at = float("-inf")
         self._next_poll = float("-inf")
@@ -61,32 +69,33 @@ class PollingSource:
         self._closed = False
         self._state: State = "unknown"
         self._failing_since = float("-inf")
-        self._trouble = Trouble("EngineUnreachable", "the engine has not answered a poll yet")
+        self._logged_at = float("-inf")
+        self._problem = Problem("Starting", "the engine has not answered the first poll yet")
 
     @property
     def leased(self) -> bool:
-        """Yes: engine.md."""
+        """Always: engine.md."""
         return True
 
     @property
-    def trouble(self) -> Trouble | None:
-        """Why the engine gives no jobs; a failure after an answer counts once it lasts."""
+    def problem(self) -> Problem | None:
+        """Why the engine gives no jobs; after a first answer a failure counts once it lasts."""
         if self._state == "up" or self._clock() - self._failing_since < UNHEALTHY_AFTER:
             return None
-        return self._trouble
+        return self._problem
 
     @property
     def stuck(self) -> str:
-        """Nothing: every poll ends by its timeout."""
+        """Never: every poll ends by its timeout."""
         return ""
 
     @property
     def partitions(self) -> Mapping[tuple[str, int], PartitionState]:
-        """None: that is Kafka's."""
+        """None: only Kafka has partitions."""
         return {}
 
     async def ready(self) -> None:
-        """Wait for the next time to poll; a complete that got through brings it forward."""
+        """Wait for the next time to poll; an accepted outcome brings it forward."""
         while not self._closed and (wait := self._next_poll - self._clock()) > 0:
             self._wake.clear()
             try:
@@ -98,14 +107,14 @@ class PollingSource:
     async def take(self, count: int) -> list[Delivery]:
         """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most), or for one while polls fail.
 
-        An engine that stands still carries out what it was asked when it goes on: jobs that it then gives out to
-        nobody are locked for their lease (engine.md).
+        An engine that is frozen carries out its requests when it goes on: jobs that it then gives to nobody are locked
+        for their lease (engine.md).
         """
         asked_at = self._asked_at = self._clock()
         self._accepted_since_asked = False
         asked_for = 1 if self._state == "failing" else min(count, MAX_JOBS_PER_POLL)
         try:
-            jobs = await self._engine.poll_jobs(self._worker_id, self._job_types, asked_for)
+            jobs = await self._engine.poll_jobs(self._worker_id, self._job_types, asked_for, self._lease)
         except DispatchMismatch as error:
             self._mismatched(error)
             return []
@@ -113,11 +122,11 @@ class PollingSource:
             self._failed(error)
             return []
         if len(jobs) > asked_for:
-            log.error("the engine gave more jobs than asked for; the others are left to their leases", got=len(jobs))
+            log.error("the engine gave more jobs than asked for; the rest is left to its leases", got=len(jobs))
             del jobs[asked_for:]
         self._answered(asked_for, len(jobs))
-        lease_end = asked_at + self._lease  # it began after the request left, so this is never too late
-        return [Delivery(job, asked_at, lease_end, lease_end - LEASE_MARGIN, self._settle) for job in jobs]
+        # a lease began after the request left, so counted from there its end is never too late
+        return [Delivery(job, asked_at, Lease(job, asked_at, self._granted(job)), self._settle) for job in jobs]
 
     def close(self) -> None:
         """Poll no more."""
@@ -125,12 +134,24 @@ class PollingSource:
         self._wake.set()
 
     async def aclose(self) -> None:
-        """Leases end by themselves."""
+        """Nothing to release: leases end by themselves."""
+
+    def _granted(self, job: ClaimedJob) -> Grant:
+        """Return the lease that a claim got; report when it differs from the last one."""
+        grant = granted(job, self._lease, datetime.now(UTC))
+        known, self._grant = self._grant, grant
+        if known is None or abs(grant.length - known.length) > 0.1 or grant.nominal != known.nominal:
+            self._emit(Leased(grant.length, grant.clock_skew))
+            if grant.nominal != self._lease:
+                log.warning("the engine's leases are not as long as asked for", asked=self._lease, got=grant.nominal)
+            if abs(grant.clock_skew) > MAX_CLOCK_SKEW:
+                log.warning("the engine's clock and its database's differ", seconds=round(grant.clock_skew, 1))
+        return grant
 
     def _settle(self, verdict: Verdict) -> None:
         if verdict != "accepted":
             return
-        # the next step of that instance can be polled now, and the engine is back if it was away
+        # the instance's next step can be polled now; and if there was an outage, it is over
         self._accepted_since_asked = True
         self._idle_wait = FIRST_IDLE_WAIT
         if (soon := self._asked_at + MIN_GAP) < self._next_poll and self._state != "mismatch":
@@ -142,7 +163,7 @@ class PollingSource:
             log.info("the engine answers polls again")
         self._state = "up"
         self._outage.reset()
-        self._tell("full" if got >= asked_for else "partial" if got else "empty")
+        self._polled("full" if got >= asked_for else "partial" if got else "empty")
         if got:
             self._idle_wait = FIRST_IDLE_WAIT
         if got >= asked_for or self._accepted_since_asked:
@@ -152,24 +173,26 @@ class PollingSource:
         self._next_poll = self._clock() + self._idle_wait * self._random.uniform(1.0, 1.1)
         self._idle_wait = min(self._idle_wait * 2, self._poll_interval)
 
-    def _tell(self, result: PollResult) -> None:
-        self._observe(Polled(result, self._clock() - self._asked_at))
+    def _polled(self, result: PollResult) -> None:
+        self._emit(Polled(result, self._clock() - self._asked_at))
 
     def _failed(self, error: EngineError) -> None:
-        self._tell("error")
-        self._trouble = Trouble("EngineUnreachable", str(error))
-        if self._state != "failing":
+        self._polled("error")
+        self._problem = engine_problem(error)
+        if self._state != "failing" or self._clock() - self._logged_at >= LOG_EVERY:
             log.warning("a poll failed; trying again with growing waits", error=str(error))
+            self._logged_at = self._clock()
+        if self._state != "failing":
             self._failing_since = self._clock() if self._state == "up" else float("-inf")
             self._state = "failing"
         self._next_poll = self._clock() + self._outage.next()
 
     def _mismatched(self, error: DispatchMismatch) -> None:
-        self._tell("mismatch")
-        sentence = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
-        self._trouble = Trouble("TransportMismatch", sentence)
+        self._polled("mismatch")
+        message = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
+        self._problem = Problem("TransportMismatch", message)
         if self._state != "mismatch":
-            log.error(sentence)
+            log.error(message)
             self._failing_since = float("-inf")
             self._state = "mismatch"
         self._next_poll = self._clock() + OUTAGE_WAIT_CAP

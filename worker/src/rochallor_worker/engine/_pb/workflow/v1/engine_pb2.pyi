@@ -22,6 +22,7 @@ class StepType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STEP_TYPE_PARALLEL_GATEWAY: _ClassVar[StepType]
     STEP_TYPE_JOIN_GATEWAY: _ClassVar[StepType]
     STEP_TYPE_END: _ClassVar[StepType]
+    STEP_TYPE_DECISION_TABLE: _ClassVar[StepType]
 
 class BoundaryEventType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -53,6 +54,7 @@ STEP_TYPE_WAIT: StepType
 STEP_TYPE_PARALLEL_GATEWAY: StepType
 STEP_TYPE_JOIN_GATEWAY: StepType
 STEP_TYPE_END: StepType
+STEP_TYPE_DECISION_TABLE: StepType
 BOUNDARY_EVENT_TYPE_UNSPECIFIED: BoundaryEventType
 BOUNDARY_EVENT_TYPE_TIMER: BoundaryEventType
 INSTANCE_STATUS_UNSPECIFIED: InstanceStatus
@@ -79,8 +81,40 @@ class BoundaryEvent(_message.Message):
     target_step_id: str
     def __init__(self, type: _Optional[_Union[BoundaryEventType, str]] = ..., duration: _Optional[str] = ..., interrupting: _Optional[bool] = ..., target_step_id: _Optional[str] = ...) -> None: ...
 
+class DecisionTableRule(_message.Message):
+    __slots__ = ("when", "then", "outputs")
+    class WhenEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OutputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    when: _containers.ScalarMap[str, str]
+    then: str
+    outputs: _containers.MessageMap[str, _struct_pb2.Value]
+    def __init__(self, when: _Optional[_Mapping[str, str]] = ..., then: _Optional[str] = ..., outputs: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
+
+class DecisionTable(_message.Message):
+    __slots__ = ("rules", "default_next_step")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[DecisionTableRule]
+    default_next_step: str
+    def __init__(self, rules: _Optional[_Iterable[_Union[DecisionTableRule, _Mapping]]] = ..., default_next_step: _Optional[str] = ...) -> None: ...
+
 class WorkflowStep(_message.Message):
-    __slots__ = ("id", "name", "type", "description", "next_step", "parallel_next_steps", "join_step", "conditional_next_steps", "transformations", "job_type", "delegate_class", "retry_count", "boundary_events")
+    __slots__ = ("id", "name", "type", "description", "next_step", "parallel_next_steps", "join_step", "conditional_next_steps", "transformations", "job_type", "delegate_class", "retry_count", "boundary_events", "decision_table", "hit_policy", "outputs_schema")
     class ConditionalNextStepsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +142,9 @@ class WorkflowStep(_message.Message):
     DELEGATE_CLASS_FIELD_NUMBER: _ClassVar[int]
     RETRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     BOUNDARY_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_TABLE_FIELD_NUMBER: _ClassVar[int]
+    HIT_POLICY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     type: StepType
@@ -121,10 +158,13 @@ class WorkflowStep(_message.Message):
     delegate_class: str
     retry_count: int
     boundary_events: _containers.RepeatedCompositeFieldContainer[BoundaryEvent]
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[StepType, str]] = ..., description: _Optional[str] = ..., next_step: _Optional[str] = ..., parallel_next_steps: _Optional[_Iterable[str]] = ..., join_step: _Optional[str] = ..., conditional_next_steps: _Optional[_Mapping[str, str]] = ..., transformations: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., job_type: _Optional[str] = ..., delegate_class: _Optional[str] = ..., retry_count: _Optional[int] = ..., boundary_events: _Optional[_Iterable[_Union[BoundaryEvent, _Mapping]]] = ...) -> None: ...
+    decision_table: DecisionTable
+    hit_policy: str
+    outputs_schema: _struct_pb2.Struct
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[_Union[StepType, str]] = ..., description: _Optional[str] = ..., next_step: _Optional[str] = ..., parallel_next_steps: _Optional[_Iterable[str]] = ..., join_step: _Optional[str] = ..., conditional_next_steps: _Optional[_Mapping[str, str]] = ..., transformations: _Optional[_Mapping[str, _struct_pb2.Value]] = ..., job_type: _Optional[str] = ..., delegate_class: _Optional[str] = ..., retry_count: _Optional[int] = ..., boundary_events: _Optional[_Iterable[_Union[BoundaryEvent, _Mapping]]] = ..., decision_table: _Optional[_Union[DecisionTable, _Mapping]] = ..., hit_policy: _Optional[str] = ..., outputs_schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class WorkflowDefinition(_message.Message):
-    __slots__ = ("id", "version", "name", "description", "auto_start_next_workflow", "next_workflow_id", "steps", "metadata")
+    __slots__ = ("id", "version", "name", "description", "auto_start_next_workflow", "next_workflow_id", "steps", "metadata", "input_schema")
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +173,7 @@ class WorkflowDefinition(_message.Message):
     NEXT_WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     id: str
     version: int
     name: str
@@ -141,7 +182,8 @@ class WorkflowDefinition(_message.Message):
     next_workflow_id: str
     steps: _containers.RepeatedCompositeFieldContainer[WorkflowStep]
     metadata: _struct_pb2.Struct
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., auto_start_next_workflow: _Optional[bool] = ..., next_workflow_id: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[WorkflowStep, _Mapping]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    input_schema: _struct_pb2.Struct
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., auto_start_next_workflow: _Optional[bool] = ..., next_workflow_id: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[WorkflowStep, _Mapping]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., input_schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class WorkflowInstance(_message.Message):
     __slots__ = ("id", "definition_id", "definition_version", "status", "current_step_ids", "variables", "started_at", "completed_at", "failure_reason", "business_key")
@@ -412,3 +454,37 @@ class SignalWaitRequest(_message.Message):
 class SignalWaitResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RetryStepRequest(_message.Message):
+    __slots__ = ("instance_id", "step_id", "variables")
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_ID_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    instance_id: str
+    step_id: str
+    variables: _struct_pb2.Struct
+    def __init__(self, instance_id: _Optional[str] = ..., step_id: _Optional[str] = ..., variables: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class RetryStepResponse(_message.Message):
+    __slots__ = ("instance",)
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    instance: WorkflowInstance
+    def __init__(self, instance: _Optional[_Union[WorkflowInstance, _Mapping]] = ...) -> None: ...
+
+class ExtendJobLeaseRequest(_message.Message):
+    __slots__ = ("job_id", "worker_id", "lease_seconds")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    worker_id: str
+    lease_seconds: int
+    def __init__(self, job_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., lease_seconds: _Optional[int] = ...) -> None: ...
+
+class ExtendJobLeaseResponse(_message.Message):
+    __slots__ = ("accepted", "lock_expires_at")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    LOCK_EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    accepted: bool
+    lock_expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, accepted: _Optional[bool] = ..., lock_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,229 @@
+"""The command line: run, check, doctor, init, dev-engine, demo."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.logger import get_logger
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Kubernetes shows what a container writes here as the reason it ended."""
+START_ERROR = 2
+"""Exit status for a start error."""
+FAILED = 1
+"""Exit status when a check failed."""
+
+app = typer.Typer(
+    help="Runs your Python handlers for the jobs of a rochallor engine.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",  # joins lines into paragraphs
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rochallor-worker {version('rochallor-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+Handlers = Annotated[
+    str,
+    typer.Argument(
+        envvar="ROCHALLOR_HANDLERS",
+        help="Your handlers, as package.module:registry: a module and the name of the Registry in it.",
+    ),
+]
+
+
+@app.command()
+def run(handlers: Handlers = "") -> None:
+    """Claim jobs and run their handlers until SIGTERM, then finish running jobs and exit.
+
+    Settings are environment variables. Only ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is required, or
+    ROCHALLOR_ENGINE_GRPC_TARGET with ROCHALLOR_TRANSPORT=grpc. A bad value stops the start with exit status 2 and one
+    line that says what it must be.
+    """
+    # process 1 of a container ignores signals it has no handler for; before jobs are claimed, ending costs nothing
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+    from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — only once SIGTERM is handled
+
+    log = get_logger("rochallor_worker")
+    logs.configure("INFO", "text" if sys.stderr.isatty() else "json")  # the setting is not known yet
+    try:
+        loaded = settings.load(**({"handlers": handlers} if handlers else {}))
+        logs.configure(loaded.log_level, loaded.log_format)
+        process.run(loaded)
+    except StartError as error:
+        log.error(str(error))
+        with contextlib.suppress(OSError):
+            if TERMINATION_LOG.exists():
+                TERMINATION_LOG.write_text(f"{error}\n", encoding="utf-8")
+        raise typer.Exit(START_ERROR) from None
+    except Exception:
+        log.exception("the worker crashed")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(
+    handlers: Handlers = "",
+    definition: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Also look at a workflow definition (JSON): do the handlers fit? May be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Import the handlers, read the settings, and list the handlers that would run; needs no engine.
+
+    With `--definition`, also list its job types without a handler, and the variables that handlers need and no step
+    provides. Exit status 2 if `run` would refuse the handlers, 1 if a definition cannot work with them.
+    """
+    from rochallor_worker.cli import checking, settings  # noqa: PLC0415
+    from rochallor_worker.handlers.loading import load_registry  # noqa: PLC0415
+    from rochallor_worker.registry import checked_job_types  # noqa: PLC0415
+
+    try:
+        loaded = settings.load(**({"handlers": handlers} if handlers else {}))
+        for name in settings.unknown_variables(os.environ):
+            typer.echo(f"{name} is not a setting and is ignored: check its spelling", err=True)
+        registry = load_registry(loaded.handlers)
+        served = checked_job_types(registry, loaded.job_types)
+        checking.load_clients(loaded)
+        definitions = {path: checking.load_definition(path) for path in definition or ()}
+    except StartError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(START_ERROR) from None
+    running = [handler for handler in registry if handler.job_type in served]
+    checking.show(running)
+    remarks = [(path, remark) for path, known in definitions.items() for remark in checking.compare(known, running)]
+    for path, remark in remarks:
+        typer.echo(f"{path}: {remark.text}")
+    if any(remark.certain for _, remark in remarks):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def doctor(
+    handlers: Handlers = "",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Upload the definition rochallor-doctor and run an instance of it.")
+    ] = False,
+) -> None:
+    """Check the engine, Kafka, handlers and journal of the ROCHALLOR_* settings, and what kind of engine it is.
+
+    Changes nothing in the engine unless `--probe` is given. Exit status 1 if a check failed.
+    """
+    from rochallor_worker.cli import logs  # noqa: PLC0415
+    from rochallor_worker.doctor.examine import examine  # noqa: PLC0415
+    from rochallor_worker.doctor.findings import failed, show  # noqa: PLC0415
+
+    logs.configure("CRITICAL", "text")  # the table says everything
+    findings = examine(handlers, probing=probe)
+    show(findings)
+    if failed(findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
+) -> None:
+    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml."""
+    from rochallor_worker.cli.init import create  # noqa: PLC0415
+
+    try:
+        for path in create(folder):
+            typer.echo(f"wrote {path}")
+    except (StartError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(START_ERROR) from None
+
+
+@app.command()
+def dev_engine(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = 8081,
+    generation: Annotated[
+        str,
+        typer.Option(
+            metavar="A|C|D",
+            help="Generation to behave as: A (up to spring 2026), C (only the lease's holder may report an outcome) or "
+            "D (v1.2: leases can be renewed, too).",
+        ),
+    ] = "D",
+    lease: Annotated[
+        float, typer.Option(min=0.01, help="Seconds that a claim lasts, unless its poll requests another length.")
+    ] = 30,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Dispatch jobs over these Kafka brokers (PLAINTEXT only) instead of letting workers poll; "
+            "the topics workflow.jobs.TYPE must exist.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM). Needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
+    ] = None,
+) -> None:
+    """Run an engine in memory, for development and tests. It runs whole definitions.
+
+    Nothing is kept when it exits.
+    """
+    from rochallor_worker.cli import logs  # noqa: PLC0415
+    from rochallor_worker.devengine import server  # noqa: PLC0415
+
+    logs.configure("INFO", "json")
+    raise typer.Exit(
+        server.run(
+            host,
+            port,
+            grpc_port,
+            kafka,
+            generation=generation,
+            lease=lease,
+            cert_file=tls_cert,
+            key_file=tls_key,
+            token_file=token_file,
+        )
+    )
+
+
+@app.command()
+def demo(
+    engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
+    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
+) -> None:
+    """Start instances of the workflow "hello" for the worker of examples/hello, and show how they end.
+
+    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
+    """
+    from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(asyncio.run(run_demo(engine_url, instances)))

@@ -1,0 +1,75 @@
+"""From the text of an environment variable to a setting's value. Values that are no text are returned unchanged."""
+
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator
+
+MAX_SECONDS = 1e9
+"""Longest duration, about thirty years: clocks and timers cannot count further."""
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+
+
+def parse_duration(text: object) -> object:
+    """Return the seconds of a duration such as "500ms", "30s", "1m30s". Raises `ValueError` for anything else."""
+    if not isinstance(text, str):
+        return text
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("not a duration")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > MAX_SECONDS:
+        raise ValueError("not a duration: too long")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds, from a text with units."""
+DURATION_TEXT = "a duration such as 500ms, 30s, 1m30s or 2h"
+
+
+def split(text: object) -> object:
+    """Split at commas; return each part once."""
+    if not isinstance(text, str):
+        return text
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def headers(text: object) -> object:
+    """Return the names and values of lines `Name: value`. Raises `ValueError`."""
+    if not isinstance(text, str):
+        return text
+    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
+    if not all(name.strip() and colon for name, colon, _ in pairs):
+        raise ValueError("not headers")
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def url_with_port(text: str | None) -> str | None:
+    """Raise `ValueError` for a URL with an invalid port or an incomplete IPv6 address."""
+    if text is not None:
+        _ = urlsplit(text).port
+    return text
+
+
+def ports(text: str | None) -> str | None:
+    """Raise `ValueError` if one of the addresses, separated by commas, has a port above 65535."""
+    for address in (text or "").split(","):
+        if int(address.rpartition(":")[2] or 0) > 65535:
+            raise ValueError("not a port")
+    return text
+
+
+def ip_address(text: str) -> str:
+    """Raise `ValueError` unless the text is an IP address or empty."""
+    if text:
+        ipaddress.ip_address(text)
+    return text
+
+
+def is_text(value: str) -> bool:
+    """Whether it was UTF-8: Python keeps other bytes of the environment as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

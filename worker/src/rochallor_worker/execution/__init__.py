@@ -1,0 +1,1 @@
+"""Executing jobs: claim, lease, run, report, settle."""

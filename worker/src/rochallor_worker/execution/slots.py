@@ -1,0 +1,102 @@
+"""Slots for jobs: one is reserved before a job is polled for, so no job ever waits here while its lease runs."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+
+class Slots:
+    """`total` slots, each of them free, reserved (for a poll in flight) or busy (with a job in flight).
+
+    One task reserves; any number occupy and release. `clock` gives seconds and feeds `busy_seconds`.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float]) -> None:
+        self.total = total
+        self.reserved = 0
+        self.busy = 0
+        self._clock = clock
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closed = False
+        self._busy_seconds = 0.0
+        self._changed_at = clock()
+
+    @property
+    def free(self) -> int:
+        """Slots that are neither reserved nor busy."""
+        return self.total - self.reserved - self.busy
+
+    @property
+    def busy_seconds(self) -> float:
+        """Busy seconds since the start, summed over all slots: its rate over `total` is the exact utilization."""
+        return self._busy_seconds + self.busy * (self._clock() - self._changed_at)
+
+    async def reserve(self, at_most: int) -> int:
+        """Wait for a free slot, then reserve all that are free, up to `at_most`. Returns 0 once closed."""
+        await self._room.wait()
+        if self._closed:
+            return 0
+        count = min(self.free, at_most)
+        self.reserved += count
+        self._mark()
+        return count
+
+    def occupy(self) -> None:
+        """Turn one reserved slot into a busy one."""
+        self._count_busy(+1)
+        self.reserved -= 1
+        self._mark()
+
+    def give_back(self, count: int) -> None:
+        """Free `count` reserved slots for which no job came."""
+        self.reserved -= count
+        self._mark()
+
+    def release(self) -> None:
+        """Free one busy slot."""
+        self._count_busy(-1)
+        self._mark()
+
+    def close(self) -> None:
+        """Reserve no more: a waiting `reserve` returns 0."""
+        self._closed = True
+        self._room.set()
+
+    def _count_busy(self, change: int) -> None:
+        now = self._clock()
+        self._busy_seconds += self.busy * (now - self._changed_at)
+        self._changed_at = now
+        self.busy += change
+
+    def _mark(self) -> None:
+        if self.free > 0 or self._closed:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+class AllSlots:
+    """The slots of all lanes of a worker, counted together."""
+
+    def __init__(self, parts: Sequence[Slots]) -> None:
+        self._parts = parts
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(slots.total for slots in self._parts)
+
+    @property
+    def busy(self) -> int:
+        """How many are busy."""
+        return sum(slots.busy for slots in self._parts)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Busy seconds since the start, summed over all."""
+        return sum(slots.busy_seconds for slots in self._parts)
+
+    @property
+    def conserved(self) -> bool:
+        """Whether nowhere more are in use than there are."""
+        return all(slots.free >= 0 for slots in self._parts)

@@ -1,0 +1,1 @@
+"""Handlers: loading them, invoking them, describing their failures."""

@@ -1,0 +1,1 @@
+"""What others see of a worker: metrics, probes, the status page."""

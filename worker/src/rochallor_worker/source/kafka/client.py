@@ -1,0 +1,109 @@
+"""Clients of Kafka: how they are made, and their errors as text."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.source.kafka.connection import Kafka
+
+C = TypeVar("C")
+
+RECORD_BYTES = 1024
+"""What a record takes in memory, apart from its content."""
+
+_LOG_LEVEL = 2
+"""Critical: the client logs a refused connection many times a second, and its errors reach us by callback too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user at the brokers; empty where none is needed."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+def login(kafka: Kafka) -> Login:
+    """Read the user's name and password. Raises `StartError` when SASL has no user."""
+    found = Login(
+        _read("username", kafka.username_file) or kafka.username,
+        _read("password", kafka.password_file) or kafka.password,
+    )
+    if kafka.security_protocol.startswith("SASL") and not (found.username and found.password):
+        raise StartError(
+            f"Kafka's security protocol {kafka.security_protocol} needs a user: set the SASL username and password "
+            "(ROCHALLOR_KAFKA_SASL_USERNAME and _PASSWORD, or the same with _FILE)"
+        )
+    return found
+
+
+def renew(member: Consumer | Producer, kafka: Kafka, before: Login) -> Login:
+    """Return the login as its files have it now; if it has changed, the client uses it from its next connection on."""
+    try:
+        found = login(kafka)
+    except StartError:  # only half of the secret is written yet
+        return before
+    if found != before:
+        member.set_sasl_credentials(found.username, found.password)
+    return found
+
+
+def make(kind: type[C], kafka: Kafka, user: Login, settings: dict[str, Any]) -> C:
+    """Make a consumer or producer. Raises `StartError` for settings that the client refuses."""
+    common: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+        "log_level": _LOG_LEVEL,
+        "logger": logging.getLogger(__name__),
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        common |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": user.username,
+            "sasl.password": user.password,
+        }
+    files = {
+        "ssl.ca.location": kafka.ca_file,
+        "ssl.certificate.location": kafka.cert_file,
+        "ssl.key.location": kafka.key_file,
+    }
+    common |= {name: path for name, path in files.items() if path}
+    try:
+        return kind(common | settings)  # type: ignore[call-arg]
+    except KafkaException as error:
+        raise StartError(f"the Kafka settings cannot be used: {text(error)}") from error
+
+
+def size(message: Message) -> int:
+    """Return how many bytes a record takes in memory, roughly."""
+    parts = (message.value(), message.key(), *(header[1] for header in message.headers() or ()))
+    return RECORD_BYTES + sum(len(part) for part in parts if part)
+
+
+def text(error: KafkaException) -> str:
+    """Return the text of a client's error."""
+    return str(error.args[0].str())
+
+
+def connection_text(error: KafkaError) -> str:
+    """Return the text of a connection error; where something else than Kafka answers, that, not the client's advice."""
+    found = error.str()
+    if "Invalid response size" not in found:
+        return found
+    return f"{found.partition('/')[0]} does not speak Kafka, or not with this security protocol: check host and port"
+
+
+def _read(what: str, path: str) -> str:
+    """Read a file. No error names its path: if the setting holds the password itself, it must not reach the log."""
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise StartError(f"Kafka's {what} file cannot be read: it is not UTF-8") from None
+    except OSError as error:
+        raise StartError(f"Kafka's {what} file cannot be read: {error.strerror}") from None
