@@ -1,4 +1,4 @@
-"""`python charts/generate.py`: writes what the charts repeat of the resource definition; a test holds both equal."""
+"""`python charts/generate.py`: writes the parts of the charts that repeat the CRD; a test keeps them equal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DEFINITION = CHARTS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
 
 
 HEAD = """\
-# The values are the spec of a RochallorWorker, and the release's name becomes the worker's. Required are engine,
-# jobTypes and handlers, such as:
+# The values are the spec of a RochallorWorker; the release name becomes the worker's name. engine, jobTypes and
+# handlers are required, such as:
 #
 # engine:
 #   url: http://rochallor-engine:8080
@@ -32,7 +32,7 @@ WIDTH = 118
 
 
 def values() -> str:
-    """charts/rochallor-worker's values.yaml: every field of the spec with its description, and none of them set."""
+    """charts/rochallor-worker's values.yaml: every field of the spec with its description, none of them set."""
     parts = [HEAD]
     for name, field in _spec()["properties"].items():
         text = textwrap.fill(field["description"], WIDTH, initial_indent="# ", subsequent_indent="# ")
@@ -42,10 +42,10 @@ def values() -> str:
 
 
 def values_schema() -> str:
-    """The schema of charts/rochallor-worker's values: the spec of a RochallorWorker, in which a typing error shows.
+    """The schema of charts/rochallor-worker's values: the spec of a RochallorWorker, so that typos are found.
 
-    Defaults and the rules that Kubernetes alone understands stay in the resource definition. What is not required may
-    be null: `--set NAME=null` takes back what a file of values sets.
+    Defaults and the rules that only Kubernetes understands stay in the CRD. Optional fields may be null: `--set
+    NAME=null` removes a value that a values file sets.
     """
     schema: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", **_json_schema(_spec())}
     fields = {
@@ -65,10 +65,11 @@ def _json_schema(openapi: dict[str, Any]) -> dict[str, Any]:
     schema = {
         key: value for key, value in openapi.items() if not key.startswith("x-") and key not in {"default", "format"}
     }
+    if any("description" not in each for each in schema.get("properties", {}).values()):
+        del schema["properties"]  # a PodSpec: the API server checks its own fields
     if "properties" in schema:
         schema["properties"] = {name: _json_schema(each) for name, each in schema["properties"].items()}
-        if not openapi.get("x-kubernetes-preserve-unknown-fields"):
-            schema["additionalProperties"] = False
+        schema["additionalProperties"] = False
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             schema[key] = _json_schema(schema[key])
@@ -76,6 +77,8 @@ def _json_schema(openapi: dict[str, Any]) -> dict[str, Any]:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in schema:
+        return schema | {"anyOf": [*schema["anyOf"], {"type": "null"}]}
     nullable = schema | {"type": [schema["type"], "null"]}
     return nullable | {"enum": [*schema["enum"], None]} if "enum" in schema else nullable
 

@@ -59,16 +59,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.keda }}
 - apiGroups: [keda.sh]
   resources: [scaledobjects, triggerauthentications]
   verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.podMonitors }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch, delete]
-# What the pods use is hashed, so that a change rolls them. Kubernetes has no right to read only the Secrets in use.
+{{- end }}
+# Secrets and ConfigMaps in use are hashed, so that a change rolls the pods. RBAC can't be limited to those in use.
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [get, list, watch]
+# Handlers in a ConfigMap are copied, and a copy is deleted when no ReplicaSet refers to it any more.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, delete]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list{{ if .Values.podDeletionCost }}, patch{{ end }}]

@@ -17,33 +17,43 @@ from uuid import uuid4
 
 from prometheus_client import REGISTRY
 
-from rochallor_operator import handlers, health, logs, settings
-from rochallor_operator.canary import Canary
-from rochallor_operator.errors import StartError
-from rochallor_operator.kube import Kube, load_configuration
-from rochallor_operator.leader import Elector
-from rochallor_operator.metrics import LEADER, QUEUE_DEPTH, Resources
-from rochallor_operator.queue import WorkQueue
-from rochallor_operator.recent import Recent
+from rochallor_operator.cluster.cache import Cache
+from rochallor_operator.cluster.canary import Canary
+from rochallor_operator.cluster.client import load_configuration
+from rochallor_operator.cluster.kube import Kube
+from rochallor_operator.cluster.leader import Elector
+from rochallor_operator.content.hash_key import wait_for_key
+from rochallor_operator.errors import KubernetesError, StartError
+from rochallor_operator.names import Release
 from rochallor_operator.reconcile import Reconciler
-from rochallor_operator.watching import keep_watching, until_known
+from rochallor_operator.runtime import health, logs, settings
+from rochallor_operator.runtime.metrics import LEADER, QUEUE_DEPTH, WATCH_SILENCE, Resources
+from rochallor_operator.runtime.queue import WorkQueue
+from rochallor_operator.watch import triggers
+from rochallor_operator.watch.resync import resync
+from rochallor_operator.watch.supervisor import keep_watching, wait_for_crd
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kubernetes.aio.client import Configuration
 
+    from rochallor_operator.names import Manifest
+
 log = logging.getLogger("rochallor_operator")
 
 STUCK_S: Final = 300.0
-"""A reconcile is a dozen requests, each with a limit of 10 s; one that runs so long will never end."""
+"""A reconcile makes about a dozen requests, each limited to 10 s; one that runs this long will never end."""
+
+MIN_PAUSE_S: Final = 0.5
+"""The shortest time between the starts of two reconciles of a resource."""
 
 NESTING_LIMIT: Final = 50_000
-"""Calls within calls. The API server takes objects of 10,000 levels; one that can't be read ends the watch of all."""
+"""Recursion limit. The API server accepts objects nested 10,000 levels deep; one that can't be parsed ends a watch."""
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when watching or the leadership ended."""
+    """Run until SIGTERM or SIGINT. Exit code 2 for a start error, 1 when the watch failed or leadership was lost."""
     parser = argparse.ArgumentParser(
         prog="rochallor-operator",
         description=__doc__,
@@ -64,24 +74,27 @@ def main() -> None:
     except asyncio.CancelledError:
         log.info("stopped")
     except ExceptionGroup as group:
-        # A new start waits until the resource is known and the lease is free, and lists everything.
-        log.error("stopped, because %s", _cause(group))
+        # A restart waits for the CRD and the lease, and lists everything.
+        log.error("stopped: %s", _cause(group))
         sys.exit(1)
 
 
 async def _run(values: settings.Settings) -> None:
     configuration = await load_configuration()
-    recent = Recent(monotonic)
-    kube = Kube(configuration, recent)
+    cache = Cache(monotonic)
+    kube = Kube(configuration, cache)
     state = health.Health()
     _cancel_on_signal()
     try:
         async with health.serve(state, values.http_port) as port:
             log.info("started", extra={"version": version("rochallor-operator"), "http_port": port})
-            await until_known(kube, state)
+            await wait_for_crd(kube, state)
+            key = await wait_for_key(kube, state, values.own_namespace, values.name)
             state.not_ready = None
-            async with _leadership(kube, values):
-                await _work(kube, recent, state, configuration, values)
+            release = Release(f"{values.own_namespace}/{values.name}", values.worker_image, key)
+            owners = await _owners(kube, values.own_namespace)
+            async with _leadership(kube, values, owners):
+                await _work(kube, cache, state, configuration, values, release, owners)
     finally:
         await kube.close()
 
@@ -94,16 +107,26 @@ def _cancel_on_signal() -> None:
             loop.add_signal_handler(number, task.cancel)
 
 
+async def _owners(kube: Kube, namespace: str) -> list[Manifest]:
+    """The owner of the operator's own objects. Without one they stay when the chart is uninstalled."""
+    try:
+        return await kube.own_account(namespace)
+    except KubernetesError as error:
+        log.warning("can't find out the operator's own account", extra={"error": str(error)})
+        return []
+
+
 @asynccontextmanager
-async def _leadership(kube: Kube, values: settings.Settings) -> AsyncIterator[None]:
-    """Be the only operator that works while inside. Ends what is inside when that is no longer certain."""
+async def _leadership(kube: Kube, values: settings.Settings, owners: list[Manifest]) -> AsyncIterator[None]:
+    """Be the only active operator while inside. The body is cancelled when that is no longer certain."""
     if not values.leader_election:
         LEADER.set(1)
         yield
         return
     LEADER.set(0)
-    # A new start of the same pod is another candidate.
-    elector = Elector(kube, values.own_namespace, values.name, identity=f"{gethostname()}_{uuid4().hex[:8]}")
+    # A restart of the same pod is another candidate.
+    identity = f"{gethostname()}_{uuid4().hex[:8]}"
+    elector = Elector(kube, values.own_namespace, values.name, identity, owners=owners)
     await elector.acquire()
     LEADER.set(1)
     kube.may_write = lambda: elector.leads
@@ -117,27 +140,40 @@ async def _leadership(kube: Kube, values: settings.Settings) -> AsyncIterator[No
 
 
 async def _work(
-    kube: Kube, recent: Recent, state: health.Health, configuration: Configuration, values: settings.Settings
+    kube: Kube,
+    cache: Cache,
+    state: health.Health,
+    configuration: Configuration,
+    values: settings.Settings,
+    release: Release,
+    owners: list[Manifest],
 ) -> None:
     """Watch and reconcile. Never returns."""
-    reconciler = Reconciler(kube, values.worker_image)
-    queue = WorkQueue(reconciler.reconcile)
-    canary = Canary(kube, values.own_namespace, values.name)
-    watch = handlers.Watch(kube, configuration, queue, reconciler, recent, canary, values.own_namespace)
+    reconciler = Reconciler(kube, release, policy=settings.policy(values))
+    reconciler.served = frozenset() if values.namespaces else None  # until its rights in them are known
+    queue = WorkQueue(reconciler.reconcile, pause=MIN_PAUSE_S, group=lambda key: key.namespace)
+    canary = Canary(kube, values.own_namespace, values.name, owners)
+    watch = triggers.Watch(kube, configuration, queue, reconciler, cache, canary, values.own_namespace)
     QUEUE_DEPTH.set_function(lambda: queue.depth)
-    REGISTRY.register(Resources(reconciler.verdicts))
-    state.checks += [canary.trouble, lambda: _stuck(queue.longest_run)]
+    REGISTRY.register(Resources(reconciler.conditions))
+    kube.on_answer = watch.on_answer
+    for kind in triggers.WATCHED:
+        WATCH_SILENCE.labels(kind=kind).set_function(partial(watch.silence, kind))
+    state.checks += [canary.problem, watch.problem, lambda: _stuck(queue.longest_run)]
     async with asyncio.TaskGroup() as group:
         group.create_task(queue.run())
+        group.create_task(reconciler.claims.run(queue.add))
         group.create_task(reconciler.costs.run(queue.add))
+        group.create_task(reconciler.leases.run(queue.add))
         group.create_task(canary.run())
+        group.create_task(resync(kube, reconciler, queue.add))
         everywhere = not values.namespaces
         run = partial(watch.run, everywhere=everywhere)
         group.create_task(keep_watching(kube, values.namespaces, run, watch.outdated))
 
 
 def _cause(error: Exception) -> Exception:
-    """What went wrong first, out of the groups that it passed."""
+    """The first error inside nested exception groups."""
     return _cause(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 

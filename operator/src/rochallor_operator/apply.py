@@ -1,165 +1,159 @@
-"""Everything that a worker's spec asks for, put in place: the middle of a reconcile."""
+"""Puts in place everything that a worker's spec asks for."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from rochallor_operator.children import Children, is_ours
-from rochallor_operator.content import Users, config_hash
-from rochallor_operator.desired.autoscaling import autoscaler
-from rochallor_operator.desired.deployment import deployment
-from rochallor_operator.desired.disruption_budget import disruption_budget
-from rochallor_operator.desired.pod import pod_template
-from rochallor_operator.desired.pod_monitor import pod_monitor
-from rochallor_operator.desired.references import references
-from rochallor_operator.desired.service import service
-from rochallor_operator.desired.service_account import service_account
-from rochallor_operator.errors import DegradedError, KubernetesError
-from rochallor_operator.names import AUTOSCALERS, CONFIG_HASH, FOREIGN, MANAGER, OPTIONAL, Key, Manifest
-from rochallor_operator.observe import autoscaler_trouble, owns_replicas
-from rochallor_operator.reasons import Reason
-from rochallor_operator.status import Aside
+from rochallor_operator.addons import Addons
+from rochallor_operator.children import Children
+from rochallor_operator.content.copies import Copies
+from rochallor_operator.content.hashes import Found, Users, content, read
+from rochallor_operator.content.pacing import LONGEST_S, Pacing
+from rochallor_operator.desired.deployment import Content, content_of
+from rochallor_operator.desired.references import Reference
+from rochallor_operator.errors import DegradedError, collect
+from rochallor_operator.names import OPTIONAL, Key, Manifest, Release, code_name
+from rochallor_operator.policy import Policy, account_of, breach
+from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rochallor_operator.desired.references import Reference
-    from rochallor_operator.kube import Kube
-    from rochallor_operator.scaling import Autoscaling
-    from rochallor_operator.spec import Worker
+    from rochallor_operator.cluster.kube import Kube
+    from rochallor_operator.desired.objects import Desired
+    from rochallor_operator.observe import Addon
 
 
 @dataclass
 class Applied:
-    """What became of it."""
+    """The result of an apply."""
 
     deployment: Manifest | None
     """The live Deployment, which may be someone else's."""
-    autoscaler: Aside | None = None
-    pod_monitor: Aside | None = None
+    blocked: DegradedError | None = None
+    """Why it isn't as the spec asks."""
+    missing: DegradedError | None = None
+    """A Secret, ConfigMap or key that the pods use and that doesn't exist. Running pods keep what they have."""
+    postponed: str | None = None
+    """Why the pods don't have the newest content of what they use yet."""
+    handlers: Manifest | None = None
+    """Which version of a ConfigMap with handlers the pods have, for the status; None when they have none, or not the
+    newest."""
+    autoscaler: Addon | None = None
+    pod_monitor: Addon | None = None
     problems: list[DegradedError] = field(default_factory=list)
 
 
 class Applier:
-    """Applies and removes the children of workers. Passing trouble with the API server is raised as KubernetesError."""
+    """Applies and removes the children of workers. Transient API errors are raised as KubernetesError."""
 
-    def __init__(self, kube: Kube, worker_image: str) -> None:
+    def __init__(self, kube: Kube, release: Release, policy: Policy) -> None:
         self._kube = kube
-        self._worker_image: Final = worker_image
+        self._key: Final = release.key
+        self._policy: Final = policy
+        self._copies: Final = Copies(kube)
+        self._pacing: Final = Pacing(monotonic)
         self.children: Final = Children(kube)
+        self._addons: Final = Addons(kube, self.children, policy.left_out)
         self.users: Final = Users()
         """Whose pods use which Secret and ConfigMap."""
 
     def forget(self, key: Key) -> None:
-        """Drop what is remembered of a resource that is gone."""
+        """Drop everything known about a deleted resource."""
         self.users.forget(key)
         self.children.forget(key)
+        self._copies.forget(key)
+        self._pacing.forget(key)
 
-    async def apply(self, worker: Worker, live: Manifest | None) -> Applied:
+    async def apply(self, wish: Desired, live: Manifest | None) -> Applied:
         """Put everything in place; live is the Deployment as it was.
 
-        What is wrong with one child stops no other one. Raises InvalidSpecError, before anything is changed, when no
-        pod template can be made.
+        A problem with one child doesn't stop the others. Nothing is changed when the policy forbids the pods. Raises
+        InvalidSpecError when the template doesn't have the form of a pod template.
         """
-        uses = references(worker, pod_template(worker, self._worker_image))
-        scaling, monitors = autoscaler(worker), pod_monitor(worker)
-        companions = [service_account(worker), service(worker), *disruption_budget(worker)]
-        done = Applied(live)
-        # The autoscaler goes before the Deployment's replicas are set, and comes after they were left to it.
-        wanted = {wish["kind"] for wish in [*companions, *scaling, *monitors]}
-        for kind in OPTIONAL:
-            if kind not in wanted:
-                with _collect(done.problems):
-                    await self.children.remove(worker, kind)
-        for companion in companions:
-            with _collect(done.problems):
-                await self._put(worker, companion)
-        await self._put_deployment(worker, uses, done)
-        done.autoscaler = await self._put_aside(worker, scaling)
-        done.pod_monitor = await self._put_aside(worker, monitors)
+        worker, done = wish.worker, Applied(live)
+        # Noted before they are read, so that a change in between triggers another reconcile.
+        self.users.note(Key(worker.namespace, worker.name), wish.uses)
+        done.blocked = await breach(self._kube, self._policy, worker, wish.template, wish.uses, wish.autoscaler)
+        if done.blocked is not None:
+            return done
+        # An autoscaler is removed before the Deployment's replicas are set, and created after they are handed over.
+        await self._remove_unwanted(wish, done)
+        done.blocked = await self._put_account(wish, done)
+        for companion in wish.companions:
+            with collect(done.problems):
+                await self.children.ensure(worker, companion)
+        await self._put_deployment(wish, done)
+        done.autoscaler = await self._addons.put_autoscaler(wish, done.deployment, done.blocked, done.problems)
+        done.pod_monitor = await self._addons.put(worker, wish.pod_monitor)
+        if done.blocked is None and done.deployment is not None:
+            with collect(done.problems):
+                await self._copies.prune(worker, done.deployment)
         return done
 
-    async def _put(self, worker: Worker, wish: Manifest) -> Manifest:
-        live = await self._kube.get(wish["kind"], worker.namespace, wish["metadata"]["name"])
-        return await self.children.put(worker, wish, live)
+    async def _remove_unwanted(self, wish: Desired, done: Applied) -> None:
+        kept = wish.kinds | self._policy.left_out | await self._addons.kept_while_suspended(wish.worker)
+        for kind in OPTIONAL:
+            if kind not in kept:
+                with collect(done.problems):
+                    await self.children.remove(wish.worker, kind)
 
-    async def _put_deployment(self, worker: Worker, uses: list[Reference], done: Applied) -> None:
-        # Noted before they are read, so that a change in between comes back as an event.
-        self.users.note(Key(worker.namespace, worker.name), uses)
-        missing: list[DegradedError] = []
-        content = _running_hash(done.deployment)
-        with _collect(missing):
-            content = await config_hash(self._kube, worker.namespace, uses)
-        done.problems += missing
-        if missing and done.deployment is None:
-            return  # no pod could start; those that run keep what they have
-        with _collect(done.problems):
-            if worker.autoscaling is not None:
-                await self._leave_replicas(worker, worker.autoscaling, done)
-            wish = deployment(worker, self._worker_image, content)
-            done.deployment = await self.children.put(worker, wish, done.deployment)
-
-    async def _leave_replicas(self, worker: Worker, scaling: Autoscaling, done: Applied) -> None:
-        """Give the Deployment's replicas up before an apply without them, which would else set them to 1.
-
-        A HorizontalPodAutoscaler never starts pods from zero, whoever has set that.
-        """
-        live = done.deployment
-        if live is None or not is_ours(live, worker.name, worker.uid):
-            return
-        replicas = live["spec"].get("replicas", 1)
-        stopped = replicas == 0 and scaling.provider == "hpa"
-        if stopped or owns_replicas(live, MANAGER):
-            done.deployment = await self._kube.give_away_replicas(live, max(replicas, scaling.min_replicas))
-
-    async def _put_aside(self, worker: Worker, wishes: list[Manifest]) -> Aside | None:
-        """Put an autoscaler or a PodMonitor in place: the last one of the wishes, which needs the others."""
-        if not wishes:
+    async def _put_account(self, wish: Desired, done: Applied) -> DegradedError | None:
+        """Put the pods' account in place. Returns why no new pods may be made with it: it is someone else's."""
+        refused: list[DegradedError] = []
+        with collect(refused):
+            await self.children.ensure(wish.worker, wish.account)
+        done.problems += refused
+        name = wish.account["metadata"]["name"]
+        running = account_of(done.deployment["spec"]["template"]) if done.deployment is not None else None
+        if account_of(wish.template) != name or running == name:
             return None
-        kind, name = wishes[-1]["kind"], wishes[-1]["metadata"]["name"]
-        live: Manifest = {}
-        refusals: list[DegradedError] = []
-        with _collect(refusals), _aside(kind):
-            for wish in wishes:
-                live = await self._put(worker, wish)
-        if refusals:
-            return Aside(kind, name, refused=refusals[0])
-        return Aside(kind, name, trouble=autoscaler_trouble(live) if kind in AUTOSCALERS else None)
+        return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
 
+    async def _put_deployment(self, wish: Desired, done: Applied) -> None:
+        worker, running = wish.worker, done.deployment
+        refused: list[DegradedError] = []
+        newest = content_of(running)
+        with collect(refused):
+            newest = await self._newest(wish, done)
+        done.problems += refused
+        if running is None:
+            done.blocked = done.blocked or done.missing or next(iter(refused), None)  # no pod could start
+        if done.blocked is not None:
+            return
+        with collect(refused):
+            if worker.autoscaling is not None and running is not None:
+                done.deployment = await self._addons.hand_over_replicas(worker, worker.autoscaling, running)
+            done.deployment = await self.children.put(worker, wish.deployment(newest), done.deployment)
+            if running is not None and newest != content_of(running):
+                self._pacing.note_rollout(Key(worker.namespace, worker.name), worker.generation)
+        done.blocked = next(iter(refused), None)
 
-def _running_hash(live: Manifest | None) -> str | None:
-    annotations = live["spec"]["template"]["metadata"].get("annotations", {}) if live is not None else {}
-    value: str | None = annotations.get(CONFIG_HASH)
-    return value
+    async def _newest(self, wish: Desired, done: Applied) -> Content:
+        """The content that the pods should have: the newest, unless something is missing or it comes too soon.
 
-
-@contextmanager
-def _collect(problems: list[DegradedError]) -> Iterator[None]:
-    """Note what stops one part for good and go on with the next. Passing trouble is raised."""
-    try:
-        yield
-    except DegradedError as error:
-        problems.append(error)
-    except KubernetesError as error:
-        degraded = error.as_degraded()
-        if degraded is None:
-            raise
-        problems.append(degraded)
-
-
-@contextmanager
-def _aside(kind: str) -> Iterator[None]:
-    """Tell apart what only others can put right, so that it doesn't hold up the worker itself."""
-    try:
-        yield
-    except KubernetesError as error:
-        if error.status == 404 and kind in FOREIGN:
-            if kind == "PodMonitor":
-                sentence = "the cluster has no PodMonitors: install the Prometheus Operator's resource definitions"
-                raise DegradedError(Reason.POD_MONITOR_NOT_INSTALLED, sentence) from error
-            raise DegradedError(Reason.KEDA_NOT_INSTALLED, "the cluster has no ScaledObjects: install KEDA") from error
-        if error.status is not None and error.status >= 500 and error.as_degraded() is None:
-            raise DegradedError(Reason.API_ERROR, str(error)) from error
-        raise
+        Raises what refuses a copy of the code.
+        """
+        worker = wish.worker
+        key, running = Key(worker.namespace, worker.name), content_of(done.deployment)
+        missing: list[DegradedError] = []
+        found: Found = {}
+        with collect(missing):
+            found = await read(self._kube, worker.namespace, wish.uses)
+        done.missing = next(iter(missing), None)
+        done.problems += missing
+        if missing:
+            return running
+        newest = content(self._key, worker, wish.uses, found)
+        if done.deployment is not None and newest != running and not self._pacing.allows(key, worker.generation):
+            what = "a Secret or ConfigMap that the pods use"
+            done.postponed = f"{what} has changed again: it is rolled out within about {LONGEST_S:.0f} s"
+            return running
+        handlers = worker.spec.handlers.config_map
+        source = found.get(("ConfigMap", handlers.name)) if handlers is not None else None
+        if source is not None and newest.code is not None:
+            copy = code_name(worker.name, newest.code)
+            self.users.note(key, [*wish.uses, Reference("ConfigMap", copy, None, optional=False)])
+            await self._copies.put(worker, source, newest.code)
+            done.handlers = {"configMap": copy, "resourceVersion": source["metadata"]["resourceVersion"]}
+        return newest

@@ -1,20 +1,22 @@
-"""Applying and removing a worker's objects: only our own ones, and only when that changes something."""
+"""Applies and removes a worker's objects: only our own, and only when that changes something."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rochallor_operator.digest import digest
-from rochallor_operator.errors import DegradedError
+from rochallor_operator.drift import claimed
+from rochallor_operator.errors import DegradedError, KubernetesError
 from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_name
-from rochallor_operator.observe import autoscaler_trouble
-from rochallor_operator.reasons import Reason
+from rochallor_operator.observe import autoscaler_problem
+from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from rochallor_operator.kube import Kube
-    from rochallor_operator.spec import Worker
+    from rochallor_operator.cluster.kube import Kube
+    from rochallor_operator.spec.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -33,33 +35,34 @@ class Children:
     """Applies objects and remembers what they looked like afterwards.
 
     As long as neither the wish nor the live object has changed since, nothing is sent: a steady state writes nothing.
-    The memory is only a saving; after a restart each object is applied once, which changes nothing in the cluster.
-    An object is looked for to be removed only when an apply or an event has told of it. Nothing is missed: the listing
-    with which each watch starts is an event for every object.
+    This memory only saves requests; after a restart each object is applied once, which changes nothing in the cluster.
+    An object is looked up for removal only if an apply or an event has shown it. None is missed: the listing with which
+    each watch starts is an event for every object.
     """
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._applied: defaultdict[Key, dict[str, tuple[str, str]]] = defaultdict(dict)
         self._present: defaultdict[Key, set[str]] = defaultdict(set)
-        self._heard: dict[tuple[str, Key], str] = {}
+        self._last_event: dict[tuple[str, Key], str] = {}
+        """Of each autoscaler, a hash of everything that mattered in its last event."""
         self.applied_kinds: Final[set[str]] = set()
 
     def forget(self, key: Key) -> None:
-        """Drop what is remembered of the children of a worker that is gone."""
+        """Drop what is remembered about the children of a deleted worker."""
         self._applied.pop(key, None)
         self._present.pop(key, None)
 
     def expect(self, key: Key, kind: str) -> None:
-        """Note that a worker has an object of a kind, before any event has told of it."""
+        """Note that a worker has an object of a kind, before any event has shown it."""
         self._present[key].add(kind)
 
-    def hear(self, kind: str, live: Manifest, *, gone: bool) -> bool:
-        """Take in an event of a child; whether it says something that matters."""
+    def on_event(self, kind: str, live: Manifest, *, deleted: bool) -> bool:
+        """Note an event of a child; returns whether its worker should be reconciled."""
         metadata = live["metadata"]
         key = Key(metadata["namespace"], worker_name(kind, metadata["name"]))
-        if gone:
-            self._heard.pop((kind, key), None)
+        if deleted:
+            self._last_event.pop((kind, key), None)
             self._present[key].discard(kind)
             if not self._present[key]:
                 del self._present[key]
@@ -67,59 +70,96 @@ class Children:
         self._present[key].add(kind)
         if kind not in AUTOSCALERS:
             return True
-        # An autoscaler writes into its status every few seconds; of that, only its trouble matters.
-        trouble = autoscaler_trouble(live)
+        # An autoscaler writes its status every few seconds; of that, only its problem matters.
+        problem = autoscaler_problem(live)
         news = digest(
-            [_state(live, live), "deletionTimestamp" in metadata, trouble and [trouble.reason, trouble.message]]
+            [_state(live, live), "deletionTimestamp" in metadata, problem and [problem.reason, problem.message]]
         )
-        before, self._heard[kind, key] = self._heard.get((kind, key)), news
+        before, self._last_event[kind, key] = self._last_event.get((kind, key)), news
         return news != before
+
+    async def ensure(self, worker: Worker, wish: Manifest) -> Manifest:
+        """The same as put, with the object as it is now."""
+        live = await self._kube.get(wish["kind"], worker.namespace, wish["metadata"]["name"])
+        return await self.put(worker, wish, live)
 
     async def put(self, worker: Worker, wish: Manifest, live: Manifest | None) -> Manifest:
         """Bring one object into place and return it as it is then.
 
-        Raises DegradedError when it belongs to someone else, KubernetesError when the API server refuses it.
+        Raises DegradedError when it belongs to someone else, or when what others wrote into it can't be reverted, and
+        KubernetesError when the API server refuses it.
         """
         kind, name = wish["kind"], wish["metadata"]["name"]
         if live is not None and not is_ours(live, worker.name, worker.uid):
-            raise DegradedError(
-                Reason.NAME_CONFLICT,
-                f"{kind} {name!r} exists and is not part of this resource: delete it or rename the resource",
-            )
+            raise name_conflict(kind, name)
         if live is not None and "deletionTimestamp" in live["metadata"]:
-            return live  # made anew when it is gone
+            return live  # recreated once it is deleted
         key = Key(worker.namespace, worker.name)
         wished = digest(wish)
         before = None if live is None else _state(live, wish)
         if live is not None and self._applied[key].get(kind) == (wished, before):
             return live
-        applied = await self._kube.apply(wish)
+        try:
+            applied = await self._kube.apply(wish)
+        except KubernetesError as error:
+            if live is None or error.status != 422 or not await self._kube.would_accept(wish):
+                raise
+            applied = await self._take_back(key, wish, live)
         self.applied_kinds.add(kind)
         after = _state(applied, wish)
         if after != before:
-            log.info("created" if before is None else "updated", extra={"child": f"{kind} {worker.namespace}/{name}"})
+            log.info("created" if before is None else "updated", extra=_log_keys(key, kind, name))
         self._applied[key][kind] = (wished, after)
         self._present[key].add(kind)
         return applied
 
+    async def _take_back(self, key: Key, wish: Manifest, live: Manifest) -> Manifest:
+        """Apply a wish that is refused only because of what others wrote into the object."""
+        kind, name = wish["kind"], wish["metadata"]["name"]
+        try:
+            await self._kube.set_managed_fields(live, kind, claimed(live, wish))
+            applied = await self._kube.apply(wish)
+        except KubernetesError as error:
+            if error.status != 422:
+                raise
+            sentence = f"{kind} {name!r} has a change by someone else that can't be reverted; delete it: {error}"
+            raise DegradedError(Reason.DRIFTED, sentence) from error
+        log.warning("reverted a change that excluded our own fields", extra=_log_keys(key, kind, name))
+        return applied
+
     async def remove(self, worker: Worker, kind: str) -> None:
-        """Remove the worker's object of an optional kind, when there is one and it is ours."""
+        """Remove the worker's object of an optional kind, if there is one and it is ours."""
         key = Key(worker.namespace, worker.name)
         if kind not in self._present.get(key, ()):
             return
         live = await self._kube.get(kind, worker.namespace, worker.name)
         if live is not None and is_ours(live, worker.name, worker.uid) and "deletionTimestamp" not in live["metadata"]:
             await self._kube.delete(kind, worker.namespace, worker.name, live["metadata"]["uid"])
-            log.info("removed", extra={"child": f"{kind} {key}"})
+            log.info("removed", extra=_log_keys(key, kind, worker.name))
         self._applied[key].pop(kind, None)
         self._present[key].discard(kind)
 
 
+def name_conflict(kind: str, name: str) -> DegradedError:
+    """The error for an object that has the name of a child and isn't ours."""
+    sentence = f"{kind} {name!r} exists and is not part of this resource: delete it or rename the resource"
+    return DegradedError(Reason.NAME_CONFLICT, sentence)
+
+
+def _log_keys(key: Key, kind: str, name: str) -> dict[str, str]:
+    return {"resource": str(key), "child": f"{kind} {key.namespace}/{name}"}
+
+
 def _state(live: Manifest, wish: Manifest) -> str:
-    """Hash of everything in an object that an apply of the wish could put right: what the wish says nothing of is left
-    out, such as replicas under an autoscaler."""
+    """Hash of everything in an object that an apply of the wish could change. Fields that the wish doesn't have are
+    left out, such as replicas under an autoscaler."""
     metadata = live["metadata"]
     spec = live.get("spec", {})
     rest = {part: live.get(part) for part in wish if part not in {"apiVersion", "kind", "metadata", "spec", "status"}}
     named = {field: spec.get(field) for field in wish.get("spec", {})}
     return digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), named, rest])
+
+
+def digest(value: Any) -> str:
+    """Short hash of a JSON value, for the operator's own memory alone: its input could be guessed."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

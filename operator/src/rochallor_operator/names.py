@@ -1,8 +1,11 @@
-"""Names, labels and constants that the operator's objects share with the world."""
+"""Names, labels, metadata and API paths of the objects that the operator makes and reads."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from rochallor_operator.spec.worker import Worker
 
 GROUP: Final = "rochallor.io"
 VERSION: Final = "v1alpha1"
@@ -16,13 +19,22 @@ MANAGER: Final = "rochallor-operator"
 REPLICAS_MANAGER: Final = "rochallor-operator-replicas"
 """Field manager of a Deployment's replicas from the moment we leave them to an autoscaler until it changes them."""
 
+CONTENDER: Final = "rochallor-operator-contender"
+"""Field manager of what an operator writes into the status of a resource that another operator manages."""
+
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 WORKER_LABEL: Final = "rochallor.io/worker"
 CONFIG_HASH: Final = "rochallor.io/config-hash"
 """Pod-template annotation with the hash of the Secrets and ConfigMaps in use: a change in them rolls the pods."""
+CODE_HASH: Final = "rochallor.io/code"
+"""Pod-template label with the hash of the handlers from a ConfigMap. ReplicaSets carry it too, which shows which copies
+of the code are in use."""
 
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-"""Pod annotation: of the ready pods, a ReplicaSet with too many removes those of the lowest cost first; none is 0."""
+"""Pod annotation: a ReplicaSet with too many ready pods removes those of the lowest cost first; no annotation is 0."""
+
+TEMPLATE_HASH: Final = "pod-template-hash"
+"""Label that distinguishes the pods of a Deployment's ReplicaSets."""
 
 SERVICE_SUFFIX: Final = "-metrics"
 ACCOUNT_SUFFIX: Final = "-worker"
@@ -35,13 +47,24 @@ Manifest = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """Which resource."""
+    """Namespace and name of a resource."""
 
     namespace: str
     name: str
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Release(NamedTuple):
+    """An installed operator; all its replicas share one release."""
+
+    name: str
+    """Its namespace and name, as NAMESPACE/NAME."""
+    worker_image: str
+    """For resources that name no image."""
+    key: bytes
+    """Of the hashes that are visible on the pods."""
 
 
 class Api(NamedTuple):
@@ -60,6 +83,7 @@ APIS: Final = {
     "Event": Api("", "v1", "events"),
     "Lease": Api("coordination.k8s.io", "v1", "leases"),
     "Deployment": Api("apps", "v1", "deployments"),
+    "ReplicaSet": Api("apps", "v1", "replicasets"),
     "Service": Api("", "v1", "services"),
     "ServiceAccount": Api("", "v1", "serviceaccounts"),
     "PodDisruptionBudget": Api("policy", "v1", "poddisruptionbudgets"),
@@ -70,11 +94,12 @@ APIS: Final = {
 }
 AUTOSCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
 FOREIGN: Final = ("ScaledObject", "TriggerAuthentication", "PodMonitor")
-"""Kinds of children that come from elsewhere: a cluster need not know them."""
+"""Kinds of children that other projects define: a cluster may lack them."""
+KEDA: Final = frozenset({"ScaledObject", "TriggerAuthentication"})
 OPTIONAL: Final = ("HorizontalPodAutoscaler", "PodDisruptionBudget", *FOREIGN)
-"""Kinds of children that a spec may ask for or not. All bear the worker's name."""
+"""Kinds of children that exist only if the spec asks for them. All have the worker's name."""
 CHILDREN: Final = ("Deployment", "Service", "ServiceAccount", "HorizontalPodAutoscaler", "PodDisruptionBudget")
-"""Kinds of children that every cluster knows."""
+"""Kinds of children that every cluster has."""
 
 
 def service_name(worker: str) -> str:
@@ -87,8 +112,13 @@ def account_name(worker: str) -> str:
     return worker + ACCOUNT_SUFFIX
 
 
+def code_name(worker: str, code: str) -> str:
+    """Name of the copy of a worker's handlers with this hash."""
+    return f"{worker}-code-{code}"
+
+
 def worker_name(kind: str, child: str) -> str:
-    """Whose a child of that name would be."""
+    """Name of the worker to which a child of that name would belong."""
     return child.removesuffix({"Service": SERVICE_SUFFIX, "ServiceAccount": ACCOUNT_SUFFIX}.get(kind, ""))
 
 
@@ -104,4 +134,23 @@ def labels(worker: str) -> dict[str, str]:
         "app.kubernetes.io/instance": worker,
         MANAGED_BY_LABEL: MANAGER,
         **selector(worker),
+    }
+
+
+def metadata(worker: Worker, name: str) -> Manifest:
+    """Name, labels and the controller owner reference by which Kubernetes deletes the object with its worker."""
+    return {
+        "name": name,
+        "namespace": worker.namespace,
+        "labels": labels(worker.name),
+        "ownerReferences": [
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": worker.name,
+                "uid": worker.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
     }

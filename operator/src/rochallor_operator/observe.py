@@ -1,25 +1,25 @@
-"""Live objects → what they mean (pure)."""
+"""Live objects → what they mean, and everything that a reconcile observes (pure)."""
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from rochallor_operator.reasons import Reason
+from rochallor_operator.names import TEMPLATE_HASH
+from rochallor_operator.status.reasons import FROM_WORKERS, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
+    from rochallor_operator.errors import DegradedError
     from rochallor_operator.names import Manifest
-
-_IMAGE_TROUBLE: Final = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
-_STARTING: Final = {"ContainerCreating", "PodInitializing"}
+    from rochallor_operator.spec.worker import Worker
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why pods don't come up: one word, and a sentence that names the pod."""
+class Problem:
+    """Why something doesn't work: a reason, and a sentence that names the pod if it is about one."""
 
     reason: str
     message: str
@@ -27,7 +27,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How far a Deployment is. Counts are pods."""
+    """The progress of a Deployment. Counts are pods."""
 
     wanted: int
     total: int
@@ -35,16 +35,78 @@ class Rollout:
     ready: int
     available: int
     observed: bool
-    """Whether the Deployment controller has seen the present specification; before that the counts are old."""
+    """Whether the Deployment controller has seen the current specification; before that the counts are outdated."""
     deadline_exceeded: str | None
-    """The controller's sentence when there was no progress for the Deployment's deadline."""
+    """The controller's message when there was no progress for the Deployment's deadline."""
     creation_failure: str | None
-    """The controller's sentence when pods can't be created at all."""
+    """The controller's message when pods can't be created at all."""
+    rolled_out: bool
+    """Whether the controller calls the last rollout finished. It stays so when pods fail or are scaled afterwards."""
+    paused: bool
+    """Whether someone has paused rollouts with `kubectl rollout pause`."""
+    deadline: float
+    """Seconds after which a rollout without progress counts as stuck."""
+    min_ready: float
+    """Seconds for which a pod must be ready before it is available."""
 
     @property
     def complete(self) -> bool:
-        """All pods are of the present specification and available, and no old one is left."""
+        """Whether all pods are of the current specification and available, and no old pod is left."""
         return self.observed and self.total == self.updated == self.available == self.wanted
+
+
+@dataclass(frozen=True)
+class Addon:
+    """A child that pods work without: a problem with it is a condition of its own and never affects Ready."""
+
+    kind: str
+    name: str
+    refused: DegradedError | None = None
+    """Why it isn't in place as the spec asks; tried again."""
+    bounds: tuple[int, int] | None = None
+    """The minimum and maximum number of pods, if it is an autoscaler in place."""
+    problem: Problem | None = None
+    """The problem that it reports once it is in place; an event of it shows a change."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that the status is computed from. worker is None when the spec is invalid, rollout when there is no
+    Deployment, autoscaler and pod_monitor when there should be none."""
+
+    worker: Worker | None
+    rollout: Rollout | None
+    problem: Problem | None
+    """Why the Deployment's pods don't start, don't stay up or aren't ready."""
+    degraded: DegradedError | None
+    """What is wrong around the Deployment. It never affects Ready by itself."""
+    autoscaler: Addon | None = None
+    pod_monitor: Addon | None = None
+    warning: Problem | None = None
+    """A problem although the pods work. It is Degraded's reason if there is no other one, and never affects Ready."""
+    blocked: DegradedError | None = None
+    """Why the Deployment isn't as the spec asks."""
+    postponed: str | None = None
+    """Why it doesn't have the newest content of what its pods use yet."""
+    handlers: Manifest | None = None
+    """Which version of a ConfigMap with handlers it has; None when the handlers are elsewhere, or it has none yet."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether something could not be put in place."""
+        addons = (self.autoscaler, self.pod_monitor)
+        degraded = self.blocked or self.degraded
+        refused = degraded is not None and degraded.reason not in FROM_WORKERS
+        return refused or any(addon is not None and addon.refused for addon in addons)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is expected to change by itself."""
+        if self.worker is None:
+            return True
+        if self.postponed is not None:
+            return False
+        return not self.refused and self.problem is None and self.rollout is not None and self.rollout.complete
 
 
 def rollout(deployment: Mapping[str, Any]) -> Rollout:
@@ -53,29 +115,65 @@ def rollout(deployment: Mapping[str, Any]) -> Rollout:
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     progressing = conditions.get("Progressing", {})
     failure = conditions.get("ReplicaFailure", {})
+    total, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
     return Rollout(
         wanted=deployment["spec"].get("replicas", 1),
-        total=status.get("replicas", 0),
-        updated=status.get("updatedReplicas", 0),
+        total=total,
+        updated=updated,
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),
         observed=status.get("observedGeneration", 0) >= deployment["metadata"]["generation"],
         deadline_exceeded=progressing.get("message", "") if progressing.get("status") == "False" else None,
         creation_failure=failure.get("message", "") if failure.get("status") == "True" else None,
+        rolled_out=progressing.get("reason") == "NewReplicaSetAvailable" and updated == total,
+        paused=deployment["spec"].get("paused", False),
+        deadline=deployment["spec"].get("progressDeadlineSeconds", 600),
+        min_ready=deployment["spec"].get("minReadySeconds", 0),
     )
 
 
-def autoscaler_trouble(live: Mapping[str, Any]) -> Trouble | None:
-    """What a HorizontalPodAutoscaler or a ScaledObject says about itself."""
+def newest_pods(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """The label of the pods of a Deployment's newest template, {} when it is not known.
+
+    The Deployment controller names the ReplicaSet, `<deployment>-<hash>`, in the messages of the condition Progressing.
+    Reading it there avoids the need to list ReplicaSets.
+    """
+    conditions = deployment.get("status", {}).get("conditions", [])
+    sentence = next((item.get("message", "") for item in conditions if item["type"] == "Progressing"), "")
+    found = re.search(rf'"{re.escape(deployment["metadata"]["name"])}-([a-z0-9]+)"', sentence)
+    return {TEMPLATE_HASH: found[1]} if found else {}
+
+
+def autoscaler_problem(live: Mapping[str, Any]) -> Problem | None:
+    """The problem that a HorizontalPodAutoscaler or a ScaledObject reports in its status."""
     conditions = {condition["type"]: condition for condition in live.get("status", {}).get("conditions") or []}
+    paused = conditions.get("Paused", {})
+    if paused.get("status") == "True":
+        return Problem(Reason.PAUSED, paused.get("message") or "the ScaledObject is paused by its annotation")
     works = conditions.get("ScalingActive") or conditions.get("Ready") or {}
-    able, fallback = conditions.get("AbleToScale", {}), conditions.get("Fallback", {})
-    for failed, bad in ((able, "False"), (works, "False"), (fallback, "True")):
+    bad_signs = (("AbleToScale", "False"), (works.get("type"), "False"), ("HPAActive", "False"), ("Fallback", "True"))
+    for kind, bad in bad_signs:
+        failed = conditions.get(kind, {})
         if failed.get("status") == bad:
-            return Trouble(Reason.METRICS_UNAVAILABLE, failed.get("message") or failed.get("reason", ""))
+            return Problem(Reason.METRICS_UNAVAILABLE, failed.get("message") or failed.get("reason", ""))
     if works.get("status") != "True":
-        return Trouble(Reason.STARTING, "the autoscaler has not reported yet")
+        return Problem(Reason.STARTING, "the autoscaler has not reported yet")
     return None
+
+
+def is_paused(live: Mapping[str, Any]) -> bool:
+    """Whether someone has paused a ScaledObject: KEDA leaves its pods alone. (With paused-replicas it sets them.)"""
+    annotations = live["metadata"].get("annotations", {})
+    value = annotations.get("autoscaling.keda.sh/paused", "false")
+    return value.lower() not in {"false", "f", "0"} and "autoscaling.keda.sh/paused-replicas" not in annotations
+
+
+def bounds(kind: str, live: Mapping[str, Any]) -> tuple[int, int]:
+    """The minimum and maximum number of pods that a live autoscaler may choose."""
+    spec = live["spec"]
+    if kind == "ScaledObject":
+        return spec.get("minReplicaCount", 0), spec.get("maxReplicaCount", 100)
+    return spec.get("minReplicas", 1), spec["maxReplicas"]
 
 
 def owns_replicas(live: Mapping[str, Any], manager: str) -> bool:
@@ -84,71 +182,3 @@ def owns_replicas(live: Mapping[str, Any], manager: str) -> bool:
         entry["manager"] == manager and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
         for entry in live["metadata"].get("managedFields", [])
     )
-
-
-def trouble(pods: Iterable[Manifest]) -> Trouble | None:
-    """The first trouble among the newest generation of pods, or None.
-
-    Pods of an older template are left out: while a broken version is being replaced by a repaired one, its pods still
-    crash, and that no longer matters.
-    """
-    living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    if not living:
-        return None
-    newest = max(living, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
-    template = _template_hash(newest)
-    current = sorted(
-        (pod for pod in living if _template_hash(pod) == template), key=lambda pod: str(pod["metadata"]["name"])
-    )
-    return next((found for pod in current if (found := _pod_trouble(pod)) is not None), None)
-
-
-def _template_hash(pod: Manifest) -> str | None:
-    labels: Mapping[str, str] = pod["metadata"].get("labels", {})
-    return labels.get("pod-template-hash")
-
-
-def _pod_trouble(pod: Manifest) -> Trouble | None:
-    name = pod["metadata"]["name"]
-    status = pod.get("status", {})
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return Trouble(Reason.UNSCHEDULABLE, f"pod {name}: {condition.get('message', 'no node takes it')}")
-    containers: Sequence[Manifest] = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    for container in containers:
-        found = _container_trouble(container)
-        if found is not None:
-            return Trouble(found.reason, f"pod {name}: {found.message}")
-    return None
-
-
-def _container_trouble(container: Manifest) -> Trouble | None:
-    state = container.get("state", {})
-    waiting = state.get("waiting", {})
-    reason = waiting.get("reason")
-    if reason in _IMAGE_TROUBLE:
-        # The kubelet alternates between the words and the texts of its back-off; the image is what stays.
-        return Trouble(Reason.IMAGE_PULL, f"image {container.get('image', '')!r} can't be pulled")
-    # How its last run ended stays told as long as the pod lives; once it has started again that is history.
-    before = {} if container.get("started") else container.get("lastState", {})
-    ended = state.get("terminated") or before.get("terminated")
-    if not container.get("ready", False) and ended is not None and ended.get("exitCode", 0) != 0:
-        return Trouble(Reason.CRASH_LOOP, _last_words(ended))
-    if reason == Reason.CRASH_LOOP:
-        return Trouble(Reason.CRASH_LOOP, "the container ends again and again; its log says why")
-    if reason is not None and reason not in _STARTING:
-        return Trouble(reason, waiting.get("message") or f"the container is waiting: {reason}")
-    return None
-
-
-def _last_words(ended: Manifest) -> str:
-    """The sentence with which a container ended: its termination message, or the event of its last JSON log line."""
-    lines = [line for line in ended.get("message", "").splitlines() if line.strip()]
-    if not lines:
-        return f"the container ended with {ended.get('reason', 'Error')} (exit code {ended['exitCode']})"
-    last = lines[-1].strip()
-    try:
-        record = json.loads(last)
-    except ValueError:
-        return str(last)
-    return str(record["event"]) if isinstance(record, dict) and "event" in record else str(last)

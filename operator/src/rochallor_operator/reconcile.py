@@ -1,4 +1,4 @@
-"""One level-triggered reconcile: spec → desired → apply → observe → status."""
+"""One level-triggered reconcile: spec → desired → apply → observe → status. Read `Reconciler._reconcile` first."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.apply import Applied, Applier
 from rochallor_operator.children import is_ours
-from rochallor_operator.deletion_cost import DeletionCosts
+from rochallor_operator.claims import Claims
+from rochallor_operator.desired.objects import desired
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
-from rochallor_operator.events import transitions
-from rochallor_operator.metrics import RECONCILE_SECONDS, RECONCILES, Verdict
-from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, selector
-from rochallor_operator.observe import Rollout, rollout, trouble
-from rochallor_operator.queue import Outcome
-from rochallor_operator.reports import Reports, is_busy
-from rochallor_operator.spec import Worker, parse
-from rochallor_operator.status import Observation, status
+from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, selector
+from rochallor_operator.observe import Addon, Observation, Problem, Rollout, newest_pods, rollout
+from rochallor_operator.pods.deletion_cost import DeletionCosts
+from rochallor_operator.pods.lease_check import LeaseChecks
+from rochallor_operator.pods.probe import Readiness, is_busy, lease_warning
+from rochallor_operator.pods.problems import of_template, problem, stuck
+from rochallor_operator.policy import Policy
+from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
+from rochallor_operator.runtime.queue import Result
+from rochallor_operator.spec.worker import Worker, parse
+from rochallor_operator.status.conditions import status, was_ready
+from rochallor_operator.status.events import transitions
+from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rochallor_operator.kube import Kube
+    from rochallor_operator.cluster.kube import Kube
 
 log = logging.getLogger(__name__)
 
@@ -32,130 +39,198 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Brings one resource at a time into the state that its spec asks for, from whatever state it finds."""
 
-    def __init__(self, kube: Kube, worker_image: str, report_port: int = METRICS_PORT) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        release: Release,
+        report_port: int = METRICS_PORT,
+        policy: Policy = Policy(),  # noqa: B008 (frozen)
+    ) -> None:
         self._kube = kube
-        self._applier: Final = Applier(kube, worker_image)
-        self._reports: Final = Reports(report_port)
-        self._verdicts: dict[Key, list[Verdict]] = {}
+        self._worker_image: Final = release.worker_image
+        self.policy: Final = policy
+        self._applier: Final = Applier(kube, release, policy)
+        self._readiness: Final = Readiness(report_port)
+        self._conditions: dict[Key, list[Condition]] = {}
         self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
+        self.claims: Final = Claims(kube, release.name, monotonic)
+        self.leases: Final = LeaseChecks(kube, partial(lease_warning, port=report_port))
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
+    async def reconcile(self, key: Key) -> Result:
+        """Reconcile one resource. An API error is logged and returned as FAILED, never raised."""
+        with RECONCILE_SECONDS.time():
+            try:
+                result = await self._reconcile_if_ours(key)
+            except KubernetesError as error:
+                # The end of a namespace is an event for each of its resources.
+                result = Result.SETTLED if error.namespace_ends else Result.FAILED
+                level = logging.DEBUG if error.namespace_ends else logging.WARNING
+                log.log(level, "reconcile failed", extra={"resource": str(key), "error": str(error)})
+        RECONCILES.labels(result=result.name.lower()).inc()
+        log.debug("reconciled", extra={"resource": str(key), "result": result.name.lower()})
+        return result
+
+    async def _reconcile_if_ours(self, key: Key) -> Result:
+        if self.served is not None and key.namespace not in self.served:
+            self._forget(key)
+            self.claims.forget(key)
+            return Result.SETTLED  # a listing follows when it is served again
+        resource = await self._kube.get(KIND, key.namespace, key.name)
+        if resource is None or "deletionTimestamp" in resource["metadata"]:
+            self._forget(key)
+            self.claims.forget(key)
+            return Result.SETTLED  # Kubernetes deletes the children by their owner references
+        if self.claims.yields(key, resource):
+            self._forget(key)
+            return Result.SETTLED
+        return await self._reconcile(key, resource)
+
+    async def _reconcile(self, key: Key, resource: Manifest) -> Result:
+        """The five steps of a reconcile. An invalid spec changes no object and is reported in the status."""
+        worker: Worker | None = None
+        live = await self._kube.get("Deployment", key.namespace, key.name)
+        try:
+            worker = parse(resource)
+            self._follow(key, resource, worker)
+            wish = desired(worker, self._worker_image, live)
+            done = await self._applier.apply(wish, live)
+        except InvalidSpecError as error:
+            worker, done = None, Applied(live, blocked=error)
+        seen = await self._observe(key, resource, worker, done)
+        await self._write_status(key, resource, seen)
+        await self.claims.clear_challenge(key, resource)
+        if seen.settled:
+            return Result.SETTLED
+        return Result.REFUSED if seen.refused else Result.UNSETTLED
+
+    def _follow(self, key: Key, resource: Manifest, worker: Worker) -> None:
+        """Note what is to be watched and checked for a worker apart from its reconciles."""
+        autoscaler = resource.get("status", {}).get("autoscaler")
+        if autoscaler is not None:
+            self._applier.children.expect(key, autoscaler["kind"])
+        self.costs.want(key, wanted=worker.autoscaling is not None and worker.autoscaling.pod_deletion_cost)
+        self.leases.want(key, resource, wanted=worker.spec.may_outlive_lease and not worker.spec.suspend)
+
+    async def _observe(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> Observation:
+        """What the cluster looks like after the apply."""
+        progress, wrong, reported = await self._observe_pods(key, resource, done)
+        return Observation(
+            worker,
+            progress,
+            wrong,
+            next(iter([*done.problems, *([reported] if reported is not None else [])]), None),
+            autoscaler=self._observe_autoscaler(key, done),
+            pod_monitor=done.pod_monitor,
+            warning=self.claims.warning(key, resource) or self.leases.warning(key),
+            blocked=done.blocked,
+            postponed=done.postponed,
+            handlers=_handlers(resource, worker, done),
+        )
+
+    async def _observe_pods(
+        self, key: Key, resource: Manifest, done: Applied
+    ) -> tuple[Rollout | None, Problem | None, DegradedError | None]:
+        """The Deployment's progress, why it is no further, and that reason again if the workers have reported it."""
+        live = done.deployment
+        if live is None or not is_ours(live, key.name, resource["metadata"]["uid"]):
+            self._readiness.forget(key)
+            return None, None, None
+        progress, now = rollout(live), datetime.now(UTC)
+        pods: list[Manifest] = []
+        # Until it is observed, all pods are of an older specification. Those of a ready resource have no problem.
+        if progress.observed and progress.total > 0 and not (progress.complete and was_ready(resource)):
+            pods = of_template(await self._kube.pods(key.namespace, selector(key.name) | newest_pods(live)), live)
+        wrong = problem(pods, now)
+        if progress.complete:
+            self._readiness.forget(key)
+            return progress, wrong, None
+        if done.missing is not None:
+            wrong = Problem(done.missing.reason, str(done.missing))
+        # The workers themselves are asked when nothing is known to be wrong.
+        reported = await self._readiness.problem(key, pods if wrong is None and done.blocked is None else [])
+        if reported is not None:
+            return progress, reported, DegradedError(Reason(reported.reason), reported.message)
+        return progress, wrong or stuck(progress, pods, now), None
+
+    def _observe_autoscaler(self, key: Key, done: Applied) -> Addon | None:
+        autoscaler = done.autoscaler
+        if autoscaler is not None and autoscaler.problem is None:
+            return replace(autoscaler, problem=self.costs.problem(key))
+        return autoscaler
+
+    async def _write_status(self, key: Key, resource: Manifest, seen: Observation) -> None:
+        """Write the status if it has changed."""
+        before = {field: value for field, value in resource.get("status", {}).items() if field != "challenge"}
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        after = status(resource, seen, now) | self.claims.status_fields(key, resource)
+        self._conditions[key] = [_condition(condition) for condition in after["conditions"]]
+        if after == before:
+            return
+        metadata = {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]}
+        await self._write_events(key, resource, after["conditions"], now)
+        await self._kube.apply_status({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": after})
+        ready = after["conditions"][0]
+        last = {old["type"]: old for old in before.get("conditions", [])}.get(ready["type"], {})
+        if (ready["status"], ready["reason"]) != (last.get("status"), last.get("reason")):
+            log.info(
+                "ready" if ready["status"] == "True" else "not ready",
+                extra={"resource": str(key), "reason": ready["reason"], "detail": ready["message"]},
+            )
+
+    async def _write_events(self, key: Key, resource: Manifest, conditions: list[Manifest], now: str) -> None:
+        """Write Events, before the status: killed in between, the next run makes the same ones, which are refused."""
+        for event in transitions(resource, conditions, now):
+            try:
+                await self._kube.create(event)
+            except KubernetesError as error:
+                if error.status in {None, 429}:
+                    raise
+                keys = {"resource": str(key), "reason": event["reason"], "error": str(error)}
+                log.info("event refused", extra=keys)
+
+    def _forget(self, key: Key) -> None:
+        self._applier.forget(key)
+        self.costs.forget(key)
+        self.leases.forget(key)
+        self._readiness.forget(key)
+        self._conditions.pop(key, None)
+
+    def on_child_event(self, kind: str, live: Manifest, *, deleted: bool) -> bool:
+        """Note an event of a child; returns whether its resource should be reconciled."""
+        return self._applier.children.on_event(kind, live, deleted=deleted)
+
     @property
     def applied_kinds(self) -> set[str]:
-        """Kinds of which a child has been applied; whoever watches them clears it."""
+        """Kinds of which a child has been applied; the watch clears it when it starts."""
         return self._applier.children.applied_kinds
 
-    def verdicts(self) -> Iterable[list[Verdict]]:
-        """The conditions of every resource as they were last seen."""
-        return self._verdicts.values()
+    def conditions(self) -> Iterable[list[Condition]]:
+        """The last known conditions of every resource."""
+        return self._conditions.values()
 
     def known(self) -> list[Key]:
-        """All resources that there were at their last reconcile."""
-        return list(self._verdicts)
+        """All resources that existed at their last reconcile."""
+        return list(self._conditions)
 
     def users_of(self, kind: str, namespace: str, name: str) -> list[Key]:
         """The resources whose pods use this Secret or ConfigMap."""
         return self._applier.users.of(kind, namespace, name)
 
-    def hear(self, kind: str, live: Manifest, *, gone: bool) -> bool:
-        """Take in an event of a child; whether its resource should be reconciled."""
-        return self._applier.children.hear(kind, live, gone=gone)
+    def users_of_any(self, kind: str) -> list[Key]:
+        """The resources whose pods use any Secret, or any ConfigMap."""
+        return self._applier.users.of_any(kind)
 
-    async def reconcile(self, key: Key) -> Outcome:
-        """Reconcile one resource. Trouble with the API server is logged and FAILED, never raised."""
-        with RECONCILE_SECONDS.time():
-            try:
-                outcome = await self._reconcile(key)
-            except KubernetesError as error:
-                log.warning("reconcile failed", extra={"worker": str(key), "error": str(error)})
-                outcome = Outcome.FAILED
-        RECONCILES.labels(result=outcome.name.lower()).inc()
-        log.debug("reconciled", extra={"worker": str(key), "result": outcome.name.lower()})
-        return outcome
 
-    async def _reconcile(self, key: Key) -> Outcome:
-        if self.served is not None and key.namespace not in self.served:
-            self._forget(key)
-            return Outcome.SETTLED  # a listing follows when it is served again
-        resource = await self._kube.get(KIND, key.namespace, key.name)
-        if resource is None or "deletionTimestamp" in resource["metadata"]:
-            self._forget(key)
-            return Outcome.SETTLED  # Kubernetes removes the children by their owner references
-        seen = await self._put_in_place(key, resource)
-        await self._report(key, resource, seen)
-        if seen.settled:
-            return Outcome.SETTLED
-        return Outcome.REFUSED if seen.refused else Outcome.UNSETTLED
+def _handlers(resource: Manifest, worker: Worker | None, done: Applied) -> Manifest | None:
+    """The version of the handlers for the status: the last one stays until a new one is applied."""
+    if worker is None or worker.spec.handlers.config_map is None:
+        return None
+    last: Manifest | None = resource.get("status", {}).get("handlers")
+    return last if done.blocked is not None or done.handlers is None else done.handlers
 
-    def _forget(self, key: Key) -> None:
-        self._applier.forget(key)
-        self.costs.forget(key)
-        self._reports.forget(key)
-        self._verdicts.pop(key, None)
 
-    async def _put_in_place(self, key: Key, resource: Manifest) -> Observation:
-        """Apply what the spec asks for and look at what became of it."""
-        live = await self._kube.get("Deployment", key.namespace, key.name)
-        worker: Worker | None = None
-        try:
-            worker = parse(resource)
-            autoscaler = resource.get("status", {}).get("autoscaler")
-            if autoscaler is not None:
-                self._applier.children.expect(key, autoscaler["kind"])
-            self.costs.want(key, wanted=worker.autoscaling is not None and worker.autoscaling.pod_deletion_cost)
-            done = await self._applier.apply(worker, live)
-        except InvalidSpecError as error:
-            worker, done = None, Applied(live, problems=[error])
-        progress, pods = await self._observe(key, resource, done.deployment)
-        wrong = trouble(pods)
-        degraded = done.problems[0] if done.problems else None
-        # What the workers themselves say is asked for when nothing is known to be wrong.
-        report = await self._reports.of(key, pods if degraded is None and wrong is None else [])
-        if report is not None:
-            degraded = DegradedError(report.reason, report.message)
-        autoscaler = done.autoscaler
-        if autoscaler is not None and autoscaler.trouble is None:
-            autoscaler = replace(autoscaler, trouble=self.costs.trouble(key))
-        return Observation(worker, progress, wrong, degraded, autoscaler, done.pod_monitor)
-
-    async def _observe(
-        self, key: Key, resource: Manifest, live: Manifest | None
-    ) -> tuple[Rollout | None, list[Manifest]]:
-        """How far the Deployment is, and the pods that could tell why it is no further."""
-        if live is None or not is_ours(live, key.name, resource["metadata"]["uid"]):
-            return None, []
-        progress = rollout(live)
-        # Until it is observed, all pods are of an older specification.
-        if progress.complete or not progress.observed or progress.total == 0:
-            return progress, []
-        return progress, await self._kube.pods(key.namespace, selector(key.name))
-
-    async def _report(self, key: Key, resource: Manifest, seen: Observation) -> None:
-        """Write the status when it says something new."""
-        before = resource.get("status", {})
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        after = status(resource, seen, now)
-        self._verdicts[key] = [(item["type"], item["status"], item["reason"]) for item in after["conditions"]]
-        if after == before:
-            return
-        metadata = {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]}
-        await self._announce(resource, after["conditions"], now)
-        await self._kube.apply_status({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": after})
-        ready = after["conditions"][0]
-        told = {old["type"]: old for old in before.get("conditions", [])}.get(ready["type"], {})
-        if (ready["status"], ready["reason"]) != (told.get("status"), told.get("reason")):
-            log.info(
-                "ready" if ready["status"] == "True" else "not ready",
-                extra={"worker": str(key), "reason": ready["reason"], "detail": ready["message"]},
-            )
-
-    async def _announce(self, resource: Manifest, conditions: list[Manifest], now: str) -> None:
-        """Write Events, before the status: killed in between, the next run makes the same ones again and is refused."""
-        for event in transitions(resource, conditions, now):
-            try:
-                await self._kube.create(event)
-            except KubernetesError as error:
-                if error.status is None:
-                    raise
-                log.info("event refused", extra={"event_reason": event["reason"], "error": str(error)})
+def _condition(condition: Manifest) -> Condition:
+    since = datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
+    return Condition(condition["type"], condition["status"], condition["reason"], since)

@@ -1,1 +1,1 @@
-"""What should exist for a worker: pure functions from values to Kubernetes objects."""
+"""What should exist for a worker: pure functions from its spec to Kubernetes objects."""

@@ -1,24 +1,29 @@
-"""The Secrets by which the workers reach the engine and Kafka: files in the pod, never variables."""
+"""The Secrets for the connections to the engine and Kafka: files in the pod, never environment variables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from rochallor_operator.connection import Tls
     from rochallor_operator.names import Manifest
-    from rochallor_operator.spec import Spec
+    from rochallor_operator.spec.sections import Tls
+    from rochallor_operator.spec.worker import Spec
 
 CONNECTIONS_PATH: Final = "/etc/rochallor"
 
 
 class SecretFile(NamedTuple):
-    """One key of a Secret as a file; the worker's setting of that name says where it is."""
+    """One key of a Secret as a file; the worker's setting of that name holds its path."""
 
     setting: str
     secret: str
     key: str
     path: str
+
+    @property
+    def reloaded(self) -> bool:
+        """Whether the worker itself follows changes of the file; Kafka's client reads its TLS files only once."""
+        return self.setting.startswith(("ENGINE_", "KAFKA_SASL_"))
 
 
 def files(spec: Spec) -> list[SecretFile]:
@@ -49,5 +54,5 @@ def _tls(peer: str, tls: Tls) -> list[SecretFile]:
 
 
 def sources(wanted: list[SecretFile]) -> list[Manifest]:
-    """The same as sources of a projected volume."""
+    """The files as sources of a projected volume."""
     return [{"secret": {"name": file.secret, "items": [{"key": file.key, "path": file.path}]}} for file in wanted]

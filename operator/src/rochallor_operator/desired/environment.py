@@ -1,4 +1,4 @@
-"""The variables of the worker container: the operator's whole contract with the worker."""
+"""The environment variables of the worker container: the operator's whole contract with the worker."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired.connections import CONNECTIONS_PATH, files
 from rochallor_operator.names import METRICS_PORT
+from rochallor_operator.spec.worker import DEFAULT_LEASE
 
 if TYPE_CHECKING:
-    from rochallor_operator.connection import Kafka
     from rochallor_operator.names import Manifest
-    from rochallor_operator.spec import Handlers, Spec
+    from rochallor_operator.spec.sections import Kafka
+    from rochallor_operator.spec.worker import Handlers, Spec
 
 HANDLERS_PATH: Final = "/handlers"
 JOURNAL_PATH: Final = "/var/lib/rochallor"
 
 
 def environment(spec: Spec) -> list[Manifest]:
-    """Our variables, then the user's, which replace ours of the same name (spec.py keeps some names reserved)."""
+    """Our variables, then the user's, which replace ours of the same name (RESERVED_ENV lists the exceptions)."""
     values = {
         "ROCHALLOR_TRANSPORT": spec.transport,
         **_engine(spec),
@@ -29,12 +30,15 @@ def environment(spec: Spec) -> list[Manifest]:
         "ROCHALLOR_METRICS_PORT": str(METRICS_PORT),
         **{f"ROCHALLOR_{file.setting}": f"{CONNECTIONS_PATH}/{file.path}" for file in files(spec)},
     }
+    # The default is left out, so that pods of a release without this field need not be replaced.
+    if spec.lease != DEFAULT_LEASE:
+        values["ROCHALLOR_LEASE"] = spec.lease
     if spec.handler_timeout is not None:
         values["ROCHALLOR_HANDLER_TIMEOUT"] = spec.handler_timeout
     if spec.journal:
         values["ROCHALLOR_JOURNAL_DIR"] = JOURNAL_PATH
     values |= _handlers(spec.handlers)
-    # The kubelet reads $(NAME) as another variable, and $$ as one $.
+    # The kubelet expands $(NAME) to another variable, and $$ to one $.
     ours: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
     ours.append({"name": "ROCHALLOR_WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
     theirs = {variable["name"]: variable for variable in spec.env}

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired.connections import files
-from rochallor_operator.desired.metadata import metadata
+from rochallor_operator.names import Manifest, metadata
 
 if TYPE_CHECKING:
-    from rochallor_operator.connection import Kafka
-    from rochallor_operator.names import Manifest
-    from rochallor_operator.scaling import Autoscaling
-    from rochallor_operator.spec import Worker
+    from rochallor_operator.spec.sections import Autoscaling, Kafka
+    from rochallor_operator.spec.worker import Worker
 
 _SASL: Final = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
 _PARAMETERS: Final = {
@@ -21,11 +19,11 @@ _PARAMETERS: Final = {
     "KAFKA_CERT_FILE": "cert",
     "KAFKA_KEY_FILE": "key",
 }
-"""KEDA's word for what the worker reads from a file."""
+"""KEDA's parameter for each file of the worker."""
 
 
 def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None:
-    """Where KEDA finds the credentials of Kafka or of the engine's database; None when it needs none."""
+    """KEDA's credentials for Kafka or the engine's database; None when it needs none."""
     secrets = [
         {"parameter": _PARAMETERS[file.setting], "name": file.secret, "key": file.key}
         for file in files(worker.spec)
@@ -44,10 +42,11 @@ def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None
     }
 
 
-def scaled_object(worker: Worker, wish: Autoscaling) -> Manifest:
-    """Scales on the lag of the job types' topics, or on the share of busy slots and, when asked for, on the backlog.
+def scaled_object(worker: Worker, wish: Autoscaling, *, stopped: bool) -> Manifest:
+    """Scales on the lag of the job types' topics, or on the share of busy slots and optionally on the backlog.
 
-    While a trigger can't be read there are as many pods as before: an outage of Prometheus is no lack of work.
+    While a trigger can't be read, the number of pods stays: an outage of Prometheus doesn't mean that there is no work.
+    A missing series is no error only when `stopped`, with no pods wanted now.
     """
     kafka = worker.spec.kafka
     spec: Manifest = {
@@ -59,11 +58,11 @@ def scaled_object(worker: Worker, wish: Autoscaling) -> Manifest:
             "replicas": max(1, wish.min_replicas),
             "behavior": "currentReplicasIfHigher",
         },
-        "triggers": _busy_and_backlog(worker, wish) if kafka is None else _topics(worker, wish, kafka),
+        "triggers": _busy_and_backlog(worker, wish, stopped=stopped) if kafka is None else _topics(worker, wish, kafka),
     }
     if wish.behavior is not None:
         spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": wish.behavior}}
-        # The step to zero is KEDA's own. Without a wish both wait for five minutes.
+        # KEDA itself makes the step to zero. By default both wait for five minutes.
         if (window := wish.behavior.get("scaleDown", {}).get("stabilizationWindowSeconds")) is not None:
             spec["cooldownPeriod"] = window
     return {
@@ -75,7 +74,7 @@ def scaled_object(worker: Worker, wish: Autoscaling) -> Manifest:
 
 
 def _topics(worker: Worker, wish: Autoscaling, kafka: Kafka) -> list[Manifest]:
-    """A trigger per job type. Without a threshold a pod is wanted for each `parallelism` records."""
+    """A trigger per job type. The default threshold is one pod per `parallelism` records."""
     common = {
         "bootstrapServers": kafka.bootstrap_servers,
         "lagThreshold": str(wish.kafka_lag_threshold or worker.spec.parallelism),
@@ -102,12 +101,12 @@ def _topics(worker: Worker, wish: Autoscaling, kafka: Kafka) -> list[Manifest]:
     ]
 
 
-def _busy_and_backlog(worker: Worker, wish: Autoscaling) -> list[Manifest]:
+def _busy_and_backlog(worker: Worker, wish: Autoscaling, *, stopped: bool) -> list[Manifest]:
     triggers: list[Manifest] = []
     if wish.prometheus is not None:
         metadata_of_trigger = {
             "serverAddress": wish.prometheus.address,
-            "query": _busy_pods(worker, wish),
+            "query": _busy_pods(worker, stopped=stopped),
             "threshold": str(wish.target_utilization / 100),
             "ignoreNullValues": "false",
         }
@@ -120,13 +119,14 @@ def _busy_and_backlog(worker: Worker, wish: Autoscaling) -> list[Manifest]:
     return triggers
 
 
-def _busy_pods(worker: Worker, wish: Autoscaling) -> str:
-    """PromQL for how many pods the busy slots would fill, by the number that a HorizontalPodAutoscaler looks at too.
+def _busy_pods(worker: Worker, *, stopped: bool) -> str:
+    """PromQL for how many pods the busy slots would fill, from the same metric that a HorizontalPodAutoscaler uses.
 
-    A rate of busy time would need two scrapes inside its window, and would see new load only as the window fills.
+    A rate of busy time would need two scrapes inside its window, and would show new load only as the window fills.
     """
-    # Kubernetes cuts a pod's name before the five characters that it ends with: a long one has no dash there.
+    # Kubernetes truncates a pod's name before its last five characters: a long name has no dash there.
     pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+(-[a-z0-9]{{5}})?"'
     busy = f"sum(rochallor_worker_utilization_ratio{{{pods}}})"
-    # At zero pods there is rightly no series; an error would start pods again, by the fallback.
-    return f"{busy} or vector(0)" if wish.min_replicas == 0 else busy
+    # Without pods there is no series, and KEDA's fallback would start a pod. With pods, one that is not scraped may be
+    # busy: a missing value must not count as 0, which would stop it.
+    return f"{busy} or vector(0)" if stopped else busy

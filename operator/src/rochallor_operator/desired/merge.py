@@ -1,4 +1,4 @@
-"""A pod template over another one: Kubernetes' strategic merge, as far as pod templates need it."""
+"""Merges one pod template over another: Kubernetes' strategic merge, as far as pod templates need it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MERGED: Final = {
     "topologySpreadConstraints": "topologyKey",
     "resourceClaims": "name",
 }
-_EXCHANGED: Final = {"volumes": "name", "env": "name"}
-"""Lists whose items are matched by a key too, but an item takes the other's place as a whole: it has exactly one of
-several sources, and two merged ones would have both."""
-_KEYS: Final = _MERGED | _EXCHANGED
+_REPLACED: Final = {"volumes": "name", "env": "name"}
+"""Lists whose items are matched by a key too, but an item replaces the other as a whole: it has exactly one of several
+sources, and two merged items would have both."""
+_KEYS: Final = _MERGED | _REPLACED
 
 
 def merge(base: Manifest, patch: Manifest) -> Manifest:
-    """base with patch laid over it; both stay as they are.
+    """base with patch merged over it; neither is changed.
 
     Maps are merged field by field, null removes a field. Lists named above are merged item by item: an item with the
-    key of an old one is merged into it, another one is added at the end. Every other list is replaced. Raises
+    key of an old one is merged into it, any other is added at the end. Every other list is replaced. Raises
     ValueError when an item of a merged list has no key.
     """
     merged = dict(base)

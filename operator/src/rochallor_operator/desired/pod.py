@@ -1,4 +1,4 @@
-"""The pod template of a worker: the operator's own, and the user's template over it."""
+"""The pod template of a worker: the operator's own, with the user's template merged over it."""
 
 from __future__ import annotations
 
@@ -10,41 +10,70 @@ from rochallor_operator.desired.connections import CONNECTIONS_PATH, files, sour
 from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, environment
 from rochallor_operator.desired.merge import merge
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.names import METRICS_PORT, WORKER_CONTAINER, Manifest, account_name, labels, selector
-from rochallor_operator.part import seconds
-from rochallor_operator.spec import RESERVED_ENV, Worker
+from rochallor_operator.names import (
+    METRICS_PORT,
+    WORKER_CONTAINER,
+    Manifest,
+    account_name,
+    code_name,
+    labels,
+    selector,
+)
+from rochallor_operator.spec.sections import seconds
+from rochallor_operator.spec.worker import RESERVED_ENV, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 USER_ID: Final = 65532
+HANDLERS_VOLUME: Final = "handlers"
 GRACE_SECONDS: Final = 10
-"""How much longer than its drain a pod may live: time to report the last outcomes and to end."""
+"""How much longer than its drain a pod may live: time to report the last outcomes and to exit."""
 
 
-def pod_template(worker: Worker, default_image: str) -> Manifest:
-    """The template of the worker's pods, without the hash of what they use.
+def pod_template(worker: Worker, default_image: str, code: str | None = None) -> Manifest:
+    """The template of the worker's pods, without the hashes of what they use.
 
-    default_image is used when the spec names none. Raises InvalidSpecError when spec.template takes away what the rest
-    relies on.
+    default_image is used when the spec names none; code is the hash of the copy of the handlers' ConfigMap to mount,
+    None for the ConfigMap itself. Raises InvalidSpecError when spec.template removes something that the rest relies on.
     """
-    ours: Manifest = {"metadata": {"labels": labels(worker.name)}, "spec": _pod(worker, default_image)}
+    ours: Manifest = {"metadata": {"labels": labels(worker.name)}, "spec": _pod(worker, default_image, code)}
     with form_of_a_template():
         try:
             merged = merge(ours, worker.spec.template)
         except ValueError as error:
             raise InvalidSpecError(f"spec.template: {error}") from error
         _check(worker, ours, merged)
-    return merged
+        if "shareProcessNamespace" not in (worker.spec.template.get("spec") or {}) and _has_sidecars(merged["spec"]):
+            del merged["spec"]["shareProcessNamespace"]
+        return _with_log_messages(merged)
+
+
+def _has_sidecars(pod: Manifest) -> bool:
+    """Whether other containers run beside the worker: with shared processes they could read its variables and files."""
+    sidecars = [item for item in pod.get("initContainers") or [] if item.get("restartPolicy") == "Always"]
+    return len(pod["containers"]) + len(sidecars) > 1
+
+
+def _with_log_messages(template: Manifest) -> Manifest:
+    """The template with the last log lines of added containers as termination messages, unless they set a policy."""
+    policy = "terminationMessagePolicy"
+    pod = template["spec"]
+    groups = {
+        group: [item if policy in item else item | {policy: "FallbackToLogsOnError"} for item in pod[group]]
+        for group in ("initContainers", "containers")
+        if pod.get(group)
+    }
+    return template | {"spec": pod | groups}
 
 
 @contextmanager
 def form_of_a_template() -> Iterator[None]:
-    """Read a merged template, in which the user may have put anything anywhere; the API server sees that later."""
+    """Guard code that reads a merged template: users may have put anything into it, and nothing has checked it yet."""
     try:
         yield
     except (AttributeError, KeyError, TypeError) as error:
-        sentence = "spec.template: spec is not of the form that kubectl explain pod.spec shows"
+        sentence = "spec.template: spec does not have the form that kubectl explain pod.spec shows"
         raise InvalidSpecError(sentence) from error
 
 
@@ -52,16 +81,18 @@ def _check(worker: Worker, ours: Manifest, merged: Manifest) -> None:
     there = merged.get("metadata", {}).get("labels", {})
     for label, value in labels(worker.name).items():
         if there.get(label) != value:
-            raise InvalidSpecError(f"spec.template: the label {label} must stay {value!r}: it is the operator's")
+            raise InvalidSpecError(f"spec.template: the label {label} must stay {value!r}: it belongs to the operator")
     containers = {item["name"]: item for item in merged.get("spec", {}).get("containers", [])}
     container = containers.get(WORKER_CONTAINER)
     if container is None:
-        raise InvalidSpecError(f"spec.template: the container {WORKER_CONTAINER!r} must stay")
+        raise InvalidSpecError(f"spec.template: the container {WORKER_CONTAINER!r} must not be removed")
     if _reserved(container) != _reserved(ours["spec"]["containers"][0]):
-        raise InvalidSpecError("spec.template: the ROCHALLOR_ variables that mirror a field of the spec must stay")
+        raise InvalidSpecError(
+            "spec.template: the ROCHALLOR_ variables that mirror a field of the spec must not be changed"
+        )
     if worker.spec.handlers.config_map is not None and HANDLERS_PATH not in _python_path(container):
         raise InvalidSpecError(
-            f"spec: the variable PYTHONPATH hides handlers.configMap: write {HANDLERS_PATH} in it, such as"
+            f"spec: the variable PYTHONPATH hides handlers.configMap: include {HANDLERS_PATH} in it, such as"
             f" {HANDLERS_PATH}:/app/lib"
         )
 
@@ -75,17 +106,17 @@ def _reserved(container: Manifest) -> dict[str, Manifest]:
     return {item["name"]: item for item in container.get("env", []) if item["name"] in RESERVED_ENV}
 
 
-def _pod(worker: Worker, default_image: str) -> Manifest:
+def _pod(worker: Worker, default_image: str, code: str | None) -> Manifest:
     spec = worker.spec
-    mounts, volumes = _storage(worker)
+    mounts, volumes = storage(worker, code)
     pod: Manifest = {
         "containers": [_container(worker, default_image, mounts)],
         "volumes": volumes,
         "serviceAccountName": account_name(worker.name),
         "automountServiceAccountToken": False,
-        # A Service called rochallor-engine would otherwise add variables that look like the worker's settings.
+        # A Service named rochallor-engine would otherwise add variables that look like the worker's settings.
         "enableServiceLinks": False,
-        # As process 1 the worker would miss a SIGTERM that comes while Python starts, and work on until it is killed.
+        # As process 1 the worker would miss a SIGTERM that arrives while Python starts, and run on until it is killed.
         "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": math.ceil(seconds(spec.drain_timeout)) + GRACE_SECONDS,
         "securityContext": {
@@ -108,14 +139,15 @@ def _pod(worker: Worker, default_image: str) -> Manifest:
     return pod
 
 
-def _storage(worker: Worker) -> tuple[list[Manifest], list[Manifest]]:
+def storage(worker: Worker, code: str | None = None) -> tuple[list[Manifest], list[Manifest]]:
     """The mounts of the container and the volumes of the pod."""
     spec = worker.spec
     mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 (a mount point, not a file of ours)
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
     if spec.handlers.config_map is not None:
-        mounts.append({"name": "handlers", "mountPath": HANDLERS_PATH, "readOnly": True})
-        volumes.append({"name": "handlers", "configMap": {"name": spec.handlers.config_map.name}})
+        name = spec.handlers.config_map.name if code is None else code_name(worker.name, code)
+        mounts.append({"name": HANDLERS_VOLUME, "mountPath": HANDLERS_PATH, "readOnly": True})
+        volumes.append({"name": HANDLERS_VOLUME, "configMap": {"name": name}})
     if spec.journal:
         mounts.append({"name": "journal", "mountPath": JOURNAL_PATH})
         volumes.append({"name": "journal", "emptyDir": {}})
@@ -135,7 +167,7 @@ def _container(worker: Worker, default_image: str, mounts: list[Manifest]) -> Ma
         "env": environment(spec),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "volumeMounts": mounts,
-        # The worker's last log line is the sentence people need when it can't start.
+        # The worker's last log line says why it can't start.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": _probe("/livez", periodSeconds=2, failureThreshold=60),
         "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=3),

@@ -5,65 +5,83 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from rochallor_operator.desired.pod import form_of_a_template
+from rochallor_operator.desired.connections import files, sources
+from rochallor_operator.desired.pod import HANDLERS_VOLUME, form_of_a_template, storage
 from rochallor_operator.errors import InvalidSpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rochallor_operator.names import Manifest
-    from rochallor_operator.spec import Worker
+    from rochallor_operator.spec.worker import Worker
 
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-"""Of a Secret or ConfigMap: what else a spec may call one can't exist, and must not get into a path."""
+"""Valid names of Secrets and ConfigMaps: any other name can't exist, and must not get into a URL path."""
 
 
 class Reference(NamedTuple):
-    """A use of a Secret or ConfigMap (kind): of one key, or of all of it when key is None."""
+    """A use of a Secret or ConfigMap (kind): of one key, or of all keys when key is None."""
 
     kind: str
     name: str
     key: str | None
     optional: bool
+    rolls: bool = True
+    """Whether a change of its content replaces the pods."""
 
 
 def references(worker: Worker, template: Manifest) -> list[Reference]:
-    """What the pods of a template use, each use once and in a fixed order.
+    """The Secrets and ConfigMaps that the pods of a template use, each use once and in a fixed order.
 
-    The pull secrets of images are left out: they matter only when a pod starts. Raises InvalidSpecError when the
-    template is not of a template's form.
+    A change of files that the worker reloads itself replaces no pod, nor does one of handlers, which are copied. Image
+    pull secrets are left out: they matter only when a pod starts. Raises InvalidSpecError when the template doesn't
+    have the form of a pod template.
     """
     with form_of_a_template():
         pod = template["spec"]
-        found = set(_volumes(pod))
+        found = set(_volumes(pod, _reloaded(worker)))
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             found |= set(_variables(container))
         handlers = worker.spec.handlers.config_map
         if handlers is not None:
-            found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False))
+            found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False, rolls=False))
         for use in found:
             if len(use.name) > 253 or not _NAME.fullmatch(use.name):
                 form = "a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
-                raise InvalidSpecError(f"spec: no {use.kind} is called {use.name!r}; {form}")
-        # A use that names its key comes first, for the sentence when the object is missing.
-        return sorted(found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional))
+                raise InvalidSpecError(f"spec: no {use.kind} can be named {use.name!r}; {form}")
+        # A use that names its key comes first, so that the message about a missing object names it.
+        return sorted(
+            found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional, use.rolls)
+        )
 
 
-def _volumes(pod: Manifest) -> Iterator[Reference]:
+def _reloaded(worker: Worker) -> list[tuple[Manifest, Manifest]]:
+    """The operator's own volumes and their sources whose changes replace no pod."""
+    again = sources([file for file in files(worker.spec) if file.reloaded])
+    _, volumes = storage(worker)
+    return [
+        (volume, source)
+        for volume in volumes
+        for source in (volume, *volume.get("projected", {}).get("sources", []))
+        if volume["name"] == HANDLERS_VOLUME or source in again
+    ]
+
+
+def _volumes(pod: Manifest, reloaded: list[tuple[Manifest, Manifest]]) -> Iterator[Reference]:
     for volume in pod.get("volumes", []):
         for source in [volume, *volume.get("projected", {}).get("sources", [])]:
             for kind, part in (("Secret", "secret"), ("ConfigMap", "configMap")):
                 if part in source:
                     name = source[part].get("name") or source[part].get("secretName", "")
-                    yield from _uses(kind, name, source[part])
+                    yield from _uses(kind, name, source[part], rolls=(volume, source) not in reloaded)
 
 
-def _uses(kind: str, name: str, source: Manifest) -> Iterator[Reference]:
+def _uses(kind: str, name: str, source: Manifest, *, rolls: bool) -> Iterator[Reference]:
     optional = bool(source.get("optional", False))
     keys = [item["key"] for item in source.get("items", [])]
     for key in keys or [None]:
-        yield Reference(kind, name, key, optional)
+        yield Reference(kind, name, key, optional, rolls)
 
 
 def _variables(container: Manifest) -> Iterator[Reference]:

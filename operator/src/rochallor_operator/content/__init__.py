@@ -1,0 +1,1 @@
+"""The content of Secrets and ConfigMaps in use, and when a change of it is rolled out."""

@@ -1,0 +1,113 @@
+"""Hashes of the Secrets and ConfigMaps in use, and which workers use which of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from rochallor_operator.desired.deployment import Content
+from rochallor_operator.errors import DegradedError
+from rochallor_operator.runtime.text import listed
+from rochallor_operator.status.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rochallor_operator.cluster.kube import Kube
+    from rochallor_operator.desired.references import Reference
+    from rochallor_operator.names import Key, Manifest
+    from rochallor_operator.spec.worker import Worker
+
+_NOT_FOUND: Final = {"Secret": Reason.SECRET_NOT_FOUND, "ConfigMap": Reason.CONFIG_MAP_NOT_FOUND}
+
+
+class Users:
+    """Whose pods use a Secret or ConfigMap."""
+
+    def __init__(self) -> None:
+        self._sources: dict[Key, frozenset[tuple[str, str]]] = {}
+        self._users: defaultdict[tuple[str, str, str], set[Key]] = defaultdict(set)
+
+    def note(self, user: Key, uses: Iterable[Reference]) -> None:
+        """Replace what is known about a resource."""
+        self.forget(user)
+        self._sources[user] = frozenset((use.kind, use.name) for use in uses)
+        for kind, name in self._sources[user]:
+            self._users[kind, user.namespace, name].add(user)
+
+    def forget(self, user: Key) -> None:
+        """Drop a deleted resource."""
+        for kind, name in self._sources.pop(user, ()):
+            source = (kind, user.namespace, name)
+            self._users[source].discard(user)
+            if not self._users[source]:
+                del self._users[source]
+
+    def of(self, kind: str, namespace: str, name: str) -> list[Key]:
+        """The resources to reconcile when this object has changed."""
+        return sorted(self._users.get((kind, namespace, name), ()))
+
+    def of_any(self, kind: str) -> list[Key]:
+        """The resources that use any object of a kind."""
+        return sorted(user for user, uses in self._sources.items() if any(of == kind for of, _ in uses))
+
+
+Found = Mapping[tuple[str, str], "Manifest | None"]
+"""Live objects by kind and name; None where there is none."""
+
+
+async def read(kube: Kube, namespace: str, uses: Iterable[Reference]) -> Found:
+    """Everything in use. Raises DegradedError when an object or a key that isn't optional is missing."""
+    found: dict[tuple[str, str], Manifest | None] = {}
+    for use in uses:
+        source = (use.kind, use.name)
+        if source not in found:
+            found[source] = await kube.get(use.kind, namespace, use.name)
+        _check(use, found[source])
+    return found
+
+
+def content(key: bytes, worker: Worker, uses: Iterable[Reference], found: Found) -> Content:
+    """The version of what was found.
+
+    Its hashes are visible on the pods. The key keeps others from guessing what a Secret holds, and the worker's name in
+    the hashes from comparing it with a Secret of their own.
+    """
+    parts = [[use.kind, use.name, use.key, _part(found[use.kind, use.name], use.key)] for use in uses if use.rolls]
+    whose = [worker.namespace, worker.name]
+    handlers = worker.spec.handlers.config_map
+    code = None if handlers is None else _part(found["ConfigMap", handlers.name], None)
+    return Content(
+        config=keyed_digest(key, ["config", whose, parts]) if parts else None,
+        code=keyed_digest(key, ["code", whose, code]) if handlers is not None else None,
+    )
+
+
+def keyed_digest(key: bytes, value: Any) -> str:
+    """Short hash of a JSON value that nobody can compute without the key, so that everybody may see it."""
+    return hmac.new(key, json.dumps(value, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _part(live: Manifest | None, key: str | None) -> list[Any] | None:
+    """The part of an object that counts: all keys or one, as text and as bytes."""
+    if live is None:
+        return None
+    both: list[Manifest] = [live.get("data") or {}, live.get("binaryData") or {}]
+    return both if key is None else [entries.get(key) for entries in both]
+
+
+def _check(use: Reference, live: Manifest | None) -> None:
+    if use.optional:
+        return
+    if live is None:
+        key = "" if use.key is None else f" with the key {use.key!r}"
+        raise DegradedError(_NOT_FOUND[use.kind], f"{use.kind} {use.name!r}{key} does not exist")
+    keys = sorted([*(live.get("data") or {}), *(live.get("binaryData") or {})])
+    if use.key is not None and use.key not in keys:
+        # Those who may read this resource need not be allowed to read Secrets.
+        there = "" if use.kind == "Secret" else f"; it has {listed(keys)}"
+        raise DegradedError(_NOT_FOUND[use.kind], f"{use.kind} {use.name!r} has no key {use.key!r}{there}")

@@ -1,0 +1,86 @@
+"""The objects beside a worker's Deployment: ServiceAccount, Service, PodDisruptionBudget and PodMonitor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rochallor_operator.names import (
+    METRICS_PORT,
+    WORKER_LABEL,
+    Manifest,
+    account_name,
+    metadata,
+    selector,
+    service_name,
+)
+
+if TYPE_CHECKING:
+    from rochallor_operator.spec.worker import Worker
+
+
+def service_account(worker: Worker) -> Manifest:
+    """An account without any rights: a worker never talks to Kubernetes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(worker, account_name(worker.name)),
+        "automountServiceAccountToken": False,
+    }
+
+
+def service(worker: Worker) -> Manifest:
+    """The headless Service by which Prometheus finds the pods. Unready pods are listed too: their metrics say why."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(worker, service_name(worker.name)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": selector(worker.name),
+            "ports": [{"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"}],
+        },
+    }
+
+
+def disruption_budget(worker: Worker) -> list[Manifest]:
+    """The PodDisruptionBudget, or none: for a single pod it could only block the drain of its node."""
+    budget = worker.spec.disruption_budget
+    if budget is None or worker.most_replicas <= 1:
+        return []
+    return [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata(worker, worker.name),
+            "spec": {
+                "maxUnavailable": budget.max_unavailable,
+                "selector": {"matchLabels": selector(worker.name)},
+                # While the engine is unreachable no pod is ready, by design; nodes must be drainable all the same.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
+        }
+    ]
+
+
+def pod_monitor(worker: Worker) -> list[Manifest]:
+    """The PodMonitor by which a Prometheus Operator finds the pods, or none when the spec doesn't ask for it."""
+    metrics = worker.spec.metrics
+    if not metrics.pod_monitor:
+        return []
+    ours = metadata(worker, worker.name)
+    endpoint: Manifest = {"port": "metrics"}
+    if metrics.interval is not None:
+        endpoint["interval"] = metrics.interval
+    return [
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PodMonitor",
+            "metadata": ours | {"labels": metrics.labels | ours["labels"]},
+            "spec": {
+                "selector": {"matchLabels": selector(worker.name)},
+                "podMetricsEndpoints": [endpoint],
+                "podTargetLabels": [WORKER_LABEL],
+            },
+        }
+    ]

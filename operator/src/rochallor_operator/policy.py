@@ -1,0 +1,77 @@
+"""What the operator's settings allow resources to ask for, and whether a resource asks for more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from rochallor_operator.desired.pod import form_of_a_template
+from rochallor_operator.desired.pod_security import breaches
+from rochallor_operator.errors import DegradedError
+from rochallor_operator.names import account_name
+from rochallor_operator.status.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rochallor_operator.cluster.kube import Kube
+    from rochallor_operator.desired.references import Reference
+    from rochallor_operator.names import Manifest
+    from rochallor_operator.spec.worker import Worker
+
+TemplatePolicy = Literal["restricted", "baseline", "any"]
+
+FOR_WORKERS: Final = "rochallor.io/for-workers"
+"""Label, with the value "true", that opens a ServiceAccount or a Secret to all workers of its namespace."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings."""
+
+    template: TemplatePolicy = "baseline"
+    left_out: frozenset[str] = frozenset()
+    """Kinds of children that the operator doesn't make and has no rights on."""
+
+
+async def breach(
+    kube: Kube, policy: Policy, worker: Worker, template: Manifest, uses: Iterable[Reference], scaling: list[Manifest]
+) -> DegradedError | None:
+    """Why the policy forbids a merged template or the objects that it uses; None when it allows them.
+
+    Raises InvalidSpecError when the template doesn't have the form of a pod template.
+    """
+    if policy.template == "any":
+        return None
+    with form_of_a_template():
+        found = next(breaches(template, policy.template), None)
+        if found is not None:
+            return _refusal(policy, found.field, found.allowed)
+        account = account_of(template)
+    needed = {("ServiceAccount", account)} if account != account_name(worker.name) else set()
+    if policy.template == "restricted":
+        needed |= {(use.kind, use.name) for use in uses if use.kind == "Secret"}
+        needed |= {("Secret", name) for wish in scaling for name in _secrets_of(wish)}
+    for kind, name in sorted(needed):
+        live = await kube.get(kind, worker.namespace, name)
+        # An object that doesn't exist yet may be created later without the label, and pods would then use it.
+        if live is None or live["metadata"].get("labels", {}).get(FOR_WORKERS) != "true":
+            return _refusal(policy, f"{kind} {name!r}", f"it needs the label {FOR_WORKERS}=true")
+    return None
+
+
+def account_of(template: Manifest) -> str:
+    """The ServiceAccount that pods of a template run as."""
+    pod = template.get("spec", {})
+    name: str = pod.get("serviceAccountName") or pod.get("serviceAccount") or "default"
+    return name
+
+
+def _secrets_of(wish: Manifest) -> list[str]:
+    """The Secrets that KEDA reads for a worker."""
+    return [target["name"] for target in wish["spec"].get("secretTargetRef", [])]
+
+
+def _refusal(policy: Policy, what: str, allowed: str) -> DegradedError:
+    sentence = f"{what} breaks the operator's templatePolicy {policy.template!r}: {allowed}"
+    return DegradedError(Reason.POLICY_VIOLATION, sentence)

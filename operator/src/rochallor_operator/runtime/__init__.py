@@ -1,0 +1,1 @@
+"""The operator process: settings, logs, probes, metrics and the work queue."""

@@ -1,0 +1,212 @@
+"""A RochallorWorker as frozen, validated values.
+
+The API server has already checked the resource against the CRD (crds/), whose rules are the source. Only what
+the rest of the code relies on is checked again here, so that a looser CRD ends in a condition and not in a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rochallor_operator.errors import InvalidSpecError
+from rochallor_operator.names import Manifest
+from rochallor_operator.spec.sections import (
+    Autoscaling,
+    DisruptionBudget,
+    Duration,
+    Engine,
+    Kafka,
+    Metrics,
+    Section,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESERVED_ENV: Final = frozenset(
+    f"ROCHALLOR_{name}"
+    for name in (
+        "HANDLERS",
+        "TRANSPORT",
+        "OUTCOME_TRANSPORT",
+        "ENGINE_URL",
+        "ENGINE_GRPC_TARGET",
+        "ENGINE_TOKEN_FILE",
+        "ENGINE_HEADERS",
+        "ENGINE_CA_FILE",
+        "ENGINE_CERT_FILE",
+        "ENGINE_KEY_FILE",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_SECURITY_PROTOCOL",
+        "KAFKA_SASL_MECHANISM",
+        "KAFKA_SASL_USERNAME_FILE",
+        "KAFKA_SASL_PASSWORD_FILE",
+        "KAFKA_CA_FILE",
+        "KAFKA_CERT_FILE",
+        "KAFKA_KEY_FILE",
+        "KAFKA_DEDUP_WINDOW",
+        "KAFKA_DEAD_LETTER",
+        "JOB_TYPES",
+        "PARALLELISM",
+        "POLL_INTERVAL",
+        "LEASE",
+        "HANDLER_TIMEOUT",
+        "DRAIN_TIMEOUT",
+        "JOURNAL_DIR",
+        "WORKER_ID",
+        "METRICS_PORT",
+    )
+)
+"""Variables that mirror a field of the spec: a user's value would contradict it. The CRD has the same list."""
+
+DEFAULT_LEASE: Final = "30s"
+"""The fixed lease of an engine that can't renew leases, and the lease that a worker asks for by default."""
+
+
+def _not_reserved(variables: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
+    for variable in variables:
+        name = variable.get("name")
+        if not isinstance(name, str):
+            raise ValueError("each variable needs its name")
+        if name in RESERVED_ENV:
+            raise ValueError(f"{name} is set by the operator from the spec: write the spec field instead")
+    return variables
+
+
+class ConfigMapHandlers(Section):
+    """Handlers in a ConfigMap; module is file:registry."""
+
+    name: str
+    module: str
+
+    @property
+    def key(self) -> str:
+        """The ConfigMap's key that must hold the module."""
+        return self.module.partition(":")[0] + ".py"
+
+
+class Handlers(Section):
+    """The location of the handlers: exactly one of the two is set."""
+
+    module: str | None = None
+    config_map: ConfigMapHandlers | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Handlers:
+        if (self.module is None) == (self.config_map is None):
+            raise ValueError("write exactly one of module and configMap")
+        return self
+
+
+class Spec(Section):
+    """The resource's spec. Durations stay strings (500ms, 30s); the CRD gives the units of the other fields."""
+
+    engine: Engine
+    transport: Literal["rest", "grpc", "kafka"] = "rest"
+    outcome_transport: Literal["rest", "grpc"] | None = None
+    kafka: Kafka | None = None
+    job_types: Annotated[tuple[str, ...], Field(min_length=1)]
+    parallelism: int = 64
+    poll_interval: Duration = "500ms"
+    lease: Duration = DEFAULT_LEASE
+    handler_timeout: Duration | None = None
+    drain_timeout: Duration = "25s"
+    handlers: Handlers
+    image: str | None = None
+    image_pull_policy: str | None = None
+    image_pull_secrets: tuple[Manifest, ...] = ()
+    replicas: int = 1
+    autoscaling: Autoscaling | None = None
+    max_surge: int | str = "25%"
+    max_unavailable: int | str = 0
+    min_ready_seconds: int = 10
+    progress_deadline_seconds: int = 600
+    suspend: bool = False
+    disruption_budget: DisruptionBudget | None = None
+    metrics: Metrics = Metrics()
+    journal: bool = True
+    resources: Manifest = Field(default_factory=dict)
+    env: Annotated[tuple[Manifest, ...], AfterValidator(_not_reserved)] = ()
+    env_from: tuple[Manifest, ...] = ()
+    template: Manifest = Field(default_factory=dict)
+
+    @property
+    def may_outlive_lease(self) -> bool:
+        """Whether handlers may outlive a lease that can't be renewed. Timeouts set in their code are not known here."""
+        timeout = self.handler_timeout
+        return self.transport != "kafka" and timeout is not None and seconds(timeout) >= seconds(DEFAULT_LEASE)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Spec:
+        if (self.transport == "kafka") != (self.kafka is not None):
+            raise ValueError("write kafka with transport kafka, and only then")
+        reached_over = (self.outcome_transport or "rest") if self.transport == "kafka" else self.transport
+        if reached_over == "rest" and self.engine.url is None:
+            raise ValueError("write engine.url: the engine is reached over REST")
+        if reached_over == "grpc" and self.engine.grpc_target is None:
+            raise ValueError("write engine.grpcTarget: the engine is reached over gRPC")
+        return self
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Spec:
+        scaling = self.autoscaling
+        if scaling is not None and scaling.provider == "keda" and self.kafka is None and scaling.prometheus is None:
+            raise ValueError("write autoscaling.prometheus: KEDA queries it for the workers' metrics")
+        return self
+
+
+class Worker(BaseModel):
+    """One resource: its identity and its spec."""
+
+    model_config = ConfigDict(frozen=True)
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: Spec
+
+    @property
+    def autoscaling(self) -> Autoscaling | None:
+        """The autoscaler wanted now; None while suspended."""
+        return None if self.spec.suspend else self.spec.autoscaling
+
+    @property
+    def replicas(self) -> int | None:
+        """Pods wanted now; None when an autoscaler decides."""
+        if self.spec.suspend:
+            return 0
+        return self.spec.replicas if self.spec.autoscaling is None else None
+
+    @property
+    def least_replicas(self) -> int:
+        """The fewest pods wanted now."""
+        if self.spec.suspend:
+            return 0
+        return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """The most pods there may be while not suspended."""
+        return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.max_replicas
+
+
+def parse(resource: Mapping[str, Any]) -> Worker:
+    """The resource as values. Raises InvalidSpecError, whose text names the first wrong field."""
+    metadata = resource["metadata"]
+    try:
+        spec = Spec.model_validate(resource.get("spec", {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["spec", *map(str, first["loc"])])
+        raise InvalidSpecError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+    return Worker(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        spec=spec,
+    )

@@ -1,0 +1,1 @@
+"""Observation → conditions, Events and the rest of the status."""

@@ -1,0 +1,1 @@
+"""The watches that put resources into the work queue."""
