@@ -1,6 +1,6 @@
-"""`python docs/generate.py`: writes the reference pages whose facts are in the code, and the pictures.
+"""`python docs/generate.py`: writes the reference pages from the code, the pictures, and the code that pages show.
 
-A test holds them equal.
+A test checks that they are up to date.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from rochallor_operator import metrics as operator_metrics
+from rochallor_operator.runtime import metrics as operator_metrics
 from rochallor_worker import Registry, Runner
-from rochallor_worker.engine.fake import FakeEngine
-from rochallor_worker.metrics import Metrics
-from rochallor_worker.pulse import Pulse
-from rochallor_worker.settings import PREFIX, Settings
+from rochallor_worker.cli.settings import PREFIX, Settings
+from rochallor_worker.devengine.client import FakeEngine
+from rochallor_worker.observability.metrics import Metrics
+from rochallor_worker.observability.sampler import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,17 +32,22 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent
 DEFINITION = DOCS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
+SHOWN = re.compile(r"^(<!-- code: (\S+) -->\n```\w+\n).*?(^```)$", re.MULTILINE | re.DOTALL)
+"""Where a page shows a file of the repository."""
+SHARED = re.compile(r"(<!-- (?:text: README.md|shown in docs/index.md) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+"""What the README and docs/index.md have in common."""
 GENERATED = "<!-- Written by docs/generate.py from the code; edit it there. -->\n\n"
 
 
 def settings_page() -> str:
-    """Every ROCHALLOR_ variable of a worker: what it is for, its default and what it must be."""
+    """Every ROCHALLOR_ variable of a worker: its meaning, its default and its allowed values."""
     meanings = _meanings()
     return (
         GENERATED
-        + "# Settings of a worker\n\nEnvironment variables. A bad value stops the start with one line that names the"
-        + " variable, the value and what it must be. A duration is a number with the unit `ms`, `s`, `m` or `h`, or"
-        + " several in a row, such as `1m30s`.\n\n"
+        + "# Settings of a worker\n\nEnvironment variables. A worker doesn't start with an invalid value, and prints"
+        + " one line with the variable, the value and what is allowed. A duration is a number with the unit `ms`, `s`,"
+        + " `m` or `h`, or several in a row, such as `1m30s`."
+        + " A `ROCHALLOR_` variable not listed here is ignored, with a warning.\n\n"
         + _table(
             ("variable", "meaning", "default", "must be"),
             (
@@ -57,8 +62,9 @@ def metrics_page() -> str:
     """Every metric of a worker with its type and labels."""
     return (
         GENERATED
-        + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`. Times in seconds."
-        + " `ROCHALLOR_METRICS_COMPAT=1` adds the five `workflow_sdk_*` metrics of the engine's own SDKs.\n\n"
+        + "# Metrics of a worker\n\nServed at `/metrics`, with the usual `process_*` and `python_*`, and all of"
+        + " `prometheus_client`'s default registry, where handlers put metrics of their own. Times in seconds."
+        + " `ROCHALLOR_METRICS_COMPAT=1` adds some under [the engine's SDKs' names](../migrating.md#dashboards).\n\n"
         + _metric_table(_metrics())
     )
 
@@ -82,7 +88,7 @@ def resource_page() -> str:
         GENERATED
         + f"# The resource RochallorWorker\n\n`rochallor.io/{version['name']}`, short name `rw`. "
         + f"{schema['description']}\n\n"
-        + "The API server refuses a resource that breaks a rule, and quotes the rule, which is in *italics* below."
+        + "The API server refuses a resource that breaks a rule, and quotes the rule; rules are in *italics* below."
         + " `kubectl explain rw.spec` shows the same fields.\n\n## metadata\n\n"
         + _list(_rules(schema))
         + f"\n## spec\n\n{spec['description']}\n\n"
@@ -103,6 +109,14 @@ def resource_page() -> str:
     )
 
 
+def with_code(page: str) -> str:
+    """A page with the present content of each file that it shows."""
+    readme = SHARED.search((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    assert readme is not None  # noqa: S101
+    page = SHARED.sub(lambda found: found[1] + readme[2] + found[3], page)
+    return SHOWN.sub(lambda found: found[1] + (DOCS.parent / found[2]).read_text(encoding="utf-8") + found[3], page)
+
+
 def files() -> dict[Path, str]:
     """Everything that is generated: each file's content."""
     pages = {
@@ -111,9 +125,12 @@ def files() -> dict[Path, str]:
         "metrics": metrics_page,
         "operator-metrics": operator_metrics_page,
     }
-    return {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()} | {
-        DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()
-    }
+    texts = {page: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
+    return (
+        {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()}
+        | {DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()}
+        | {page: with_code(text) for page, text in texts.items() if SHOWN.search(text) or SHARED.search(text)}
+    )
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -126,7 +143,7 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """A text of the code as Markdown: <job type> is no HTML there."""
+    """A text of the code as Markdown, where <job type> must not be read as HTML."""
     return escape(text, quote=False)
 
 
@@ -141,8 +158,10 @@ def _metric_table(metrics: Iterable[Metric]) -> str:
 
 
 def _fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]]:
-    """Every field below an object or a list of objects: its path, its schema, whether it must be written."""
+    """Every field below an object or a list of objects: its path, its schema, whether it is required."""
     for name, field in schema.get("properties", {}).items():
+        if "description" not in field:
+            return  # a PodSpec, which Kubernetes documents
         yield path + name, field, name in schema.get("required", ())
         yield from _fields(field, f"{path}{name}.")
         yield from _fields(field.get("items", {}), f"{path}{name}[].")
@@ -151,12 +170,12 @@ def _fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema, bool]
 def _meaning(field: Schema) -> str:
     values = field.get("items") or field.get("additionalProperties") or {}
     rules = [*_rules(field), *(_rules(values) if values.get("type") != "object" else ())]
-    told = _text(field["description"]).removesuffix(f" Default {_preset(field).strip('`')}.")  # it has its own column
-    return " ".join([told, *(f"*{rule}*" for rule in rules)])
+    meaning = _text(field["description"]).removesuffix(f" Default {_preset(field).strip('`')}.")  # has a column
+    return " ".join([meaning, *(f"*{rule}*" for rule in rules)])
 
 
 def _rules(schema: Schema) -> list[str]:
-    """What the API server says when a rule is broken, as sentences."""
+    """The API server's messages about broken rules, as sentences."""
     messages = (_text(rule["message"]) for rule in schema.get("x-kubernetes-validations", ()))
     return [f"{message[0].upper()}{message[1:]}." for message in messages]
 
@@ -198,11 +217,11 @@ def _operator_metrics() -> Iterator[Metric]:
             suffix = "_total" if family.type == "counter" else ""
             yield family.name + suffix, family.type, tuple(labels[family.name]), family.documentation
     for family in resources.collect():
-        yield family.name, family.type, operator_metrics.RESOURCE_LABELS, family.documentation
+        yield family.name, family.type, operator_metrics.RESOURCE_LABELS[family.name], family.documentation
 
 
 def _meanings() -> dict[str, str]:
-    """What is written below each field of Settings."""
+    """The docstring of each field of Settings."""
     found = re.findall(r'^    (\w+): Annotated.*?"""(.*?)"""', inspect.getsource(Settings), re.DOTALL | re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
@@ -225,8 +244,8 @@ def _metrics() -> Iterator[Metric]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: 0.0)
-    pulse = Pulse(runner.slots, lambda: 0.0)
-    metrics = Metrics(runner, pulse, transport="rest", worker_id="w")
+    sampler = Sampler(runner.slots, lambda: 0.0)
+    metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     counted = {
         value._name: value._labelnames  # noqa: SLF001 — the library has no public way to list a metric's labels
         for value in vars(metrics).values()

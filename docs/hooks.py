@@ -1,4 +1,4 @@
-"""What the site needs beside mkdocs: pages whose text is elsewhere in the repository, and links that leave docs/."""
+"""Additions to mkdocs: pages whose source is elsewhere in the repository, and links that leave docs/."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ ELSEWHERE = {
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
 }
-"""Pages of the site, and the files of the repository that they are."""
+"""Pages of the site, and the files of the repository that they are made from."""
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are elsewhere."""
+    """Add the pages whose source is elsewhere."""
     for page, source in ELSEWHERE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let links and pictures lead where they lead in the repository; a file that is no page is named instead.
+    """Make links and pictures work as in the repository; a link to a file that is no page becomes its name.
 
-    A link to nothing stays as it is, and mkdocs complains.
+    A dead link stays as it is, so that mkdocs reports it.
     """
     here = page.file.src_uri
     folder = posixpath.dirname(ELSEWHERE.get(here, f"docs/{here}"))

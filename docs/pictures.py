@@ -1,4 +1,4 @@
-"""The pictures of docs/architecture.md and SECURITY.md: who says what to whom, from top to bottom.
+"""The pictures of docs/architecture.md and SECURITY.md: sequence diagrams.
 
 `docs/generate.py` writes them.
 """
@@ -19,7 +19,7 @@ STYLE = (
 
 
 class Step(NamedTuple):
-    """One arrow, or what somebody does alone (source and target are the same)."""
+    """One arrow, or what one party does alone (source and target are the same)."""
 
     source: str
     target: str
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Who takes part, from left to right, and what happens, in order."""
+    """The parties, from left to right, and the steps between them, in order."""
 
     title: str
     parties: tuple[str, ...]
@@ -37,38 +37,39 @@ class Picture(NamedTuple):
 PICTURES = {
     "job-lease": Picture(
         "A job over REST or gRPC",
-        ("engine", "source", "slots", "handler", "journal", "report"),
+        ("engine", "source", "slots", "executor", "journal", "reporter"),
         (
-            Step("source", "slots", "reserve what is free"),
+            Step("source", "slots", "reserve all that are free"),
             Step("source", "engine", "poll for that many jobs"),
-            Step("engine", "source", "jobs, leased for 30 s"),
-            Step("source", "handler", "a job before its deadline"),
-            Step("handler", "journal", "started"),
-            Step("handler", "handler", "runs, outcome decided"),
-            Step("handler", "journal", "decided"),
-            Step("handler", "report", "the outcome"),
-            Step("report", "engine", "Complete, until it is taken; Fail, once"),
-            Step("engine", "report", "accepted"),
-            Step("report", "journal", "settled"),
-            Step("report", "slots", "the slot is free"),
-            Step("report", "source", "poll now: the next step may be there"),
+            Step("engine", "source", "jobs, each with a lease"),
+            Step("source", "executor", "one job on one slot"),
+            Step("executor", "journal", "started"),
+            Step("executor", "engine", "renew the lease at each third of it"),
+            Step("executor", "executor", "handler → outcome"),
+            Step("executor", "journal", "decided"),
+            Step("executor", "reporter", "the outcome"),
+            Step("reporter", "engine", "Complete, until accepted; Fail, once"),
+            Step("engine", "reporter", "accepted, within the lease"),
+            Step("executor", "journal", "settled"),
+            Step("executor", "slots", "release the slot"),
+            Step("executor", "source", "poll now: the next step may be there"),
         ),
     ),
     "job-kafka": Picture(
         "A job over Kafka",
-        ("engine", "Kafka", "source", "handler", "report", "offsets"),
+        ("engine", "Kafka", "source", "executor", "reporter", "offsets"),
         (
             Step("engine", "Kafka", "publishes an event"),
             Step("Kafka", "source", "records of its partitions"),
-            Step("source", "offsets", "open"),
-            Step("source", "source", "known event? instance busy?"),
-            Step("source", "handler", "a job, when a slot is free"),
-            Step("handler", "handler", "runs, outcome decided"),
-            Step("handler", "report", "the outcome"),
-            Step("report", "engine", "Complete or Fail, until it is taken"),
-            Step("engine", "report", "accepted"),
-            Step("report", "offsets", "done"),
-            Step("offsets", "Kafka", "commit below the lowest open one"),
+            Step("source", "offsets", "incomplete"),
+            Step("source", "source", "duplicate? instance busy?"),
+            Step("source", "executor", "a job, when a slot is free"),
+            Step("executor", "executor", "handler → outcome"),
+            Step("executor", "reporter", "the outcome"),
+            Step("reporter", "engine", "Complete or Fail, until accepted"),
+            Step("engine", "reporter", "accepted"),
+            Step("executor", "offsets", "settled"),
+            Step("offsets", "Kafka", "commit the lowest incomplete offset"),
         ),
     ),
     "resource": Picture(
@@ -77,28 +78,28 @@ PICTURES = {
         (
             Step("you", "API server", "kubectl apply"),
             Step("API server", "API server", "checks it, or refuses it"),
-            Step("API server", "queue", "an event of it or its own"),
+            Step("API server", "queue", "events, also of children"),
             Step("queue", "reconcile", "its key, once"),
             Step("reconcile", "reconcile", "spec → desired objects"),
             Step("reconcile", "API server", "apply what differs, prune the rest"),
-            Step("API server", "pods", "the Deployment rolls"),
+            Step("API server", "pods", "the Deployment rolls out"),
             Step("reconcile", "API server", "observe"),
-            Step("reconcile", "pods", "not ready? why?"),
-            Step("reconcile", "API server", "status, when it says something new"),
-            Step("API server", "you", "kubectl get rw, Events"),
+            Step("reconcile", "pods", "why not ready?"),
+            Step("reconcile", "API server", "status and Events, if changed"),
+            Step("API server", "you", "kubectl get rw"),
         ),
     ),
     "scale": Picture(
         "The number of pods",
         ("pods", "Prometheus", "autoscaler", "Deployment", "operator"),
         (
-            Step("operator", "autoscaler", "HPA or ScaledObject, from the spec"),
+            Step("operator", "autoscaler", "creates HPA or ScaledObject"),
             Step("operator", "Deployment", "leaves replicas alone"),
-            Step("Prometheus", "pods", "asks for the utilization"),
-            Step("autoscaler", "Prometheus", "mean against the target"),
-            Step("autoscaler", "Deployment", "replicas"),
-            Step("Deployment", "pods", "more: they poll at once"),
-            Step("Deployment", "pods", "fewer: SIGTERM"),
+            Step("Prometheus", "pods", "scrapes the utilization"),
+            Step("autoscaler", "Prometheus", "compares mean and target"),
+            Step("autoscaler", "Deployment", "sets replicas"),
+            Step("Deployment", "pods", "starts more: they poll at once"),
+            Step("Deployment", "pods", "stops some: SIGTERM"),
             Step("pods", "pods", "claim no more, finish, exit"),
         ),
     ),
@@ -119,7 +120,7 @@ PICTURES = {
 
 
 def draw(picture: Picture) -> str:
-    """The picture as SVG, with a background of its own: it stands on light and dark pages."""
+    """The picture as SVG, with a background of its own, for light and dark pages."""
     width = 2 * MARGIN + COLUMN * (len(picture.parties) - 1)
     height = HEAD + ROW * len(picture.steps) + 20
     at = {party: MARGIN + COLUMN * number for number, party in enumerate(picture.parties)}

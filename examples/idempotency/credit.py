@@ -1,4 +1,7 @@
-"""An effect in a database: the job's id goes into the same transaction, so a second run finds it done."""
+"""Once per operation, in a database: the transfer's number is a row's key, in the transaction of the effect.
+
+Any further run, also after a manual retry, finds the row.
+"""
 
 import os
 import sqlite3
@@ -12,10 +15,9 @@ registry = Registry()
 
 @registry.handler("credit")
 def credit(job: Job) -> dict[str, int]:
+    transfer, amount = job.variables["transfer"], job.variables["amount"]
     with closing(sqlite3.connect(DATABASE)) as database, database:  # one transaction
-        database.execute("CREATE TABLE IF NOT EXISTS credit (job_id TEXT PRIMARY KEY, amount INTEGER)")
-        database.execute(
-            "INSERT INTO credit VALUES (?, ?) ON CONFLICT (job_id) DO NOTHING", (job.id, job.variables["amount"])
-        )
+        database.execute("CREATE TABLE IF NOT EXISTS credit (transfer TEXT PRIMARY KEY, amount INTEGER)")
+        database.execute("INSERT INTO credit VALUES (?, ?) ON CONFLICT (transfer) DO NOTHING", (transfer, amount))
         [balance] = database.execute("SELECT sum(amount) FROM credit").fetchone()
     return {"balance": balance}

@@ -1,7 +1,7 @@
-"""An e-mail: a table says which jobs have sent theirs.
+"""Once per step, an e-mail: a table says which steps have sent theirs. A manual retry sends another one.
 
-A mail that can't be sent leaves no row. Only a worker that dies between the mail and the end of the transaction lets a
-second one out; it has the same Message-ID, by which mail systems can tell.
+A mail that can't be sent leaves no row. Only if a worker dies between the mail and the end of the transaction is a
+second one sent; it has the same Message-ID, by which mail systems recognise it.
 """
 
 import os
@@ -21,12 +21,12 @@ registry = Registry()
 @registry.handler("welcome-mail", timeout=20)
 def welcome(job: Job) -> None:
     mail = EmailMessage()
-    mail["Message-ID"] = f"<{job.id}@shop.example>"
+    mail["Message-ID"] = f"<{job.key}@shop.example>"
     mail["From"], mail["To"] = "hello@shop.example", job.variables["address"]
     mail["Subject"] = "Welcome"
     mail.set_content("Good to have you here.")
     with closing(sqlite3.connect(DATABASE)) as database, database:  # one transaction
-        database.execute("CREATE TABLE IF NOT EXISTS mail (job_id TEXT PRIMARY KEY)")
-        if database.execute("INSERT INTO mail VALUES (?) ON CONFLICT (job_id) DO NOTHING", (job.id,)).rowcount:
+        database.execute("CREATE TABLE IF NOT EXISTS mail (job_key TEXT PRIMARY KEY)")
+        if database.execute("INSERT INTO mail VALUES (?) ON CONFLICT (job_key) DO NOTHING", (job.key,)).rowcount:
             with smtplib.SMTP(SERVER, PORT, timeout=10) as server:
                 server.send_message(mail)

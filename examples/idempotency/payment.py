@@ -1,4 +1,8 @@
-"""A call to a service that knows Idempotency-Key: the job's id is the key, so the service does it once."""
+"""Once per operation, at a service that knows Idempotency-Key: the order's number is the key.
+
+Some services repeat a refusal for a known key, too. Then add to the key what a person changes before a manual retry,
+such as the card.
+"""
 
 import os
 
@@ -12,12 +16,12 @@ registry = Registry()
 
 @registry.handler("charge-card", timeout=20)
 async def charge(job: Job) -> dict[str, str]:
-    amount, key = {"amount": job.variables["amount"]}, {"Idempotency-Key": job.id}
+    amount, key = {"amount": job.variables["amount"]}, {"Idempotency-Key": f"charge-{job.variables['order']}"}
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http,
         http.post(f"{PAYMENTS}/charges", json=amount, headers=key) as answer,
     ):
         if answer.status == 402:
             raise NonRetryableError("the card is declined")
-        answer.raise_for_status()  # anything else may be better the next time
+        answer.raise_for_status()  # any other failure may pass: retry
         return {"charge": (await answer.json())["id"]}

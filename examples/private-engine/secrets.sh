@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a CA, a certificate for dev-engine that it signs, and a token, as Secrets in kubectl's namespace:
+# Creates a CA, a certificate for dev-engine signed by it, and a token, as Secrets in kubectl's namespace:
 # engine-ca (ca.crt), engine-tls (tls.crt, tls.key) and engine-token (token).
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,4 +1,4 @@
-"""Jobs from Kafka, from plain Python: the engine publishes them, outcomes go to it over REST.
+"""Jobs from Kafka, in plain Python: the engine publishes them, and outcomes are reported over REST.
 
 kafka-topics.sh --bootstrap-server localhost:9092 --create --topic workflow.jobs.greet-by-kafka --partitions 6
 rochallor-worker dev-engine --kafka localhost:9092 &
@@ -39,7 +39,7 @@ async def main() -> None:
             while (instance := await engine.get_instance(instance_id)).status == "ACTIVE":
                 await asyncio.sleep(0.05)
             print(instance.status, instance.variables)
-        runner.stop()  # ends what runs, commits it and leaves the consumer group
+        runner.stop()  # finishes running jobs, commits their offsets and leaves the consumer group
         await working
 
 

@@ -1,4 +1,4 @@
-"""Several handlers over gRPC: an async one, a sync one, and input that no retry can mend.
+"""Several handlers over gRPC: an async one, a plain one, and input that no retry can fix.
 
 rochallor-worker dev-engine &
 python examples/python/loan.py
@@ -8,8 +8,7 @@ import asyncio
 import os
 from typing import Any
 
-from rochallor_worker import Job, NonRetryableError, Registry, Runner
-from rochallor_worker.engine.grpc import GrpcClient
+from rochallor_worker import GrpcClient, Job, NonRetryableError, Registry, Runner
 
 registry = Registry()
 

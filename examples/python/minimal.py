@@ -1,4 +1,4 @@
-"""The least there is: one handler, over REST, from plain Python.
+"""A minimal worker: one handler, over REST, from plain Python.
 
 rochallor-worker dev-engine &
 python examples/python/minimal.py
