@@ -24,11 +24,11 @@ COPY LICENSE operator/pyproject.toml operator/README.md operator/
 FROM build AS worker-libraries
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --package rochallor-worker --no-install-workspace
+    /opt/uv/bin/uv sync --frozen --no-dev --package rochallor-worker --extra all --no-install-workspace
 
 FROM worker-libraries AS worker-build
 COPY worker/src worker/src
-RUN /opt/uv/bin/uv sync --frozen --offline --no-dev --package rochallor-worker --no-editable \
+RUN /opt/uv/bin/uv sync --frozen --offline --no-dev --package rochallor-worker --extra all --no-editable \
     && rm -f /app/.venv/.lock && find /app/.venv/bin -type f ! -name rochallor-worker -delete
 
 FROM ${BASE_IMAGE} AS worker-root

@@ -25,7 +25,8 @@ help: ## list the targets
 	@touch $@
 
 .PHONY: setup
-setup: .venv/.ready ## install uv (if missing) and the locked Python environment
+setup: .venv/.ready ## install the locked Python environment in .venv, with uv (if missing, from .tools/bin)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo "done; to use it: . .venv/bin/activate")
 
 .PHONY: lint
 lint: setup ## format check, lint, import directions
@@ -40,7 +41,7 @@ format: setup ## format and fix what can be fixed
 
 .PHONY: types
 types: setup ## mypy --strict
-	$(RUN) mypy image worker/src operator/src tests examples docs charts release.py
+	$(RUN) mypy image worker/src operator/src tests examples docs charts crds release.py
 
 .PHONY: proto
 proto: setup ## generate the gRPC messages from worker/proto
@@ -50,14 +51,33 @@ proto: setup ## generate the gRPC messages from worker/proto
 unit: setup ## unit and property tests, no server needed
 	$(RUN) pytest tests/unit --numprocesses=auto --dist=loadfile
 
+.PHONY: unit-lowest
+unit-lowest: setup ## the same with the lowest versions of libraries that the packages allow
+	@$(UV) venv --quiet --clear .venv-lowest
+	@$(UV) pip compile --quiet --resolution lowest-direct --all-extras --group dev worker/pyproject.toml operator/pyproject.toml \
+	  --output-file .venv-lowest/requirements.txt
+	@VIRTUAL_ENV=.venv-lowest $(UV) pip install --quiet --requirements .venv-lowest/requirements.txt
+	@VIRTUAL_ENV=.venv-lowest $(UV) pip install --quiet --no-deps --editable worker --editable operator
+	@# another protoc writes the generated modules in other words
+	.venv-lowest/bin/pytest tests/unit --numprocesses=auto --dist=loadfile \
+	  --deselect tests/unit/engine/test_proto.py::test_the_generated_modules_are_up_to_date
+
 .PHONY: docs
 docs: setup ## write the reference pages from the code, and build the site into site/
 	$(RUN) python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
+.PHONY: crd
+crd: setup ## OPENAPI=FILE (kubectl get --raw /openapi/v3/api/v1): write a pod's fields into the resource definition
+	$(RUN) python crds/generate.py $(OPENAPI)
+
 .PHONY: charts
 charts: setup ## copy into the charts what they repeat of the resource definition
 	$(RUN) python charts/generate.py
+
+.PHONY: conformance
+conformance: setup ## what a running engine is, and whether a worker keeps its promises there (ENGINE_URL=…, ENGINE_GRPC=host:port)
+	@PYTHONPATH=tests $(RUN) python -m conformance $(or $(ENGINE_URL),$(error name the engine: ENGINE_URL=http://engine:8080)) $(if $(ENGINE_GRPC),--grpc $(ENGINE_GRPC))
 
 .PHONY: bench
 bench: setup ## measure a worker beside a raw client and a naive loop (minutes)
@@ -95,6 +115,10 @@ fuzz: control-plane ## hostile input, far more than in `make test` and new each 
 .PHONY: fuzz-short
 fuzz-short: control-plane ## the same, short, with the same examples each time
 	$(RUN) pytest tests/fuzz $(SIDE_BY_SIDE) --hypothesis-profile=ci
+
+.PHONY: mutants
+mutants: setup ## break the core's rules one after another, and see that a unit test notices (30 min; MODULES="rochallor_worker.execution.lease …")
+	PYTHONPATH=tests nice -n 19 $(RUN) python -m mutants --seconds 3000 $(MODULES)
 
 .PHONY: cluster-up
 cluster-up: setup ## start a Kubernetes cluster that really runs pods (kind with Docker, else a node of its own, as root)
@@ -142,7 +166,7 @@ release: setup ## VERSION=1.4.0: write that version everywhere and date its CHAN
 .PHONY: sbom
 sbom: setup ## list the Python packages in the images, with hashes, in dist/ (CycloneDX)
 	@mkdir -p $(DIST)
-	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-worker --format cyclonedx1.5 --output-file $(DIST)/worker.cdx.json
+	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-worker --extra all --format cyclonedx1.5 --output-file $(DIST)/worker.cdx.json
 	$(UV) export --preview-features sbom-export --frozen --quiet --no-dev --package rochallor-operator --format cyclonedx1.5 --output-file $(DIST)/operator.cdx.json
 
 .PHONY: audit
@@ -152,7 +176,7 @@ audit: setup ## ask PyPI for known vulnerabilities of the Python packages in the
 	$(UV) run --frozen --isolated --only-group audit pip-audit --strict --disable-pip --require-hashes --requirement $(DIST)/requirements.txt
 
 .PHONY: test
-test: lint types unit fuzz-short integration faults-short e2e ## all of it
+test: lint types unit fuzz-short integration faults-short e2e ## all of it (about 40 minutes on two cores)
 
 .PHONY: demo
 demo: setup ## from nothing to 300 finished workflow instances on a real cluster

@@ -1,7 +1,7 @@
-"""`python release.py prepare | check | notes VERSION`: the version, which many files repeat.
+"""`python release.py prepare | check | notes VERSION`: manages the version, which many files repeat.
 
-`prepare` writes it everywhere and gives the unreleased changes in the CHANGELOG its name and today's date, `check` says
-whether the files are those of a release, `notes` prints its section of the CHANGELOG.
+`prepare` writes it everywhere and heads the unreleased changes in the CHANGELOG with it and today's date; `check` fails
+unless the files are those of a release; `notes` prints its section of the CHANGELOG.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ PLACES = {
     "README.md": NAMED,
     "docs/**/*.md": NAMED,
 }
-"""Files that repeat the version → what stands around it. The first one is the version's own place."""
+"""Files that repeat the version → its pattern there. The first one is authoritative."""
 
 
 class ReleaseError(Exception):
-    """Why there can't be such a release, in one sentence."""
+    """Why the release is not possible, in one sentence."""
 
 
 def version(root: Path = ROOT) -> str:
-    """The version that the checkout in `root` has. Raises ReleaseError unless all files agree on it."""
+    """Return the version of the checkout in `root`. Raises ReleaseError unless all files agree on it."""
     found = {(file, match[1]) for file, pattern in _places(root) for match in pattern.finditer(file.read_text())}
     [own] = re.findall(PROJECT, (root / "pyproject.toml").read_text(), re.MULTILINE)
     for file, other in sorted(found):
@@ -48,9 +48,9 @@ def version(root: Path = ROOT) -> str:
 
 
 def prepare(new: str, today: datetime.date, root: Path = ROOT) -> None:
-    """Give the checkout in `root` the version `new` everywhere. Raises ReleaseError, and then has written nothing."""
+    """Write the version `new` to all files of the checkout in `root`. On a ReleaseError nothing is written."""
     if not re.fullmatch(VERSION, new):
-        raise ReleaseError(f"a version has three numbers, such as 1.4.0; {new!r} has not")
+        raise ReleaseError(f"a version must have three numbers, such as 1.4.0; is {new!r}")
     changelog = root / "CHANGELOG.md"
     text, sections = UNRELEASED.subn(f"## {new} — {today}", changelog.read_text())
     if sections != 1:
@@ -61,15 +61,15 @@ def prepare(new: str, today: datetime.date, root: Path = ROOT) -> None:
 
 
 def check(released: str, root: Path = ROOT) -> None:
-    """Raise ReleaseError unless the checkout in `root` is that of the release `released`."""
+    """Raise ReleaseError unless the checkout in `root` is the release `released`."""
     own = version(root)
     if own != released:
-        raise ReleaseError(f"the files say {own}, the release is called {released}")
+        raise ReleaseError(f"the files say {own}, the release is {released}")
     notes(released, root)
 
 
 def notes(released: str, root: Path = ROOT) -> str:
-    """What the CHANGELOG says of a release. Raises ReleaseError when it has no dated section for it."""
+    """Return the CHANGELOG's section of a release. Raises ReleaseError if it has no dated one."""
     heading = rf"^## {re.escape(released)} — \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)"
     found = re.search(heading, (root / "CHANGELOG.md").read_text(), re.MULTILINE | re.DOTALL)
     if found is None:
@@ -82,7 +82,7 @@ def _places(root: Path) -> list[tuple[Path, re.Pattern[str]]]:
 
 
 def main() -> None:
-    """Do what the command line says; exit code 1 with one sentence when that is not possible."""
+    """Run a command; exit with 1 and one sentence if it is not possible."""
     parser = argparse.ArgumentParser(prog="release.py", description=__doc__)
     parser.add_argument("command", choices=("prepare", "check", "notes"))
     parser.add_argument("version", metavar="VERSION", help="three numbers, such as 1.4.0")

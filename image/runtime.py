@@ -1,10 +1,10 @@
-"""Puts together the file system of an image around an application: the interpreter, its standard library, what both and
-the application load, CA certificates and time zones. Nothing else: no shell, no package manager, no setuid file.
+"""Assembles the file system of an image around an application: the interpreter, its standard library, the libraries
+that these and the application load, CA certificates and time zones. No shell, no package manager, no setuid file.
 
     python3 runtime.py ROOT APPLICATION
 
-ROOT is a new folder; the application itself is not copied. For bases with glibc; Debian's package data of what is taken
-comes along, so that scanners see the versions of the system's libraries.
+ROOT is a new folder; the application itself is not copied. For bases with glibc. Debian's package data of the copied
+files is included, so that scanners see the versions of the system's libraries.
 """
 
 import os
@@ -17,18 +17,18 @@ import sysconfig
 from pathlib import Path
 
 USELESS = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "*-packages")
-"""Parts of the standard library that no server needs, and what was installed beside it."""
+"""Parts of the standard library that a server does not need, and packages installed beside it."""
 DATA = (
     "/etc/ld.so.cache",
     "/etc/nsswitch.conf",
     "/etc/os-release",
-    "/usr/share/ca-certificates",  # /etc/ssl/certs has links to them
+    "/usr/share/ca-certificates",  # /etc/ssl/certs links to them
     "/usr/share/zoneinfo",
 )
 
 
 def take(root: Path, path: Path) -> None:
-    """Copy a file or folder to the same place under root, with each link on the way to it."""
+    """Copy a file or folder to the same path under root, with each symbolic link on the way to it."""
     for place in [*reversed(path.parents), path]:
         if place.is_symlink():
             link, target = root / place.relative_to("/"), place.readlink()
@@ -46,17 +46,17 @@ def take(root: Path, path: Path) -> None:
 
 
 def libraries(programs: list[Path]) -> set[Path]:
-    """The shared libraries that programs and libraries load, those that these load, and the loader itself."""
-    told = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
-    found = {Path(path) for path in re.findall(r"(?:=> |^[ \t]+)(/\S+)", told, flags=re.MULTILINE)}
+    """Return the shared libraries that programs and libraries load, directly or not, and the loader itself."""
+    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    found = {Path(path) for path in re.findall(r"(?:=> |^[ \t]+)(/\S+)", listed, flags=re.MULTILINE)}
     [libc] = [path for path in found if path.name.startswith("libc.so.")]
     return found | set(libc.parent.glob("libgcc_s.so.1"))  # the C library loads it when a thread ends
 
 
 def describe(root: Path) -> None:
-    """Keep what Debian knows of the packages that files are from, a file for each, as distroless images have it."""
+    """Write Debian's data of the packages that the files are from, one file each, as in distroless images."""
     taken = [f"/{path.relative_to(root)}" for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    # Debian's own list names what is in /usr/lib by its old place in /lib
+    # Debian's lists have some files of /usr/lib under their old path in /lib
     search = ["dpkg-query", "--search", *taken, *(name.removeprefix("/usr") for name in taken)]
     owners = subprocess.run(search, capture_output=True, text=True, check=False).stdout  # noqa: S603
     folder = root / "var/lib/dpkg/status.d"

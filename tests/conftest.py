@@ -7,6 +7,8 @@ settings.register_profile("no deadline", settings.default, deadline=None)
 settings.load_profile("no deadline")
 # for `make fuzz`; `make test` runs the same tests with hypothesis's own profile "ci"
 settings.register_profile("long", max_examples=2000, print_blob=True)
+# for `make mutants`, which runs each test a thousand times and must come to the same end each time
+settings.register_profile("mutants", max_examples=20, derandomize=True, database=None, deadline=None)
 
 
 def pytest_configure() -> None:

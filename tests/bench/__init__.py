@@ -1,1 +1,1 @@
-"""Measurements: facts about speed, printed, never asserted."""
+"""Benchmarks: figures that are printed, never asserted."""

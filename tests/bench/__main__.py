@@ -1,6 +1,6 @@
-"""`make bench`: measures a worker and prints what it finds. Ends with status 1 when a job ran more often than promised.
+"""`make bench`: measures a worker and prints the results. Exits with status 1 if a job ran more often than promised.
 
-`--write` writes docs/benchmarks.md and its charts too; `--soak` runs a million jobs as well.
+`--write` also writes docs/benchmarks.md and its charts; `--soak` also runs a million jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ async def main() -> None:
     """Run everything."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
-    parser.add_argument("--soak", action="store_true", help="run a million jobs too (minutes)")
+    parser.add_argument("--soak", action="store_true", help="also run a million jobs (takes minutes)")
     wanted = parser.parse_args()
     print(page.machine(), flush=True)
     with TemporaryDirectory() as name:

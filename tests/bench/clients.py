@@ -1,8 +1,8 @@
-"""`python -m bench.clients KIND TRANSPORT ADDRESS JOBS`: what the worker is measured against. Prints CPU seconds.
+"""`python -m bench.clients KIND TRANSPORT ADDRESS JOBS`: clients to compare the worker with. Prints CPU seconds.
 
-raw: polls and completes on 16 connections and does nothing else, with the libraries that the worker uses: the ceiling.
-naive: polls every 500 ms for as many jobs as it has slots, whatever runs: the loop that most workers have.
-Both tell with each outcome when they took the job up, as the worker's handlers do.
+raw: polls and completes on 16 connections and does nothing else, with the worker's libraries: the upper bound.
+naive: polls every 500 ms for as many jobs as it has slots, whatever is running: the loop of most workers.
+Both send the start time of the job with each outcome, as the worker's handlers do.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import aiohttp
 import grpc.aio
 import uvloop
 
+from rochallor_worker.cli.process import YOUNG_OBJECTS
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
-from rochallor_worker.engine.struct import from_struct, to_struct
-from rochallor_worker.process import YOUNG_OBJECTS
+from rochallor_worker.engine.grpc.struct import from_struct, to_struct
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,7 +36,7 @@ TICK_SECONDS = 0.5
 
 
 async def raw(poll: Poll, complete: Complete, jobs: int) -> None:
-    gc.freeze()  # as the worker does, since this is what it could reach at best
+    gc.freeze()  # as the worker does: this is the best it could reach
     gc.set_threshold(YOUNG_OBJECTS)
     left = jobs
 

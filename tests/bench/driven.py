@@ -1,4 +1,4 @@
-"""One client driven by a stub engine: this worker, a raw client or a naive loop."""
+"""One client run against a stub engine: this worker, a raw client or a naive loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Transport = Literal["rest", "grpc"]
 
 @dataclass(frozen=True)
 class Load:
-    """No-op jobs, all at once or so many a second; and how many outcomes a second the engine takes (0: any number)."""
+    """No-op jobs, all at once or `arrivals` a second; the engine takes `rate` outcomes a second (0: no limit)."""
 
     jobs: int
     arrivals: float = 0
@@ -29,7 +29,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """What the engine counted, CPU of the client's process per job in milliseconds, and the worker's memory in MB."""
+    """The engine's counts, the client process's CPU per job in milliseconds, and the worker's memory in MB."""
 
     stats: dict[str, Any]
     cpu_ms: float
@@ -37,7 +37,7 @@ class Run:
 
 
 async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load) -> Run:
-    """Have a client work off a load."""
+    """Let a client process a load."""
     if client != "this worker":
         await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
         cpu = await _other(engine, client, transport, load.jobs)
@@ -55,7 +55,7 @@ async def drive(engine: Stub, folder: Path, client: Client, transport: Transport
 
 
 async def _other(engine: Stub, client: Client, transport: Transport, jobs: int) -> float:
-    """Return the CPU seconds that it took."""
+    """Run it, and return its CPU seconds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.clients", client.split()[0], transport, getattr(engine, transport), str(jobs)),
         stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A worker whose jobs come from a real Kafka; a stub engine takes the outcomes as fast as they come."""
+"""A worker with jobs from a real Kafka; a stub engine accepts the outcomes without limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTITIONS = 6
 
 
 async def dispatched(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """(scenario, figures) for jobs that do nothing and for jobs of 100 ms, with outcomes over either transport."""
+    """Yield (scenario, figures) for no-op jobs and for jobs of 100 ms, with outcomes over each transport."""
     identity = Authority.make(folder / "pki").issue("broker")
     with Broker(identity.cert, identity.key) as broker:
         for job_type, jobs, what in (("noop", 20_000, "no-op jobs"), ("brief", 3000, "jobs of 100 ms on 64 slots")):
@@ -35,7 +35,7 @@ async def dispatched(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str
 
 
 async def _run(engine: Stub, folder: Path, broker: Broker, job_type: str, jobs: int, outcomes: str) -> str:
-    """Publish jobs to a worker that waits for them; timed from the first start to the last outcome."""
+    """Publish jobs to a waiting worker; timed from the first start to the last outcome."""
     await engine.load(jobs)
     settings = {
         "transport": "kafka",

@@ -1,4 +1,4 @@
-"""No-op jobs that come one by one, whatever becomes of those before: how long each waits."""
+"""No-op jobs that arrive one by one, however long earlier ones take: how long each waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOADS: dict[Client, Load] = {
 }
 """The naive loop cannot take 200 jobs a second."""
 UNCOUNTED = 0.1
-"""Share of the jobs, the first, that is left out: a client at rest has yet to hear that there is work."""
+"""Share of the first jobs that is left out: an idle client has not noticed yet that there is work."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Latency:
     arrivals: float
     """Jobs a second."""
     start: tuple[float, float]
-    """From its claim, at the engine, to the start of its handler."""
+    """From the claim, at the engine, to the start of the handler."""
     outcome: tuple[float, float]
-    """From the time when the engine can give it out to the time when the engine has its outcome."""
+    """From when the engine could hand it out to when the engine has its outcome."""
 
 
 async def compare(engine: Stub, folder: Path) -> AsyncIterator[Latency]:
-    """Every client over both transports."""
+    """Run every client over both transports."""
     transports: tuple[Transport, ...] = ("rest", "grpc")
     for transport in transports:
         for client, load in LOADS.items():

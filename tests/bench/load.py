@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def upload(client: RestClient, *job_types: str) -> None:
-    """A definition `bench` of one step per job type."""
+    """Upload a definition `bench` with one step per job type."""
     steps: list[dict[str, object]] = [
         {"id": f"s{n}", "name": kind, "type": "SERVICE_TASK", "jobType": kind, "nextStep": f"s{n + 1}"}
         for n, kind in enumerate(job_types)
@@ -32,7 +32,7 @@ async def start(client: RestClient, count: int) -> None:
 
 
 async def completed(client: RestClient, count: int) -> int:
-    """Wait until that many instances are COMPLETED, and return how many are."""
+    """Wait until at least `count` instances are COMPLETED; return how many are."""
     while (done := (await client.list_instances(status=InstanceStatus.COMPLETED, page_size=1)).total) < count:
         await asyncio.sleep(0.05)
     return done

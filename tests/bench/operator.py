@@ -1,7 +1,7 @@
-"""`make bench-operator`: an operator process against a real control plane; prints a line per number, asserts nothing.
+"""`make bench-operator`: an operator process against a real control plane; prints a line per figure, asserts nothing.
 
-No pod runs: a stand-in for the kubelets says of every pod that it is ready, on the same processors. The variables
-BENCH_RESOURCES (1000) and BENCH_STEADY_SECONDS (120) make it smaller.
+No pod runs: a stand-in for the kubelets reports every pod as ready, on the same processors. The variables
+BENCH_RESOURCES (1000) and BENCH_STEADY_SECONDS (120) make the run smaller.
 """
 
 from __future__ import annotations
@@ -41,39 +41,39 @@ READY = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime"
 
 
 class Seen:
-    """The live objects of a collection, kept up by a watch."""
+    """The live objects of a collection, kept up to date by a watch."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
-        self._news = asyncio.Condition()
+        self._change = asyncio.Condition()
 
-    async def follow(self, http: httpx.AsyncClient, path: str, news: Callable[[Any], Awaitable[None]]) -> None:
-        """Watch until cancelled; `news` is told of every object."""
+    async def follow(self, http: httpx.AsyncClient, path: str, changed: Callable[[Any], Awaitable[None]]) -> None:
+        """Watch until cancelled; `changed` is called with every object."""
         async with http.stream("GET", path, params={"watch": "true"}, timeout=None) as stream:
             stream.raise_for_status()
             async for line in stream.aiter_lines():
                 event = json.loads(line)
                 live = event["object"]
-                async with self._news:
+                async with self._change:
                     self.objects[live["metadata"]["name"]] = None if event["type"] == "DELETED" else live
-                    self._news.notify_all()
-                await news(live)
+                    self._change.notify_all()
+                await changed(live)
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until the objects are so."""
-        async with self._news:
-            await self._news.wait_for(lambda: wanted(self.objects))
+        """Wait until the objects fulfil a condition."""
+        async with self._change:
+            await self._change.wait_for(lambda: wanted(self.objects))
 
 
 class Bench:
-    """A control plane with one operator, seen by its administrator."""
+    """A control plane with one operator, with an administrator's access."""
 
     def __init__(self, http: httpx.AsyncClient, operator: Operator) -> None:
         self.http, self.operator = http, operator
         self.workers, self.deployments, self.pods = Seen(), Seen(), Seen()
 
     def name(self, number: int) -> str:
-        """The number-th resource."""
+        """Return the name of a resource."""
         return f"bench-{number:04}"
 
     async def create(self, first: int, end: int) -> None:
@@ -87,18 +87,18 @@ class Bench:
         await asyncio.gather(*(some() for _ in range(CREATES_AT_ONCE)))
 
     async def available(self, count: int) -> None:
-        """Wait until so many resources are ready."""
+        """Wait until `count` resources are ready."""
         await self.workers.until(lambda live: sum(map(_available, live.values())) >= count)
 
     async def start_pod(self, pod: Any) -> None:
-        """Say that a new pod runs."""
+        """Report a new pod as running."""
         if pod["status"].get("phase") == "Pending" and "deletionTimestamp" not in pod["metadata"]:
             body = json.dumps({"status": READY | {"phase": "Running"}})
             headers = {"Content-Type": "application/merge-patch+json"}
             await self.http.patch(f"{PODS}/{pod['metadata']['name']}/status", content=body, headers=headers)
 
     async def edit(self, number: int, parallelism: int) -> float:
-        """Seconds from an edit's answer to the changed Deployment."""
+        """Return the seconds from the answer to an edit until the Deployment changes."""
         name = self.name(number)
         before = self.deployments.objects[name]["metadata"]["generation"]
         headers = {"Content-Type": "application/merge-patch+json"}
@@ -109,7 +109,7 @@ class Bench:
         return time.perf_counter() - began
 
     async def delete(self, number: int) -> float:
-        """Seconds from a Deployment's deletion to its new one."""
+        """Return the seconds from the deletion of a Deployment until it exists again."""
         name = self.name(number)
         old = self.deployments.objects[name]["metadata"]["uid"]
         (await self.http.delete(f"{DEPLOYMENTS}/{name}")).raise_for_status()
@@ -118,7 +118,7 @@ class Bench:
         return time.perf_counter() - began
 
     def calls(self) -> Counter[str]:
-        """The operator's requests by verb and kind."""
+        """Return the operator's requests by verb and kind."""
         found: Counter[str] = Counter()
         for line in self.operator.http("/metrics").text.splitlines():
             if line.startswith("rochallor_operator_api_calls_total{"):
@@ -134,7 +134,7 @@ def _available(worker: Any) -> bool:
 
 @asynccontextmanager
 async def running(plane: ControlPlane) -> AsyncIterator[Bench]:
-    """An operator on the control plane, and the stand-in for the kubelets."""
+    """Run an operator on the control plane, and the stand-in for the kubelets."""
     context = ssl.create_default_context(cafile=plane.folder / "ca.crt")
     headers = {"Authorization": f"Bearer {(plane.folder / 'token').read_text()}"}
     limits = httpx.Limits(max_connections=64)
@@ -165,15 +165,16 @@ async def running(plane: ControlPlane) -> AsyncIterator[Bench]:
 
 
 async def measure(plane: ControlPlane) -> None:
-    """Every number, with few resources and then with all."""
+    """Print every figure, with few resources and then with all."""
     async with running(plane) as bench:
         await bench.create(0, FEW)
         await bench.available(FEW)
         edits = sorted([await bench.edit(number, 7) for number in range(FEW)])
         print(f"{FEW} resources: spec edit → Deployment p50 {median(edits):.3f} s, p99 {edits[-2]:.3f} s")
         await bench.available(FEW)
-        backs = sorted([await bench.delete(number) for number in range(20)])
-        print(f"{FEW} resources: Deployment deleted → back p50 {median(backs):.3f} s, longest {backs[-1]:.3f} s")
+        recreations = sorted([await bench.delete(number) for number in range(20)])
+        middle, longest = median(recreations), recreations[-1]
+        print(f"{FEW} resources: Deployment deleted → recreated p50 {middle:.3f} s, longest {longest:.3f} s")
         await bench.available(FEW)
 
         before, cpu = bench.calls(), bench.operator.metric("process_cpu_seconds_total")
@@ -190,14 +191,14 @@ async def measure(plane: ControlPlane) -> None:
         )
         print(f"API calls each: {sum(made.values()) / more:.1f} = " + _shares(made, more))
 
-        await asyncio.sleep(15)  # the last echoes
+        await asyncio.sleep(15)  # let the last reconciles end
         before, cpu = bench.calls(), bench.operator.metric("process_cpu_seconds_total")
         await asyncio.sleep(STEADY_S)
         steady = bench.calls() - before
         cpu = bench.operator.metric("process_cpu_seconds_total") - cpu
         canary = steady.pop("ConfigMap,patch", 0)
         print(
-            f"steady for {STEADY_S:.0f} s: {dict(steady) or 'no call'} beside {canary} of the canary, CPU {cpu:.1f} s"
+            f"steady for {STEADY_S:.0f} s: {dict(steady) or 'no calls'} besides {canary} of the canary, CPU {cpu:.1f} s"
         )
 
         edits = sorted([await bench.edit(number, 8) for number in range(FEW)])
@@ -208,9 +209,9 @@ async def measure(plane: ControlPlane) -> None:
         while again.operator.metric("rochallor_operator_reconciles_total") < RESOURCES:
             await asyncio.sleep(0.2)
         seconds = time.perf_counter() - began
-        print(f"a new start reconciles all {RESOURCES} in {seconds:.0f} s: {_shares(again.calls(), RESOURCES)} each")
+        print(f"all {RESOURCES} reconciled {seconds:.0f} s after a restart: {_shares(again.calls(), RESOURCES)} each")
         again_rss = again.operator.metric("process_resident_memory_bytes") / 2**20
-    print(f"operator's RSS: {rss:.0f} MB, after a new start {again_rss:.0f} MB")
+    print(f"operator's RSS: {rss:.0f} MB, after a restart {again_rss:.0f} MB")
 
 
 def _shares(calls: Counter[str], count: int) -> str:

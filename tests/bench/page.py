@@ -28,8 +28,8 @@ PAGE = """<!-- Written by `make bench-docs` from one run; edit the text in tests
 
 ## Throughput and cost
 
-No-op jobs (they return the time of their start) from a stub engine in a process of its own. It hands out jobs as fast
-as it can, or takes at most 1,158 outcomes per second, which is what a raw client got from a real engine with its
+No-op jobs (they return the time of their start) from a stub engine in a separate process. It hands out jobs as fast as
+it can, or takes at most 1,158 outcomes per second, which is what a raw client got from a real engine with its
 PostgreSQL. The *raw client* uses the same libraries, polls and completes on 16 connections, and does nothing else. The
 *naive loop* polls every 500 ms for as many jobs as it has slots. CPU is that of the client's process. Over gRPC a job
 costs one more call, to read its variables.
@@ -37,7 +37,7 @@ costs one more call, to read its variables.
 The targets: at least 90 % of the raw client's throughput from the same engine, and at most 0.5 ms of CPU per job over
 REST and 0.4 ms over gRPC. In this table a figure that misses its target is bold; all others are met. A virtual
 machine that shares its processor can take half as long again for the same work on another day: the raw client's CPU per
-job, which is that of the libraries alone, tells by how much.
+job, which is that of the libraries alone, shows by how much.
 
 {table}
 
@@ -60,8 +60,8 @@ work. The raw client is never idle: its 16 connections poll without a pause.
 ## Other targets
 
 Measured against the development engine, or with a real Kafka and the stub as the engine that takes the outcomes, with
-default settings. In *engine away* the engine's process is stopped (SIGSTOP). If a poll was in flight, the engine
-carries it out when it continues, although nothing waits for the answer any more: those jobs come again when their
+default settings. In *engine stopped* the engine's process is stopped (SIGSTOP). If a poll was in flight, the engine
+executes it when it continues, although nothing waits for the answer any more: those jobs are redelivered when their
 lease has ended, 30 to 45 s later. Without such a poll, everything is done within a second.
 
 {promised}
@@ -104,7 +104,7 @@ call waits for the CPU time of those before it. Only cheaper calls shorten that.
 
 
 def machine() -> str:
-    """Where this was measured."""
+    """Return the machine and date of the measurement."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -117,21 +117,21 @@ def machine() -> str:
 
 
 LEAST_SHARE = 0.9
-"""Target: of the raw client's throughput from the same engine."""
+"""Target: share of the raw client's throughput from the same engine."""
 MOST_CPU_MS = {"rest": 0.5, "grpc": 0.4}
 """Target: per no-op job."""
 TARGETS = {
     "start of a worker": "at most 1 s and 90 MB",
     "three steps in a row, one instance at a time": "p50 below 50 ms",
-    "1,500 jobs of 2 s on 64 slots": "0 runs too many, at least 95%",
+    "1,500 jobs of 2 s on 64 slots": "0 duplicate runs, at least 95%",
     "Kafka, 6 partitions, 20,000 no-op jobs": "at most 0.4 ms CPU per job",
     "Kafka, 6 partitions, 3,000 jobs of 100 ms on 64 slots": "at least 576 jobs/s: 90% of 64 slots' 640",
 }
-"""By how the scenario's name begins; the others have none."""
+"""By the start of the scenario's name; the others have none."""
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """A result in words."""
+    """Format a result."""
     memory = "" if result.rss_mb is None else f"{result.rss_mb:.0f} MB"
     return (
         NAMES[result.transport],
@@ -144,7 +144,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def throughput_row(result: Result, results: Sequence[Result]) -> tuple[str, ...]:
-    """A result in words, beside the raw client's with the same engine; bold where it misses a target."""
+    """Format a result, with its share of the raw client's; bold where it misses a target."""
     transport, engine, client, speed, cpu, memory = row(result)
     if result.client != "this worker":
         return transport, engine, client, speed, "", cpu, memory
@@ -163,7 +163,7 @@ def throughput_row(result: Result, results: Sequence[Result]) -> tuple[str, ...]
 
 
 def latency_row(latency: Latency) -> tuple[str, ...]:
-    """Latencies in words."""
+    """Format latencies."""
     return (
         NAMES[latency.transport],
         latency.client,
@@ -199,7 +199,7 @@ def write(
 def text(
     where: str, results: Sequence[Result], latencies: Sequence[Latency], figures: Sequence[tuple[str, str]]
 ) -> str:
-    """The page."""
+    """Return the page."""
     columns = ("transport", "engine", "client", "throughput", "share of raw client", "CPU per job", "memory")
     return PAGE.format(
         machine=where,

@@ -13,7 +13,7 @@ INK, ACCENT, QUIET = "#334155", "#2563eb", "#94a3b8"
 
 
 def bars(title: str, unit: str, rows: Sequence[tuple[str, float, bool]]) -> str:
-    """Horizontal bars: label, value, and whether it is the one that the chart is about."""
+    """Draw horizontal bars: label, value, and whether to highlight it."""
     most = max(value for _, value, _ in rows)
     parts = []
     for number, (label, value, ours) in enumerate(rows):
@@ -27,7 +27,7 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float, bool]]) -> str:
 
 
 def lines(title: str, x_label: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
-    """One small panel below another, each with its own scale from zero."""
+    """Draw small panels one below the other, each with its own scale from zero."""
     parts, panel = [], 130
     for number, (label, points) in enumerate(series):
         top = 40 + number * panel

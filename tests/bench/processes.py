@@ -1,4 +1,4 @@
-"""The processes that benchmarks watch: an engine, a stub of one, workers."""
+"""The processes of benchmarks: an engine, a stub of one, workers."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ class Worker:
     pid: int
 
     async def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """Return the sum of a metric over its labels."""
         async with httpx.AsyncClient() as http:
             return total((await http.get(f"{self.url}/metrics")).text, name)
 
     async def ready(self) -> None:
-        """Wait until it is."""
+        """Wait until it is ready."""
         async with httpx.AsyncClient() as http:
             while (await http.get(f"{self.url}/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time it has used."""
+        """CPU time used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     @property
     def rss_mb(self) -> float:
-        """Memory it has now, in MB (2^20 bytes)."""
+        """Memory in use, in MB (2^20 bytes)."""
         [kilobytes] = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8"))
         return int(kilobytes) / 1024
 
@@ -84,21 +84,21 @@ class Stub:
     grpc: str
 
     async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0) -> None:
-        """Have jobs from now on, all at once or `arrivals` a second. `rate` bounds the outcomes taken a second."""
+        """Hand out `jobs` from now on, at once or `arrivals` a second; accept at most `rate` outcomes a second."""
         async with httpx.AsyncClient() as http:
             asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals}
             (await http.post(f"{self.rest}/load", params=asked)).raise_for_status()
 
     async def stats(self) -> dict[str, Any]:
-        """What has happened since."""
+        """Return the counts since the load began."""
         return await self._get("stats")
 
     async def waits(self) -> dict[str, list[float]]:
-        """Seconds from claim to `start` and from when it could be claimed to its `outcome`, of each job that came."""
+        """Return each job's seconds from its claim to its `start`, and from when it was ready to its `outcome`."""
         return await self._get("waits")
 
     async def ended(self, jobs: int) -> dict[str, Any]:
-        """Wait until so many jobs have an outcome."""
+        """Wait until this many jobs have an outcome."""
         while (found := await self.stats())["completed"] < jobs:
             await asyncio.sleep(0.1)
         return found
@@ -111,7 +111,7 @@ class Stub:
 
 @asynccontextmanager
 async def stub() -> AsyncIterator[Stub]:
-    """A stub in a process of its own."""
+    """Run a stub in a separate process."""
     programs.ensure("stub")
     running = await asyncio.create_subprocess_exec(programs.path("stub"), stdout=asyncio.subprocess.PIPE)
     assert running.stdout is not None
@@ -124,7 +124,7 @@ async def stub() -> AsyncIterator[Stub]:
 
 @dataclass(frozen=True)
 class Engine:
-    """A dev engine's process, where it listens, and a client of it."""
+    """A dev engine's process, its addresses, and a client of it."""
 
     url: str
     grpc: str
@@ -134,7 +134,7 @@ class Engine:
 
 @asynccontextmanager
 async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
-    """A dev engine in a process of its own."""
+    """Run a dev engine in a separate process."""
     async with _process(folder, "dev-engine", "--port", "0", "--grpc-port", "0", *options) as (running, log):
         url, grpc = await _logged(log, r'"url": "([^"]+)"'), await _logged(log, r'"grpc": "([^"]+)"')
         async with RestClient(url, timeout=120) as client:
@@ -143,7 +143,7 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
-    """A worker process with its defaults, and these settings."""
+    """Run a worker process with these settings and otherwise the defaults."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
     arguments = ("run", "bench_handlers:registry")
     async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
@@ -153,7 +153,7 @@ async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
 
 @asynccontextmanager
 async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
-    # as in the image, where no start has to compile what it imports
+    # as in the image, where imports are already compiled
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
     environment |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"

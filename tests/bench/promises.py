@@ -1,4 +1,4 @@
-"""What a worker promises, against a dev engine: one figure per scenario."""
+"""A worker's promises, measured against a dev engine: one line of figures per scenario."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def once(runs: float, jobs: int) -> str:
-    """Say that no job ran twice. Ends the program with status 1 when one did: that is promised, not measured."""
+    """Report that no job ran twice. Ends the program with status 1 if one did: that is promised, not measured."""
     if runs > jobs:
         raise SystemExit(f"a promise is broken: {jobs:,} jobs were run {runs:,.0f} times")
-    return "0 runs too many"
+    return "0 duplicate runs"
 
 
 async def startup(folder: Path) -> str:
-    """From the start of the process to its first claim."""
+    """From the start of the process to the end of its first job."""
     async with engine(folder) as there:
         await upload(there.client, "noop")
         await start(there.client, 1)
@@ -36,7 +36,7 @@ async def startup(folder: Path) -> str:
 
 
 async def idle(folder: Path) -> str:
-    """Polls per second of a worker that finds nothing."""
+    """Polls per second of a worker without jobs."""
     async with engine(folder) as there, worker(folder, engine_url=there.url) as running:
         await asyncio.sleep(3)
         before, cpu = await running.metric("rochallor_worker_polls_total"), running.cpu_seconds
@@ -62,7 +62,7 @@ async def three_steps(folder: Path) -> str:
 
 
 async def slow_jobs(folder: Path) -> str:
-    """1,500 jobs of 2 s on 64 slots: runs too many, and how much of the slots' time was used."""
+    """1,500 jobs of 2 s on 64 slots: duplicate runs, and how much of the slots' time was used."""
     jobs, ideal = 1500, 1500 * 2 / 64
     async with engine(folder) as there:
         await upload(there.client, "slow")
@@ -76,7 +76,7 @@ async def slow_jobs(folder: Path) -> str:
 
 
 async def outage(folder: Path) -> str:
-    """The engine's process stands still for 60 s under load (SIGSTOP): what is lost, how soon the backlog is served."""
+    """The engine's process is stopped for 60 s under load (SIGSTOP): what is lost, and how soon the backlog is done."""
     jobs = 2000
     async with engine(folder) as there, worker(folder, engine_url=there.url) as running:
         await upload(there.client, "noop")
@@ -88,7 +88,7 @@ async def outage(folder: Path) -> str:
         await completed(there.client, jobs)
         seconds = time.perf_counter() - began
         runs = await running.metric("rochallor_worker_handler_seconds_count")
-    return f"all of {jobs:,} jobs done {seconds:.1f} s after its return, {once(runs, jobs)}"
+    return f"all of {jobs:,} jobs done {seconds:.1f} s after it continued, {once(runs, jobs)}"
 
 
 SCENARIOS = {
@@ -96,5 +96,5 @@ SCENARIOS = {
     "idle worker, default poll interval": idle,
     "three steps in a row, one instance at a time": three_steps,
     "1,500 jobs of 2 s on 64 slots": slow_jobs,
-    "engine away for 60 s under load": outage,
+    "engine stopped for 60 s under load": outage,
 }

@@ -1,4 +1,4 @@
-"""A million no-op jobs: memory and CPU per job must stay where they are."""
+"""A million no-op jobs: memory and CPU per job must stay flat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """After so many jobs: memory in MB, CPU per job since the sample before, in milliseconds."""
+    """Memory in MB after `jobs` jobs, and CPU per job since the previous sample in milliseconds."""
 
     jobs: int
     rss_mb: float

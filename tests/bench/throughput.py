@@ -1,4 +1,4 @@
-"""No-op jobs from a stub engine, as fast as may be: our worker beside a raw client and a naive loop, in one run."""
+"""No-op jobs from a stub engine at full speed: this worker, a raw client and a naive loop, in one run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 JOBS = 20_000
 NAIVE_JOBS = 1_000
-"""The naive loop takes its time."""
+"""The naive loop is slow."""
 ENGINE_RATE = 1158
-"""Jobs a second that a raw client got from a real engine with its PostgreSQL: the stub can be held to that."""
+"""Jobs a second that a raw client got from a real engine with its PostgreSQL: the stub can be limited to that."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Result:
 
 
 async def compare(engine: Stub, folder: Path) -> AsyncIterator[Result]:
-    """Every client over both transports, as fast as it can and against an engine that takes 1,158 jobs a second."""
+    """Run every client over both transports, at full speed and against an engine limited to 1,158 jobs a second."""
     transports: tuple[Transport, ...] = ("rest", "grpc")
     both: tuple[Client, ...] = ("raw client", "this worker")
     for transport in transports:

@@ -1,1 +1,1 @@
-"""A real Kubernetes for the tests and the demo, with nothing needed but Go, Python and (for pods) root or Docker."""
+"""A real Kubernetes for the tests and the demo; it needs only Go, Python and, for pods, root or Docker."""

@@ -1,4 +1,4 @@
-"""`python -m cluster build|up|autoscalers|missing|down|images|load IMAGE|env`: the test cluster for people."""
+"""`python -m cluster build|up|autoscalers|missing|down|images|load IMAGE|env`: the test cluster by hand."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ KUBECONFIG = programs.CACHE / "kubeconfig"
 
 
 def main() -> int:
-    """Do what the command line says; 0 when it worked, 1 with one sentence when it didn't."""
+    """Run a command; return 0, or 1 after a one-sentence error."""
     parser = argparse.ArgumentParser(prog="python -m cluster", description="A real Kubernetes for tests and the demo.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the programs of a control plane (minutes, once)")
-    commands.add_parser("up", help="start the cluster (kind where Docker answers, else a node of our own; needs root)")
+    commands.add_parser("up", help="start the cluster (kind if Docker answers, else a node of our own; needs root)")
     commands.add_parser("autoscalers", help="install Prometheus, prometheus-adapter and KEDA (minutes, once)")
-    commands.add_parser("missing", help="print which programs of the autoscalers are still to be built; nothing: none")
-    commands.add_parser("down", help="stop the cluster and remove what it left")
+    commands.add_parser("missing", help="print which programs of the autoscalers are not built yet")
+    commands.add_parser("down", help="stop the cluster and remove its files")
     commands.add_parser("images", help="build the images of this checkout")
-    commands.add_parser("load", help="give the cluster an image that was built here").add_argument("image")
+    commands.add_parser("load", help="load an image that was built here into the cluster").add_argument("image")
     commands.add_parser("env", help="print the shell line that points kubectl at the cluster")
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""A container image made of one static program, without any image tool."""
+"""Writes a container image of one static program, without any image tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, certificates, the admin's token and its kubeconfig: what the programs of one cluster trust each other by."""
+"""Keys and certificates by which the programs of a cluster trust each other, the admin's token and kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 FRONT = "front-proxy"
-"""The name that the API server shows to API servers behind it, such as metrics adapters."""
+"""The name by which API servers behind the API server, such as metrics adapters, know it."""
 
 
 def make(folder: Path, addresses: tuple[str, ...]) -> None:
     """Write into `folder`: ca.crt, ca.key, api.crt, api.key (valid for `addresses` too), front-proxy.crt,
     front-proxy.key, sa.key, token, tokens.csv.
 
-    Raises ClusterError when openssl is missing.
+    Raises ClusterError if openssl is missing.
     """
     if shutil.which("openssl") is None:
         raise ClusterError("openssl is needed to make the cluster's certificates: install Debian's package openssl")

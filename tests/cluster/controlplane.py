@@ -30,19 +30,19 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Address:
-    """Where the parts of one control plane listen and where they keep their things."""
+    """The addresses and folders of the programs of one control plane."""
 
-    folder: Path  # holds what certs.make wrote
+    folder: Path  # with the files of certs.make
     etcd_data: Path
     api_port: int
     etcd_port: int
     etcd_peer_port: int
     bind: str  # the API server's address to listen on
-    flags: tuple[str, ...]  # more of the API server's, such as how pods find it
+    flags: tuple[str, ...]  # further flags of the API server, such as how pods find it
 
 
 def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[str]]:
-    """The command lines of etcd, kube-apiserver and kube-controller-manager."""
+    """Return the command lines of etcd, kube-apiserver and kube-controller-manager."""
     etcd_url, peer_url = f"http://127.0.0.1:{at.etcd_port}", f"http://127.0.0.1:{at.etcd_peer_port}"
     etcd = [
         str(programs.path("etcd")),
@@ -67,9 +67,10 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         f"--service-account-key-file={at.folder}/sa.key",
         f"--service-account-signing-key-file={at.folder}/sa.key",
         "--authorization-mode=RBAC",
+        "--allow-privileged",  # as usual: the Pod Security Standards and our policies must refuse such pods
         "--service-cluster-ip-range=10.96.0.0/16",
         "--kubelet-preferred-address-types=InternalIP",
-        # so that API servers behind this one, such as metrics adapters, know whom it speaks for
+        # so that API servers behind this one, such as metrics adapters, know on whose behalf it calls
         f"--client-ca-file={at.folder}/ca.crt",
         f"--requestheader-client-ca-file={at.folder}/ca.crt",
         f"--requestheader-allowed-names={certs.FRONT}",
@@ -78,7 +79,7 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         f"--proxy-client-cert-file={at.folder}/{certs.FRONT}.crt",
         f"--proxy-client-key-file={at.folder}/{certs.FRONT}.key",
-        "--enable-aggregator-routing",  # to their pods: a node without a default route has no way to Service addresses
+        "--enable-aggregator-routing",  # directly to pods: a node without a default route cannot reach Services
     ]
     controller_manager = [
         str(programs.path("kube-controller-manager")),
@@ -86,7 +87,7 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
         f"--service-account-private-key-file={at.folder}/sa.key",
         f"--root-ca-file={at.folder}/ca.crt",
         "--leader-elect=false",
-        "--kube-api-qps=500",  # the default of 20 requests a second would be what tests with many objects wait for
+        "--kube-api-qps=500",  # with the default of 20 requests a second, tests with many objects would wait
         "--kube-api-burst=500",
         "--secure-port=0",
     ]
@@ -94,16 +95,16 @@ def commands(at: Address, kubeconfig: Path) -> tuple[list[str], list[str], list[
 
 
 class ControlPlane:
-    """A running control plane on free ports of 127.0.0.1; use it in a `with` block. flags are more of the API server's.
+    """A running control plane on free ports of 127.0.0.1, for a `with` block. `flags` are more for the API server.
 
-    Raises ClusterError when a program is missing and can't be built, or doesn't come up.
+    Raises ClusterError if a program is missing and can't be built, or doesn't start.
     """
 
     def __init__(self, *flags: str) -> None:
         self._flags = flags
         self.folder = Path(mkdtemp(prefix="control-plane-"))
         self.kubeconfig = self.folder / "kubeconfig"
-        """Path of the admin's kubeconfig."""
+        """The path of the admin's kubeconfig."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -113,7 +114,7 @@ class ControlPlane:
             api_port, etcd_port, etcd_peer_port = free_ports(3)
             self.url, self._etcd_url = f"https://127.0.0.1:{api_port}", f"http://127.0.0.1:{etcd_port}"
             certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
-            # Nothing runs that could look the API server up, and a loopback address can't be an endpoint.
+            # Nothing here looks up the API server, and a loopback address can't be an endpoint.
             flags = ("--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", *self._flags)
             at = Address(self.folder, self.folder / "etcd", api_port, etcd_port, etcd_peer_port, "127.0.0.1", flags)
             argvs = commands(at, self.kubeconfig)
@@ -126,7 +127,7 @@ class ControlPlane:
             self._apiserver.start()
             self._wait_for("/readyz", self._etcd, self._apiserver)
             self._controllers.start()
-            # The controllers work once they have given the default namespace its service account.
+            # The controllers are ready once they have created the default namespace's service account.
             self._wait_for("/api/v1/namespaces/default/serviceaccounts/default", self._controllers)
             self._stack = stack.pop_all()
         return self
@@ -139,7 +140,7 @@ class ControlPlane:
     def start_apiserver(self) -> None:
         """Start the API server again, with the same address and data, and wait until it is ready.
 
-        Controllers that waited for it would take half a minute to come back: new ones look at once.
+        The controllers are restarted: waiting ones would take half a minute to reconnect.
         """
         self._apiserver.start()
         self._wait_for("/readyz", self._etcd, self._apiserver)
@@ -151,8 +152,7 @@ class ControlPlane:
         self._apiserver.stop()
 
     def compact(self) -> None:
-        """Make etcd forget all history: a watch from any earlier moment is then refused, unless the API server itself
-        still remembers that moment."""
+        """Compact etcd's history: a watch from an earlier revision is refused unless the API server has cached it."""
         revision = json.loads(_post(f"{self._etcd_url}/v3/maintenance/status", {}))["header"]["revision"]
         _post(f"{self._etcd_url}/v3/kv/compaction", {"revision": revision, "physical": True})
 
@@ -161,7 +161,7 @@ class ControlPlane:
 
 
 def _post(url: str, body: object) -> bytes:
-    """What etcd answers."""
+    """Return etcd's answer."""
     with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=5) as answer:  # noqa: S310 (always http)
         answered: bytes = answer.read()
         return answered
@@ -170,7 +170,7 @@ def _post(url: str, body: object) -> bytes:
 def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:
     """Wait until the API server answers a GET of `url` with 200; `folder` holds ca.crt and the admin's token.
 
-    Raises ClusterError when one of the `needed` processes ends, or after 60 s.
+    Raises ClusterError if one of the `needed` processes ends, or after 60 s.
     """
     deadline = time.monotonic() + START_S
     why = ""
@@ -188,7 +188,7 @@ def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:
 
 
 def get(url: str, folder: Path) -> bytes:
-    """What the API server answers to a GET of `url` by the admin; raises OSError when that isn't a 200."""
+    """Return the API server's answer to a GET of `url` by the admin. Raises OSError unless it is a 200."""
     context = ssl.create_default_context(cafile=folder / "ca.crt")
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {(folder / 'token').read_text()}"})  # noqa: S310 (always https)
     with urllib.request.urlopen(request, context=context, timeout=5) as answer:  # noqa: S310 (always https)

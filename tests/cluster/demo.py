@@ -1,4 +1,4 @@
-"""`python -m cluster.demo`: the whole product on a real cluster, from nothing to 300 finished instances."""
+"""`python -m cluster.demo`: the whole product on a real cluster, from scratch to 300 finished instances."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ Look around:
   kubectl scale rw/hello --replicas=3                    more pods
   kubectl edit rw/hello                                  another parallelism rolls the Deployment
   kubectl port-forward deploy/hello 9090                 then http://localhost:9090/ and /metrics
-  make demo-down                                         removes the cluster and all that is in it
+  make demo-down                                         removes the cluster and everything in it
 """
 
 
 def main() -> int:
-    """Run the demo; 0 when every instance ended in its right state."""
+    """Run the demo; return 0 if every instance ended in the expected state."""
     try:
         (kind if kind.works() else node).up(KUBECONFIG)
         kubectl = Kubectl(KUBECONFIG)
-        product.load_images(kubectl)
-        product.install_operator(kubectl)
+        product.install(kubectl)
         with phase("start the development engine"):
             kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
             kubectl("rollout", "status", "deployment/dev-engine", "--timeout=3m")

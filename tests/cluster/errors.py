@@ -1,5 +1,5 @@
-"""The one error of this package: something a person has to put right, said in one sentence."""
+"""The one error of this package."""
 
 
 class ClusterError(Exception):
-    """The cluster can't do what was asked; the message says why and what to do about it."""
+    """The cluster can't do what was requested; the message says why and how to fix it."""

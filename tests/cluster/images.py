@@ -1,4 +1,4 @@
-"""Container images: built with Docker where it answers, else with buildah on a Debian base that debootstrap makes."""
+"""Container images, built with Docker if it answers, else with buildah on a Debian base from debootstrap."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/rochallor-base:bookworm"
-# What no image needs: Debian's own documents, translations and package lists.
+# Not needed in images: Debian's documents, translations and package lists.
 USELESS = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
 
 
 def build(target: str, name: str) -> None:
-    """Build the Dockerfile's stage `target` as the image `name` (NAME:TAG); seconds when only our code has changed.
+    """Build the Dockerfile's stage `target` as the image `name` (NAME:TAG); seconds if only our code has changed.
 
-    Raises ClusterError when a tool is missing and can't be installed, or the build fails.
+    Raises ClusterError if a tool is missing and can't be installed, or the build fails.
     """
     build_from(ROOT, name, f"--target={target}")
 
@@ -45,7 +45,7 @@ def build_from(context: Path, name: str, *options: str) -> None:
 
 
 def build_program(program: str, name: str) -> None:
-    """Build the image `name` (NAME:TAG) of one of the cluster's programs alone, and the program when it is missing.
+    """Build the image `name` (NAME:TAG) of a single program of the cluster, and the program if it is missing.
 
     Raises ClusterError as `build` does.
     """
@@ -55,13 +55,13 @@ def build_program(program: str, name: str) -> None:
 
 
 def identity(name: str) -> str:
-    """The id of the image `name` that was built here: it changes with the image's content."""
+    """Return the id of the image `name` that was built here; it changes with the content."""
     return _run(["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name]).strip()
 
 
 @contextmanager
 def archive(name: str) -> Iterator[Path]:
-    """A file, gone afterwards, with the image `name` that was built here, as `docker save` would write it."""
+    """Write the image `name` that was built here to a temporary file, as `docker save` would."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "image.tar"
         _run(["buildah", "push", "--quiet", name, f"docker-archive:{file}:{name}"])
@@ -69,7 +69,7 @@ def archive(name: str) -> Iterator[Path]:
 
 
 def _secrets() -> list[str]:
-    """Build secrets: what this machine reaches its package registry by is needed while building, and in no layer."""
+    """Return build secrets: this machine's access to its package registry, which must not be in a layer."""
     files = {
         "ca": Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")),
         "pip": Path(os.environ.get("PIP_CONFIG_FILE", "/etc/pip.conf")),
@@ -91,9 +91,9 @@ def _ensure_base() -> None:
 
 
 def _run(command: list[str], note: Callable[[str], None] = lambda _: None) -> str:
-    """Run `command`, telling its lines to `note` as they come; gives what it printed.
+    """Run `command`, passing its lines to `note` as they come; return its output.
 
-    Raises ClusterError with its last lines when it fails.
+    Raises ClusterError with the last lines if it fails.
     """
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

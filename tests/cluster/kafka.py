@@ -1,4 +1,4 @@
-"""A real Apache Kafka for tests: one broker, which is its own controller (KRaft), as an ordinary user."""
+"""A real Apache Kafka for tests, run as an ordinary user: one broker, which is its own controller (KRaft)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 POM = programs.MODULES / "kafka" / "pom.xml"
 USERNAME, PASSWORD = "worker", "worker's secret"
-"""Who may come in at the SASL_SSL listener, by SCRAM-SHA-256 or SCRAM-SHA-512."""
+"""The user of the SASL_SSL listener, by SCRAM-SHA-256 or SCRAM-SHA-512."""
 
 START_S = 60.0
 CALL_S = 30.0
@@ -48,20 +48,20 @@ NOT_YET = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
 }
-"""What a broker says that has just started."""
-# a small machine's JVM: compiled quickly rather than well, without threads for collecting garbage
+"""Errors of a broker that has just started."""
+# a JVM for a small machine: quick compilation, no garbage collector threads
 JAVA = ("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def jars() -> Path:
-    """The folder with Kafka's jars, or where it will be once `ensure` has fetched them."""
+    """Return the folder of Kafka's jars, which `ensure` fetches."""
     return programs.CACHE / "bin" / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
 
 
 def ensure() -> None:
     """Fetch Kafka's jars with Maven if the cache lacks them (seconds, once), and Java if there is none.
 
-    Raises ClusterError when Java or Maven is missing and can't be installed, or Maven fails.
+    Raises ClusterError if Java or Maven is missing and can't be installed, or Maven fails.
     """
     packages.ensure(packages.JAVA if jars().exists() else packages.JAVA | packages.MAVEN)
     if jars().exists():
@@ -82,14 +82,14 @@ def ensure() -> None:
 class Broker:
     """A Kafka broker on free ports of 127.0.0.1; use it in a `with` block, from any thread.
 
-    It serves clients without security at `bootstrap`, who may do all, and at `bootstrap_sasl` those of `USERNAME` over
-    TLS, who may do what nobody was asked to be given a right for (`allow`). `stop` and `kill` end it; `start` brings it
-    back with the same data and ports. Topics are made by `create_topic` alone.
-    Raises ClusterError when it doesn't come up.
+    At `bootstrap` clients have all rights without security. At `bootstrap_sasl` `USERNAME` connects over TLS, with
+    rights on all topics and groups except those where `allow` has granted some. `stop` and `kill` end it; `start`
+    restarts it with the same data and ports. Topics are created only by `create_topic`.
+    Raises ClusterError if it doesn't start.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        """`certificate` and `key` (PEM, valid for 127.0.0.1) are the broker's own at `bootstrap_sasl`."""
+        """`certificate` and `key` (PEM, valid for 127.0.0.1) are the broker's at `bootstrap_sasl`."""
         self._certificate, self._key = certificate, key
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class Broker:
         config = self._folder / "server.properties"
         self._process = Process([*java, "kafka.Kafka", str(config)], self._folder / "kafka.log")
         self._admin = AdminClient(
-            # its complaints while there is no broker (yet) say nothing new
+            # its messages while there is no broker (yet) are not useful
             {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
         )
         try:
@@ -136,20 +136,20 @@ class Broker:
                 if self._admin.list_topics(timeout=1).brokers:
                     return
             except KafkaException:
-                pass  # not there yet
+                pass  # not ready yet
         raise ClusterError(f"Kafka did not answer at {self.bootstrap} within {START_S:.0f} s")
 
     def stop(self) -> None:
-        """Stop the broker as one that is maintained: it writes out what it has and says goodbye."""
+        """Stop the broker gracefully, as for maintenance."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the broker at once, as a crash would."""
+        """Kill the broker, as a crash would."""
         self._process.stop()
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Let no client have an answer, though its connections stay."""
+        """Freeze the broker: clients get no answers, but connections stay open."""
         pid = self._process.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -161,7 +161,7 @@ class Broker:
     def allow(
         self, kind: Literal["topic", "group"], name: str, operation: Literal["read", "write", "describe"]
     ) -> None:
-        """Give `USERNAME` a right on a topic or a group, where nobody then has one that was not given."""
+        """Give `USERNAME` a right on a topic or a group, on which there are then no other rights than those given."""
         binding = AclBinding(
             ResourceType[kind.upper()],
             name,
@@ -174,7 +174,7 @@ class Broker:
         self._admin.create_acls([binding])[binding].result(CALL_S)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic and wait until it is gone."""
+        """Delete a topic and wait until it no longer exists."""
         self._admin.delete_topics([name])[name].result(CALL_S)
         deadline = time.monotonic() + CALL_S
         while name in self._admin.list_topics(timeout=CALL_S).topics:
@@ -183,11 +183,11 @@ class Broker:
             time.sleep(0.05)
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Make a topic."""
+        """Create a topic."""
         self._admin.create_topics([NewTopic(name, partitions, 1)])[name].result(CALL_S)
 
     def add_partitions(self, topic: str, total: int) -> None:
-        """Give a topic more partitions, so that it has `total`."""
+        """Add partitions to a topic, up to `total`."""
         self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(CALL_S)
         deadline = time.monotonic() + CALL_S
         while len(self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions) < total:
@@ -195,8 +195,13 @@ class Broker:
                 raise ClusterError(f"Kafka does not show the new partitions of {topic} after {CALL_S:.0f} s")
             time.sleep(0.05)
 
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records below an offset, as retention does."""
+        place = TopicPartition(topic, partition, before)
+        self._admin.delete_records([place])[place].result(CALL_S)
+
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """The offset after the last record of each partition."""
+        """Return the offset after the last record of each partition."""
 
         def ask() -> dict[int, int]:
             with self._consumer() as consumer:
@@ -206,7 +211,7 @@ class Broker:
         return _once_ready(ask)
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
-        """The offsets that a consumer group has committed, of those partitions where it has."""
+        """Return the committed offsets of a consumer group, for the partitions that have one."""
 
         def ask() -> dict[int, int]:
             with self._consumer(group) as consumer:
@@ -220,9 +225,9 @@ class Broker:
         return [TopicPartition(topic, number) for number in found.partitions]
 
     @contextmanager
-    def _consumer(self, group: str = "looks on") -> Iterator[Consumer]:
-        # librdkafka 2.16's admin client asks for offsets too, but ends the whole process (a null pointer) when a broker
-        # that has just started answers that it has not loaded the group yet
+    def _consumer(self, group: str = "observer") -> Iterator[Consumer]:
+        # librdkafka 2.16's admin client can get offsets too, but crashes the process (null pointer) if a broker that
+        # has just started answers that it has not loaded the group yet
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
         try:
             yield consumer
@@ -267,7 +272,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 log.cleaner.dedupe.buffer.size=4194304
-# tests that lose a consumer need not wait 6 s for its group to notice, nor 3 s for a group to form
+# tests that lose a consumer need not wait 6 s until its group notices, nor 3 s until a group forms
 group.min.session.timeout.ms=500
 group.initial.rebalance.delay.ms=0
 # after a crash the broker may come back when its session has ended: not 9 s later
@@ -277,7 +282,7 @@ broker.heartbeat.interval.ms=500
 
 
 def _once_ready(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
-    """Ask a broker that may have just started: what it does not know yet, it knows soon."""
+    """Query a broker that may have just started, until it is ready."""
     deadline = time.monotonic() + CALL_S
     while True:
         try:

@@ -1,6 +1,5 @@
-"""The same Kafka as a pod of the test cluster: one broker without security, at kafka:9092 in its namespace.
-
-The rest of the cluster finds it at kafka.NAMESPACE:9092.
+"""The same Kafka as a pod of the test cluster: one broker without security, at kafka:9092 in its namespace and at
+kafka.NAMESPACE:9092 in the rest of the cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ SOURCES = kafka.POM.parent
 
 
 def load_image() -> None:
-    """Build the image and give it to the cluster: a minute once, then seconds."""
+    """Build the image and load it into the cluster: a minute once, then seconds."""
     kafka.ensure()
     images.build_from(kafka.jars(), IMAGE, f"--file={SOURCES / 'Dockerfile'}")
     (kind if kind.works() else node).load(IMAGE)
@@ -33,6 +32,6 @@ def start(kubectl: Kubectl) -> None:
 
 
 def create_topic(kubectl: Kubectl, name: str, partitions: int = 1) -> None:
-    """Make a topic."""
+    """Create a topic."""
     command = ("java", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server=kafka:9092")
     kubectl("exec", "deploy/kafka", "--", *command, "--create", f"--topic={name}", f"--partitions={partitions}")

@@ -1,4 +1,4 @@
-"""KEDA as pods of the test cluster: its own manifests, with images of the programs that its Go module builds."""
+"""KEDA as pods of the test cluster: its own manifests, with images of programs built from its Go module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAMS = {"keda-operator": "keda-operator", "keda-metrics-apiserver": "keda-ad
 
 
 def install(kubectl: Kubectl) -> None:
-    """Build what is missing (minutes, once), install it, and wait until autoscalers can ask it."""
+    """Build what is missing (minutes, once), install it, and wait until autoscalers can query it."""
     cluster = kind if kind.works() else node
     for program in PROGRAMS.values():
         images.build_program(program, _image(program))
@@ -38,7 +38,7 @@ def _image(program: str) -> str:
 
 
 def _ours(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A Deployment with our image; its probes begin at once, since a test waits for them."""
+    """Return a manifest, a Deployment with our image; its probes start at once, since tests wait for them."""
     if manifest["kind"] == "Deployment":
         (container,) = manifest["spec"]["template"]["spec"]["containers"]
         container["image"], container["imagePullPolicy"] = _image(PROGRAMS[manifest["metadata"]["name"]]), "Never"

@@ -1,4 +1,4 @@
-"""The cluster as kind makes it, where a Docker engine answers; the interface of node.py."""
+"""The cluster made by kind, if a Docker engine answers; same interface as node.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def works() -> bool:
 
 
 def up(kubeconfig: Path) -> None:
-    """Create the cluster unless it is there, and write the admin's kubeconfig."""
+    """Create the cluster unless it exists, and write the admin's kubeconfig."""
     if NAME in _kind("get", "clusters").split():
         _kind("export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={kubeconfig}")
         return
@@ -35,13 +35,13 @@ def up(kubeconfig: Path) -> None:
 
 
 def down(kubeconfig: Path) -> None:
-    """Delete the cluster and its kubeconfig; none there is fine."""
+    """Delete the cluster and its kubeconfig, if they exist."""
     _kind("delete", "cluster", f"--name={NAME}", f"--kubeconfig={kubeconfig}")
     kubeconfig.unlink(missing_ok=True)
 
 
 def load(name: str) -> bool:
-    """Give the cluster the image `name` that was built here; False when it had it already."""
+    """Load the image `name` that was built here into the cluster; return False if it had it already."""
     with phase(f"load {name}"):
         return "already present on all nodes" not in _kind("load", "docker-image", name, f"--name={NAME}")
 

@@ -1,4 +1,4 @@
-"""kubectl and helm against one cluster, as a person would use them."""
+"""kubectl and helm on one cluster, used as a person would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
 class Kubectl:
-    """Commands against the cluster of `kubeconfig`, in one namespace."""
+    """Commands on the cluster of `kubeconfig`, in one namespace."""
 
     def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
         self.namespace = namespace
@@ -31,27 +31,27 @@ class Kubectl:
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
     def within(self, namespace: str) -> Kubectl:
-        """The same cluster, another namespace; "" takes each object to the one that it names."""
+        """Return the same for another namespace; with "" each object is in the namespace that it names."""
         return Kubectl(self._kubeconfig, namespace)
 
     def __call__(self, *args: str, stdin: str | None = None) -> str:
-        """Run kubectl; gives what it printed. Raises ClusterError with its complaint."""
+        """Run kubectl; return its output. Raises ClusterError with its error message."""
         return self._run("kubectl", *args, stdin=stdin)
 
     def helm(self, *args: str) -> str:
-        """Run helm; gives what it printed. Raises ClusterError with its complaint."""
+        """Run helm; return its output. Raises ClusterError with its error message."""
         return self._run("helm", *args)
 
     def json(self, *args: str) -> Any:
-        """What `kubectl ARGS --output=json` prints, decoded."""
+        """Return the decoded output of `kubectl ARGS --output=json`."""
         return json.loads(self(*args, "--output=json"))
 
     @contextmanager
     def following(
         self, take: Callable[[Iterable[str]], object], *args: str, stderr: int = subprocess.DEVNULL
     ) -> Iterator[None]:
-        """kubectl at work while in the block, for a command that goes on until it is ended. `take` is given its lines
-        in a thread of its own, and has to take them all: kubectl would wait for it."""
+        """Run an endless kubectl command during the block. `take` gets its lines in a thread of its own, and must read
+        them all: else kubectl would block."""
         command = [programs.tool("kubectl"), f"--namespace={self.namespace}", *args]
         with subprocess.Popen(
             command, env=self._environment, stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -66,7 +66,7 @@ class Kubectl:
 
     @contextmanager
     def port_forward(self, target: str, port: int) -> Iterator[str]:
-        """While in the block, `target` (such as service/dev-engine) answers at the URL that this gives."""
+        """Forward a port to `target` (such as service/dev-engine) during the block; yields the URL."""
         said = Queue[str]()
 
         def take(lines: Iterable[str]) -> None:

@@ -1,7 +1,6 @@
-"""The node's first process: pid 1 of the namespaces that node.py makes; it readies them and starts the programs.
+"""The node's first process, pid 1 of the namespaces from node.py: it sets them up and starts the programs.
 
-It sees a /run, /var/lib and /var/log of its own, so every program works with its default places and the host's stay
-untouched.
+It has its own /run, /var/lib and /var/log, so every program uses its default folders and the host's stay untouched.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cluster.processes import Process
 
 NODE_NAME = "node1"
 NODE_ADDRESS = "10.99.0.1"
-SERVICE_ADDRESS = "10.96.0.1"  # what pods call the API server
+SERVICE_ADDRESS = "10.96.0.1"  # the API server's address for pods
 POD_ADDRESSES = "10.88.0.0/16"
 API_PORT = 6443
 CGROUP = "rochallor-cluster"
@@ -29,7 +28,7 @@ PAUSE_IMAGE = "localhost/pause:1"
 
 def main(folder: Path) -> None:
     """Be the node until killed; `folder` holds its certificates and keeps its data and logs."""
-    # The /proc that is still mounted is the host's: it knows this process by the id by which the host can kill it.
+    # The host's /proc is still mounted: it has this process's id on the host, by which it can be killed.
     (folder / "pid").write_text(str(Path("/proc/self").readlink()))
     _mount(folder)
     _network()
@@ -42,7 +41,7 @@ def main(folder: Path) -> None:
 
 def _mount(folder: Path) -> None:
     for command in (
-        ["--make-rshared", "/"],  # the kubelet's mounts have to reach its pods
+        ["--make-rshared", "/"],  # the kubelet's mounts must reach its pods
         ["-t", "proc", "proc", "/proc"],
         ["-t", "tmpfs", "tmpfs", "/run"],
     ):
@@ -61,7 +60,7 @@ def _network() -> None:
 
 
 def _start(folder: Path) -> list[Process]:
-    """Start everything, each as soon as what it needs is there; gives what has to stay alive."""
+    """Start all programs, each as soon as its dependencies are ready; return those that must stay alive."""
     kubeconfig = folder / "kubeconfig"
     started: list[Process] = []
 
@@ -128,7 +127,7 @@ COREFILE = f""".:53 {{{{
 KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": "KubeletConfiguration",
-    "address": NODE_ADDRESS,  # it trusts whoever reaches it, so the host must not
+    "address": NODE_ADDRESS,  # it trusts every caller, so it must not be reachable from the host
     "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
     "authorization": {"mode": "AlwaysAllow"},
     "cgroupDriver": "cgroupfs",
@@ -139,7 +138,7 @@ KUBELET = {
     "clusterDNS": [NODE_ADDRESS],
     "clusterDomain": "cluster.local",
     "resolvConf": "/dev/null",
-    # Images can't be pulled again and the disk is shared with everything else on the machine: never clean up.
+    # Images can't be pulled again, and the disk is shared with the rest of the machine: never clean up.
     "imageGCHighThresholdPercent": 100,
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
 }

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 NAMESPACE = "monitoring"
 ADDRESS = f"http://prometheus.{NAMESPACE}:9090"
-"""Prometheus, as pods reach it."""
+"""The address of Prometheus for pods."""
 IMAGE = "localhost/prometheus:test"  # as in prometheus.yaml
 SOURCES = programs.MODULES / "prometheus"
 RULES = images.ROOT / "examples" / "autoscaling-hpa" / "prometheus-adapter.yaml"
 
 
 def install(kubectl: Kubectl) -> None:
-    """Build what is missing, install it, and wait until autoscalers can ask it."""
+    """Build what is missing, install it, and wait until autoscalers can query it."""
     cluster = kind if kind.works() else node
     images.build_from(SOURCES, IMAGE)
     cluster.load(IMAGE)

@@ -1,8 +1,8 @@
-"""A one-node Kubernetes whose pods really run, without a container engine; needs root.
+"""A one-node Kubernetes that really runs pods, without a container engine; needs root.
 
 The node is a process tree in its own pid, mount and network namespaces (machine.py is its pid 1), so killing that one
-process ends all of it: programs, pods, mounts, addresses, firewall rules. What is left to remove is its folder and its
-cgroups. A veth pair with link-local addresses makes the API server reachable from the host, and nothing else.
+process ends everything: programs, pods, mounts, addresses, firewall rules. Only its folder and its cgroups are left to
+remove. A veth pair with link-local addresses makes only the API server reachable from the host.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ END_S = 20.0
 
 
 def up(kubeconfig: Path) -> None:
-    """Start the node unless it runs already, and write the admin's kubeconfig.
+    """Start the node unless it already runs, and write the admin's kubeconfig.
 
-    Raises ClusterError when root's rights, programs or packages are missing, or the node doesn't get ready.
+    Raises ClusterError if root's rights, programs or packages are missing, or the node doesn't become ready.
     """
     if os.geteuid() != 0:
         raise ClusterError(
@@ -75,12 +75,12 @@ def up(kubeconfig: Path) -> None:
 
 
 def down(kubeconfig: Path) -> None:
-    """Stop the node and remove everything it left, also after a crash; nothing to do is fine.
+    """Stop the node and remove everything it left, also after a crash. There may be nothing to do.
 
     Raises ClusterError without root's rights.
     """
     kubeconfig.unlink(missing_ok=True)
-    if not FOLDER.exists():  # the first thing that `up` makes, and the last that goes
+    if not FOLDER.exists():  # created first by `up`, removed last here
         return
     if os.geteuid() != 0:
         raise ClusterError(f"the cluster in {FOLDER} was started by root: stop it as root")
@@ -96,7 +96,7 @@ def down(kubeconfig: Path) -> None:
 
 
 def load(name: str) -> bool:
-    """Give the node the image `name` that was built here; False when it had it already."""
+    """Load the image `name` that was built here into the node; return False if it had it already."""
     pid = _running()
     if pid is None:
         raise ClusterError("the cluster is not running: start it first (make cluster-up)")
@@ -113,17 +113,17 @@ def load(name: str) -> bool:
 
 
 def _running() -> int | None:
-    """The id of the node's first process, None when it is gone."""
+    """Return the id of the node's first process; None if it no longer runs."""
     with suppress(OSError, ValueError):
         pid = int(PID.read_text())
-        # the id of a process that is long gone may be another program's now
+        # another program may have got the id of an ended process
         if b"cluster.machine" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return None
 
 
 def _connect() -> None:
-    """Lay the cable between the host and the node."""
+    """Connect the host and the node."""
     pid = str(_running())
     _run("ip", "link", "add", HOST_END, "type", "veth", "peer", "name", NODE_END, "netns", pid)
     _run("ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", HOST_END)
@@ -146,12 +146,12 @@ def _wait(happened: Callable[[], bool], seconds: float) -> None:
         waited = time.monotonic() - started
         if waited > seconds or (waited > BORN_S and _running() is None):
             end = LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]
-            raise ClusterError(f"the node did not get ready (its logs: {FOLDER}):\n" + "\n".join(end))
+            raise ClusterError(f"the node did not become ready (logs in {FOLDER}):\n" + "\n".join(end))
         time.sleep(POLL_S)
 
 
 def _cgroups() -> list[Path]:
-    """The cgroup that holds all pods: one folder in cgroups version 2, one for each controller in version 1."""
+    """Return the folders of the pods' cgroup: one in cgroups version 2, one for each controller in version 1."""
     mounted = Path("/sys/fs/cgroup")
     if (mounted / "cgroup.controllers").exists():
         return [mounted / CGROUP]
@@ -159,7 +159,7 @@ def _cgroups() -> list[Path]:
 
 
 def _remove_cgroups(top: Path) -> None:
-    """Remove a cgroup and all below it; a killed process leaves its cgroup a moment after its parent has gone."""
+    """Remove a cgroup and all below it; a killed process leaves its cgroup a moment after its parent has ended."""
     deadline = time.monotonic() + END_S
     for folder, _, _ in os.walk(top, topdown=False):
         while True:

@@ -1,4 +1,4 @@
-"""Debian packages with what Go modules don't have: installed where possible, named in one sentence elsewhere."""
+"""Debian packages with what Go modules don't have: installed where possible, else named in the error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster import programs
 from cluster.errors import ClusterError
 from cluster.progress import phase
 
-# what is looked for → the package that has it
+# command or file → the package that has it
 NODE = {
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "runc": "runc",
@@ -27,13 +27,13 @@ SUDO = ["sudo", "--non-interactive"]
 
 
 def ensure(wanted: dict[str, str]) -> None:
-    """Install the packages of those commands and files that are missing: as root, or by sudo where that asks nothing.
+    """Install the packages of missing commands and files, as root or by sudo without a password.
 
-    Raises ClusterError, naming the packages, where apt-get or root's rights are missing or the install fails.
+    Raises ClusterError with the packages if apt-get or root's rights are missing, or the installation fails.
     """
     if not _missing(wanted):
         return
-    with programs.lock():  # apt-get does not wait for another one
+    with programs.lock():  # two apt-gets do not wait for each other
         missing = _missing(wanted)
         if not missing:  # another process has installed them meanwhile
             return

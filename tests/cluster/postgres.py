@@ -15,7 +15,7 @@ SOURCES = programs.MODULES / "postgres"
 
 
 def load_image() -> None:
-    """Build the image and give it to the cluster: a minute once, then seconds."""
+    """Build the image and load it into the cluster: a minute once, then seconds."""
     images.build_from(SOURCES, IMAGE)
     (kind if kind.works() else node).load(IMAGE)
 

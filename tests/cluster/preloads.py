@@ -1,4 +1,4 @@
-"""Libraries that stand between a process and the C library, so that a test can take its world apart without root."""
+"""Libraries preloaded before the C library, so that tests can fake names and clocks of a process without root."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ PACKAGES = {f"{NSS_WRAPPER}": "libnss-wrapper", f"{FAKETIME}": "libfaketime"}
 
 
 def ensure() -> None:
-    """Install them if they are missing (seconds, once). Raises ClusterError, naming them, where that can't be done."""
+    """Install them if they are missing (seconds, once). Raises ClusterError, naming them, if that fails."""
     packages.ensure(PACKAGES)
 
 
 def names(hosts: Path) -> dict[str, str]:
-    """An environment whose resolver knows what is in a file like /etc/hosts, as it is at each look."""
-    # gRPC's own resolver would ask name servers by itself
+    """Return an environment whose resolver uses a file like /etc/hosts, read at each lookup."""
+    # gRPC's own resolver would query name servers
     return {"LD_PRELOAD": f"{NSS_WRAPPER}", "NSS_WRAPPER_HOSTS": f"{hosts}", "GRPC_DNS_RESOLVER": "native"}
 
 
 def wall_clock(offset: Path) -> dict[str, str]:
-    """An environment whose wall clock is off by what a file says, such as `-30d`, as it is at each look."""
+    """Return an environment whose wall clock is off by the offset in a file, such as `-30d`, read at each use."""
     return {
         "LD_PRELOAD": f"{FAKETIME}",
         "FAKETIME_TIMESTAMP_FILE": f"{offset}",
         "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # which the kernel never lets jump
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # a real monotonic clock never jumps
     }

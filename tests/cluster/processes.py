@@ -1,4 +1,4 @@
-"""One program of a cluster as a child process, with its own log file and ports."""
+"""Programs of a cluster as child processes, with log files and ports of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TERMINATE_S = 30.0
 
 
 class Process:
-    """A program that is started and stopped; it dies with the thread that started it, however that ends."""
+    """A program that can be started and stopped; it is killed when the thread that started it ends."""
 
     def __init__(self, argv: list[str], log: Path) -> None:
         self.name = Path(argv[0]).name
@@ -30,24 +30,24 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """The running program's process id, None when it was not started."""
+        """The running program's process id; None if it was not started."""
         return None if self._child is None else self._child.pid
 
     def check(self) -> None:
-        """Raise ClusterError with the end of the log when the program has ended by itself."""
+        """Raise ClusterError with the end of the log if the program has ended by itself."""
         if self._child is not None and self._child.poll() is not None:
             end = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
             raise ClusterError(f"{self.name} ended with status {self._child.returncode}:\n" + "\n".join(end))
 
     def stop(self) -> None:
-        """End the program at once: a graceful stop takes a minute, and nothing that it holds is needed any more."""
+        """Kill the program: a graceful stop takes a minute, and its state is no longer needed."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
             self._child = None
 
     def terminate(self) -> None:
-        """Tell the program to end, and wait for it; after 30 s end it at once."""
+        """Ask the program to end, and wait for it; kill it after 30 s."""
         if self._child is not None:
             self._child.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -56,7 +56,7 @@ class Process:
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports of 127.0.0.1 where nothing listens now."""
+    """Return `count` different free ports of 127.0.0.1."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

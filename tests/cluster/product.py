@@ -1,4 +1,4 @@
-"""Our product on a test cluster: images from this checkout, the operator by its chart."""
+"""The product on a test cluster: images from this checkout, the operator from its chart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HELLO = images.ROOT / "examples" / "hello"
 
 
 def build_images() -> list[str]:
-    """Build both images; gives their names."""
+    """Build both images; return their names."""
     names = []
     for target in ("worker", "operator"):
         names.append(f"rochallor/rochallor-{target}:{version('rochallor-' + target)}")
@@ -33,36 +33,41 @@ def build_images() -> list[str]:
 
 @contextmanager
 def on_a_cluster() -> Iterator[Kubectl]:
-    """The cluster, started if it isn't up, with this checkout's images and the operator. It is left so."""
+    """Start the cluster if needed, with this checkout's images and the operator; leave it running afterwards."""
     (kind if kind.works() else node).up(KUBECONFIG)
     kubectl = Kubectl(KUBECONFIG)
-    load_images(kubectl)
     make_restricted(kubectl, NAMESPACE)
-    install_operator(kubectl)
+    install(kubectl)
     yield kubectl
 
 
-def load_images(kubectl: Kubectl) -> None:
-    """Build both images and give them to the cluster; Deployments that run an older build are restarted."""
+def install(kubectl: Kubectl) -> None:
+    """Build and load both images and install the operator; Deployments that run an older build are restarted."""
+    loaded = load_images()
+    install_operator(kubectl)
+    for name in loaded:  # not before: a newer operator may need rights that only its own chart gives
+        _restart(kubectl, name)
+
+
+def load_images() -> list[str]:
+    """Build both images and load them into the cluster; return those of which it may still run an older build."""
     cluster = kind if kind.works() else node
-    for name in build_images():
-        if cluster.load(name):
-            _restart(kubectl, name)
+    return [name for name in build_images() if cluster.load(name)]
 
 
 def install_operator(kubectl: Kubectl, *values: str) -> None:
-    """Install the chart, or upgrade it, with these values alone (NAME=VALUE), and wait until the operator is ready."""
+    """Install the chart, or upgrade it, with only these values (NAME=VALUE), and wait until the operator is ready."""
     with phase("install the operator (helm)"):
         where = ("--namespace", NAMESPACE, "--create-namespace")
         with explained(kubectl.within(NAMESPACE), f"deployment/{RELEASE}"):
             settings = [f"--set={value}" for value in values]
-            # without --reset-values an earlier checkout's values would live on
+            # without --reset-values an earlier checkout's values would stay
             upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values", *settings)
             kubectl.helm(*upgrade, *where, "--wait", "--timeout=2m")
 
 
 def make_restricted(kubectl: Kubectl, namespace: str) -> None:
-    """Make a namespace, if it is missing, and let it take only pods of the restricted Pod Security Standard."""
+    """Create a namespace if missing, and let it admit only pods of the restricted Pod Security Standard."""
     metadata = {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     wish = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
     kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(wish))
@@ -78,7 +83,7 @@ def explained(kubectl: Kubectl, workload: str) -> Iterator[None]:
             logs = kubectl("logs", workload, "--tail=5")
         except ClusterError as no_logs:
             logs = str(no_logs)
-        raise ClusterError(f"{error}\n{workload} says:\n{logs}") from error
+        raise ClusterError(f"{error}\nlog of {workload}:\n{logs}") from error
 
 
 def _restart(kubectl: Kubectl, image: str) -> None:

@@ -1,7 +1,7 @@
 """The cluster's programs: built from published Go modules, once, into the user's cache folder.
 
 Every module in `modules/` pins one version; a folder in the cache carries a digest of that pin and of the build's
-flags, so a changed version is built anew and two checkouts never use each other's programs by mistake.
+flags, so a changed version is rebuilt and two checkouts never use each other's programs by mistake.
 """
 
 from __future__ import annotations
@@ -64,20 +64,20 @@ FLAGS = (
 
 
 def path(name: str) -> Path:
-    """Where the program `name` is, or will be once it is built."""
+    """Return where the program `name` is, or will be once it is built."""
     module, _ = PACKAGES[name]
     return CACHE / "bin" / f"{module}-{_digest(module)}" / name
 
 
 def missing(*names: str) -> list[str]:
-    """Those of the named programs that the cache lacks."""
+    """Return those of the named programs that the cache lacks."""
     return [name for name in names if not path(name).exists()]
 
 
 def ensure(*names: str) -> None:
-    """Build those of the named programs that the cache lacks; minutes for Kubernetes, nothing when all are there.
+    """Build those of the named programs that the cache lacks; this takes minutes for Kubernetes.
 
-    Raises ClusterError when Go is missing or a build fails.
+    Raises ClusterError if Go is missing or a build fails.
     """
     if not missing(*names):
         return
@@ -92,7 +92,7 @@ def ensure(*names: str) -> None:
 
 
 def tool(name: str) -> str:
-    """The command `name`: the user's own where there is one, else ours, built when it is missing."""
+    """Return the command `name`: the user's own if there is one, else ours, built if it is missing."""
     if found := shutil.which(name):
         return found
     ensure(name)
@@ -100,9 +100,9 @@ def tool(name: str) -> str:
 
 
 def sources(module: str, required: str) -> Path:
-    """The folder with the published files of the Go module `required` at the version that `module` pins.
+    """Return the folder with the published files of the Go module `required`, at the version that `module` pins.
 
-    Raises ClusterError when Go is missing or can't fetch it.
+    Raises ClusterError if Go is missing or can't fetch it.
     """
     if shutil.which("go") is None:
         raise ClusterError(f"Go is needed to fetch {required}: install it from https://go.dev/dl")
@@ -120,7 +120,7 @@ def _build(module: str, names: list[str]) -> None:
     with TemporaryDirectory(dir=target) as unfinished, phase(f"build {what}") as note:
         command = ["go", "build", "-v", *FLAGS, f"-ldflags={_ldflags(module)}", f"-o={unfinished}/"]
         command += [PACKAGES[name][1] for name in names]
-        # the compiler spends a fifth of its time collecting garbage that this machine has the memory to keep
+        # fewer garbage collections in the compiler save a fifth of its time, for more memory
         environment = {"GOGC": "400", **os.environ, "CGO_ENABLED": "0"}
         said, compiled = [], 0
         with subprocess.Popen(command, cwd=MODULES / module, env=environment, stderr=subprocess.PIPE, text=True) as go:
@@ -168,7 +168,7 @@ def _digest(module: str) -> str:
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """Keep other processes from building or fetching for the cache meanwhile."""
+    """Keep other processes from building or fetching for the cache during the block."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

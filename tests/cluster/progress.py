@@ -1,4 +1,4 @@
-"""Long phases, shown as they go: a spinner on a terminal, a line now and then in a log."""
+"""Shows long phases: a spinner on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @contextmanager
 def phase(title: str) -> Iterator[Callable[[str], None]]:
-    """Show that `title` is under way, and how long it took when it is over.
+    """Show that `title` is in progress, and at the end how long it took.
 
-    Gives a function that tells how far it has come; off a terminal its text is printed at most every 30 s.
+    Yields a function to report progress; without a terminal its text is printed at most every 30 s.
     """
     started = logged = time.monotonic()
 

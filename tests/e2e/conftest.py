@@ -26,7 +26,7 @@ def cluster() -> Iterator[Kubectl]:
 
 @pytest.fixture
 def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
-    """kubectl in a namespace of the test's own, which takes only restricted pods."""
+    """kubectl in a namespace of the test's own, which admits only restricted pods."""
     name = f"e2e-{secrets.token_hex(4)}"
     product.make_restricted(cluster, name)
     yield cluster.within(name)

@@ -1,4 +1,4 @@
-"""An example's workflow at an engine: started as its README does it, and how the instances ended."""
+"""Runs an example's workflow on an engine, as its README does."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PAGE = 200
 
 
 def run(engine: httpx.Client, example: Path, variables: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Upload the workflow.json of an example, start an instance with each of the variables (at most a page of them).
+    """Upload the workflow.json of an example and start an instance with each of the variables (at most a page of them).
 
-    Gives the instances in that order once they have ended, whatever their status.
+    Return the instances in that order once they have ended, whatever their status.
     """
     definition = engine.post("/v1/definitions", content=(example / "workflow.json").read_bytes()).raise_for_status()
     query = {"definitionId": definition.json()["id"], "pageSize": PAGE}

@@ -1,4 +1,4 @@
-"""The examples that need nothing but the operator, applied as they are."""
+"""The examples that need only the operator, applied as they are."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_private_engine(kubectl: Kubectl, tmp_path: Path) -> None:
 
 
 def make_secrets(kubectl: Kubectl, script: Path, folder: Path) -> None:
-    """Run the example's script, twice, as a person whose kubectl is in the test's namespace."""
+    """Run the example's script, twice, with a kubectl that is set to the test's namespace."""
     config = folder / "kubeconfig"
     config.write_text(kubectl("config", "view", "--raw"))
     environment = {**os.environ, "KUBECONFIG": str(config)}
@@ -78,5 +78,5 @@ def make_secrets(kubectl: Kubectl, script: Path, folder: Path) -> None:
 
 
 def secret(kubectl: Kubectl, name: str, key: str) -> str:
-    """One value of a Secret."""
+    """Return one value of a Secret."""
     return base64.b64decode(kubectl.json("get", f"secret/{name}")["data"][key]).decode()

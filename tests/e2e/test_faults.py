@@ -1,4 +1,4 @@
-"""Each fault of pods once, small: `make faults` plays them for longer."""
+"""Each fault of pods once, small; `make faults` runs them for longer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from faults.pods import PODS
 from faults.result import check
-from faults.suite import SMALL, Played
+from faults.suite import SMALL, Case, Played
 
 if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def played(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """What came of all of them, played at the same time."""
-    return asyncio.run(PODS.play(cluster, SMALL, tmp_path_factory.mktemp("faults"), PODS.faults))
+    """Results of all of them, injected at the same time."""
+    return asyncio.run(PODS.play(cluster, SMALL, tmp_path_factory.mktemp("faults"), PODS.short))
 
 
-@pytest.mark.parametrize("fault", PODS.faults)
-def test_no_promise_is_broken(played: Played, fault: str) -> None:
-    check(played[fault])
+@pytest.mark.parametrize("case", PODS.short, ids=str)
+def test_no_promise_is_broken(played: Played, case: Case) -> None:
+    check(played[case])

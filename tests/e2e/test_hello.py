@@ -1,4 +1,4 @@
-"""The hello example, from `kubectl apply` to finished instances, and what people do to a running worker."""
+"""The hello example, from `kubectl apply` to finished instances, and changes to a running worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARALLELISM = '{.spec.template.spec.containers[0].env[?(@.name=="ROCHALLOR_PARAL
 
 
 def run_demo(kubectl: Kubectl, instances: int) -> None:
-    """Run the load driver, which ends with 0 only when each instance is in its right final state."""
+    """Run the load driver, which exits with 0 only if every instance has the expected final state."""
     command = [str(Path(sys.executable).with_name("rochallor-worker")), "demo", f"--instances={instances}"]
     with kubectl.port_forward("service/dev-engine", 8080) as url:
         done = subprocess.run([*command, f"--engine-url={url}"], capture_output=True, text=True, check=False)
@@ -28,7 +28,7 @@ def pod_names(kubectl: Kubectl) -> set[str]:
 
 
 def until_rolled(kubectl: Kubectl, before: set[str], parallelism: int) -> None:
-    """Wait until a change of the parallelism has reached the pods, and those before are gone."""
+    """Wait until a change of the parallelism has reached the pods, and the old ones no longer exist."""
     kubectl("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}={parallelism}", "--timeout=30s")
     kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
     kubectl("wait", *(f"pod/{name}" for name in before), "--for=delete", "--timeout=60s")

@@ -1,4 +1,4 @@
-"""What the chart's own test says of an installed operator."""
+"""The chart's own test passes for an installed operator."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def test_the_release_passes_its_test(cluster: Kubectl) -> None:
-    told = cluster.within(product.NAMESPACE).helm("test", product.RELEASE, "--timeout=2m")
-    assert "Phase:          Succeeded" in told
+    output = cluster.within(product.NAMESPACE).helm("test", product.RELEASE, "--timeout=2m")
+    assert "Phase:          Succeeded" in output

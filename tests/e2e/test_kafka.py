@@ -22,7 +22,7 @@ def test_jobs_from_kafka_get_done_once_their_topics_are_there(kubectl: Kubectl) 
     kafkapod.start(kubectl)
     kafkapod.create_topic(kubectl, "workflow.jobs.parcel-label", 3)
     kubectl("apply", f"--filename={EXAMPLE / 'engine.yaml'}", f"--filename={EXAMPLE / 'worker.yaml'}")
-    # the other topic is missing: the worker waits, says so in the resource's conditions and does not crash
+    # the other topic is missing: the worker waits, the resource's conditions say so, and nothing crashes
     kubectl("wait", "rw/parcels", f"--for=jsonpath={DEGRADED}=TopicNotFound", "--timeout=60s")
     conditions = {one["type"]: one for one in kubectl.json("get", "rw/parcels")["status"]["conditions"]}
     assert "Kafka has no topic 'workflow.jobs.parcel-book': create it" in conditions["Degraded"]["message"]
@@ -32,7 +32,7 @@ def test_jobs_from_kafka_get_done_once_their_topics_are_there(kubectl: Kubectl) 
         addresses = [f"{number} Quay" if number % 10 else "" for number in range(INSTANCES)]
         ended = run(engine, EXAMPLE, ({"address": address} for address in addresses))
     for address, instance in zip(addresses, ended, strict=True):
-        if address:  # booked, after a retry that was a record of its own
+        if address:  # booked after a retry, which is a separate record
             assert (instance["status"], "booking" in instance["variables"]) == ("COMPLETED", True)
         else:
             end = (instance["status"], instance["failureReason"])

@@ -1,4 +1,4 @@
-"""An operator for one namespace, installed by an account that has rights nowhere else."""
+"""An operator for one namespace, installed by an account without rights elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCOUNT = "tenant"
 
 @pytest.fixture
 def tenant(kubectl: Kubectl, tmp_path: Path) -> Kubectl:
-    """kubectl and helm as an account that may do everything in the test's namespace."""
+    """kubectl and helm as an account with all rights in the test's namespace."""
     kubectl("create", "serviceaccount", ACCOUNT)
     subject = f"--serviceaccount={kubectl.namespace}:{ACCOUNT}"
     kubectl("create", "rolebinding", ACCOUNT, "--clusterrole=cluster-admin", subject)
@@ -35,7 +35,7 @@ def tenant(kubectl: Kubectl, tmp_path: Path) -> Kubectl:
 
 @pytest.fixture
 def nobody_else(cluster: Kubectl) -> Iterator[None]:
-    """The operator of all namespaces is away; its CRD stays."""
+    """Stop the operator of all namespaces; its CRD stays."""
     operator = cluster.within(product.NAMESPACE)
     deployment = f"deployment/{product.RELEASE}"
     selector = f"--selector=app.kubernetes.io/instance={product.RELEASE}"

@@ -1,5 +1,5 @@
-"""What is in the images, and that the namespaces here take only pods of the restricted Pod Security Standard: the
-operator's, and those of all other tests of this folder, the charts' among them."""
+"""The contents of the images, and that the namespaces of these tests, the operator's included, admit only pods of the
+restricted Pod Security Standard."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ for folder, folders, files in os.walk("/"):
                     found["programs"].append(name)
 print(json.dumps(found))
 """
-"""Looks through the file system of the image it runs in."""
+"""Lists the programs and unusual files of the image it runs in."""
 
 
 def look(target: str) -> dict[str, Any]:
-    """A pod that does, in the image of the Dockerfile's stage `target` and as the user that it names."""
+    """Return a pod that runs it in the image of the Dockerfile's stage `target`, as the image's user."""
     container = {
         "name": "look",
         "image": f"rochallor/rochallor-{target}:{version('rochallor-' + target)}",

@@ -1,4 +1,4 @@
-"""Workers that can't start, or not yet: each says why where a person looks first."""
+"""Workers that can't start, or not yet: the reason is where a person looks first."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_start_error_is_in_the_log_and_in_the_condition(
 
 def test_a_worker_waits_for_its_engine(kubectl: Kubectl, apply_hello: Callable[..., None]) -> None:
     apply_hello()
-    # by name: a wait for anything to be created under a label gives up at once
+    # by name: kubectl wait by label fails at once if nothing exists yet
     kubectl("wait", "rw/hello", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
     kubectl("wait", *PODS, "--for=jsonpath={.status.containerStatuses[0].started}=true", "--timeout=60s")
     with kubectl.port_forward("deployment/hello", 9090) as url:
@@ -60,7 +60,7 @@ def test_a_worker_waits_for_its_engine(kubectl: Kubectl, apply_hello: Callable[.
 
 
 def last_words(kubectl: Kubectl) -> str:
-    """The last that a run which ended has logged; while runs follow each other there is no such log for moments."""
+    """Return the last log line of the previous run; between two runs there is no such log for a moment."""
     gives_up_at = time.monotonic() + 60
     while True:
         try:

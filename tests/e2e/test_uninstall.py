@@ -1,4 +1,4 @@
-"""The chart's uninstall leaves what people depend on."""
+"""Uninstalling the chart leaves workers and the CRD in place."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The fault matrix: each promise against each fault, with figures that real processes gave."""
+"""The fault matrix: each promise against each fault, with figures from real processes."""

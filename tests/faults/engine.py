@@ -1,4 +1,4 @@
-"""Faults of the engine, under load: what it answers, how soon, and whether it is there."""
+"""Faults of the engine under load: wrong, late and missing answers, and restarts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, get_args
 
+from faults.fleet import EACH, A, D
 from faults.site import Site, nothing, over_each, site
 from faults.suite import NO_FAULT, Suite
 from rochallor_worker.devengine import Fault
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def met(call: CallName, fault: Fault, times: int) -> Callable[[Site], Awaitable[None]]:
-    """A fault that so many calls of a kind meet."""
+    """A fault that hits this many calls of a kind."""
 
     async def play(here: Site) -> None:
         faults = here.engine.faults
@@ -33,7 +34,7 @@ def met(call: CallName, fault: Fault, times: int) -> Callable[[Site], Awaitable[
 
 
 def lasting(fault: Fault) -> Callable[[Site], Awaitable[None]]:
-    """A fault that every call meets for half a lease."""
+    """A fault that hits every call for half a lease."""
 
     async def play(here: Site) -> None:
         for call in get_args(CallName):
@@ -52,11 +53,11 @@ async def restart(here: Site) -> None:
 
 
 def at_the_engine(fault: Callable[[Site], Awaitable[None]]) -> Callable[[None, Trial], Awaitable[Jobs]]:
-    """Play it on sites of its own."""
+    """Inject it on sites of its own."""
 
     async def over(transport: Transport, trial: Trial) -> Jobs:
         async with site(trial, transport) as here:
-            return await here.suffer(lambda: fault(here))
+            return await here.inject(lambda: fault(here))
 
     async def play(_: None, trial: Trial) -> Jobs:
         return await over_each(trial, over)
@@ -80,5 +81,7 @@ ENGINE = Suite(
         "5xx though carried out": at_the_engine(lasting(Fault(answer="error"))),
         "engine restart": at_the_engine(restart),
     },
+    fleets=EACH,
+    crucial={"lost complete answer": (A, D), "lost fail answer": (A, D)},
     at_once=7,
 )

@@ -1,6 +1,6 @@
-"""A namespace with resources on a real API server, what is asked of them, and what became of it.
+"""A namespace with resources on a real API server: their specs, and how they compare with the children.
 
-No pod runs: who waits for a resource plays the kubelet and says of its pods that they are ready.
+No pod runs: whatever waits for a resource plays the kubelet and reports its pods as ready.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 REPLICAS = 2
 WITHIN_S = 90.0
-"""A resource that is not as asked so long after the fault never will be."""
+"""A resource that has not converged this long after the fault never will."""
 ALWAYS = ("Deployment", "Service", "ServiceAccount")
-"""Kinds of which every resource has one."""
+"""Kinds of which every resource has one child."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A control plane with the chart installed, as its administrator and as the operator see it."""
+    """A control plane with the chart installed, with an administrator's and the operator's access."""
 
     control: ControlPlane
     cluster: Api
@@ -52,55 +52,55 @@ class Plane:
 
 @contextmanager
 def plane() -> Iterator[Plane]:
-    """One of its own for a suite."""
+    """Run a control plane for one suite."""
     with ControlPlane() as control, installed(control) as cluster:
         yield Plane(control, cluster, account_kubeconfig(cluster, ACCOUNT))
 
 
 @dataclass
 class Estate:
-    """Resources by name, with the parallelism that is asked of each."""
+    """Resources by name, with the parallelism in the spec of each."""
 
     plane: Plane
     api: Api
     size: int
-    """How many resources there are at first; at least 5."""
+    """The number of resources at first; at least 5."""
     wanted: dict[str, int] = field(default_factory=dict)
     unbudgeted: set[str] = field(default_factory=set)
     edits: Counter[str] = field(default_factory=Counter)
     _pods: dict[str, set[str]] = field(default_factory=dict)
 
     def operator(self, **settings: str) -> Operator:
-        """One that serves this namespace, to be started."""
+        """Return an operator of this namespace, not started yet."""
         return Operator(self.plane.kubeconfig, namespaces=self.api.namespace, **settings)
 
     def impatient_operator(self, kubeconfig: Path | None = None) -> Operator:
-        """One that lets its watch be silent for WATCH_LIMIT_S only."""
+        """Return one that allows its watch to be silent for only WATCH_LIMIT_S."""
         return Operator(kubeconfig or self.plane.kubeconfig, "faults.impatient", namespaces=self.api.namespace)
 
     def create(self, name: str) -> None:
-        """A new resource."""
+        """Create a resource."""
         self.wanted[name] = 10
         budget = {"maxUnavailable": 1}
         self.api.create(resource(name, replicas=REPLICAS, parallelism=10, disruptionBudget=budget))
 
     def edit(self, name: str) -> None:
-        """Ask for another parallelism, which rolls the pods."""
+        """Change the parallelism, which rolls the pods."""
         self.wanted[name] += 1
         self.edits[name] += 1
         self.api.patch("RochallorWorker", name, {"spec": {"parallelism": self.wanted[name]}})
 
-    def found(self) -> None:
-        """The first resources; wait until an operator has put them in place."""
+    def create_first(self) -> None:
+        """Create the first resources, and wait until an operator has reconciled them."""
         for number in range(self.size):
             self.create(f"r-{number}")
-        assert self._wait(self._settled)
+        assert self._wait(self._converged)
         self._pods = {name: self._pod_ids(name) for name in self.wanted}
 
     def change(self) -> None:
-        """Two edits, a resource more and one less, a child that is no longer asked for and one that someone deletes.
+        """Edit one resource twice, create one, delete one, drop a child from a spec, and delete a child.
 
-        Nothing is asked of the other resources.
+        The other resources stay as they are.
         """
         self.edit("r-0")
         self.edit("r-0")
@@ -112,27 +112,27 @@ class Estate:
         self.api.delete("Service", "r-3-metrics")
 
     def figures(self, operator: Operator, ended_at: float) -> Resources:
-        """Wait until everything is as asked, or never will be. The fault ended at that time (monotonic), and from then
-        on this operator has to live.
+        """Wait until everything has converged, or never will; return the figures.
 
-        The time to recover is the operator's; it takes Kubernetes some more to make pods and to collect garbage.
+        The fault ended at `ended_at` (monotonic); from then on this operator must stay alive. The time to recover is
+        the operator's; Kubernetes needs longer, to create pods and to collect garbage.
         """
-        self._wait(self._put_in_place)
+        self._wait(self._reconciled)
         recovery = time.monotonic() - ended_at
-        self._wait(self._settled)
+        self._wait(self._converged)
         expected, there = self._expected(), self._children()
         return Resources(
             resources=len(self.wanted),
             unconverged=len(self.wanted.keys() - (self._as_asked() & self._ready())),
             lost=(expected - there).total(),
-            doubled=(there - expected).total(),
+            duplicates=(there - expected).total(),
             rollouts=sum(map(self._needless, self.wanted)),
             crashes=int(operator.process.poll() is not None),
             recovery_s=recovery,
         )
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
-        """Play the kubelet until something is so; return whether it came to be."""
+        """Play the kubelet until a condition holds; return whether it did in time."""
         deadline = time.monotonic() + WITHIN_S
         while not condition():
             if time.monotonic() > deadline:
@@ -141,8 +141,8 @@ class Estate:
             time.sleep(0.2)
         return True
 
-    def _put_in_place(self) -> bool:
-        """Whether the operator has done its part. (The children of a deleted resource are not its part.)"""
+    def _reconciled(self) -> bool:
+        """Whether the operator has done its part, to which the children of a deleted resource do not belong."""
         ours = Counter({child: count for child, count in self._children().items() if child[1] in self.wanted})
         pods = {("Pod", name) for name in self.wanted}
         return (
@@ -151,29 +151,29 @@ class Estate:
             and not any(ours["PodDisruptionBudget", name] for name in self.unbudgeted)
         )
 
-    def _settled(self) -> bool:
+    def _converged(self) -> bool:
         ready = self._as_asked() & self._ready() == self.wanted.keys()
         return ready and self._children() == self._expected()
 
     def _as_asked(self) -> set[str]:
-        """The resources whose Deployments are."""
+        """Return the resources whose Deployment matches the spec."""
         found = {live["metadata"]["name"]: live for live in self.api.every("Deployment")}
         return {name for name, wish in self.wanted.items() if name in found and _parallelism(found[name]) == wish}
 
     def _ready(self) -> set[str]:
-        """The resources that say that all of their pods are available."""
+        """Return the resources that report all of their pods as available."""
         available = has("Ready", "True", "Available")
         return {live["metadata"]["name"] for live in self.api.every("RochallorWorker") if available(live)}
 
     def _expected(self) -> Counter[tuple[str, str]]:
-        """How many children of each kind each resource should have."""
+        """Return how many children of each kind each resource should have."""
         counts = Counter({(kind, name): 1 for name in self.wanted for kind in ALWAYS})
         counts.update({("Pod", name): REPLICAS for name in self.wanted})
         counts.update({("PodDisruptionBudget", name): 1 for name in self.wanted.keys() - self.unbudgeted})
         return counts
 
     def _children(self) -> Counter[tuple[str, str]]:
-        """How many it has. What is being deleted is no longer one of them."""
+        """Return how many it has, without those that are being deleted."""
         return Counter(
             (kind, live["metadata"]["labels"][WORKER_LABEL])
             for kind in (*ALWAYS, "PodDisruptionBudget", "Pod")
@@ -182,7 +182,7 @@ class Estate:
         )
 
     def _needless(self, name: str) -> int:
-        """Rollouts that nobody asked for: more than there were edits, back to an older edit, or of the pods alone."""
+        """Count needless rollouts: more than there were edits, back to an older edit, or of the pods alone."""
         deployment = self.api.the("Deployment", name)
         sets = [live for live in self.api.every("ReplicaSet") if live["metadata"]["labels"][WORKER_LABEL] == name]
         rolled = [_parallelism(live) for live in sorted(sets, key=_revision)]
@@ -206,7 +206,7 @@ def _revision(replica_set: Object) -> int:
 
 @contextmanager
 def estate(plane: Plane, trial: Trial) -> Iterator[Estate]:
-    """A fresh namespace, with a resource for every ten jobs of the trial."""
+    """Create a namespace, to hold a resource for every ten jobs of the trial."""
     name = f"faults-{uuid4().hex[:8]}"
     plane.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     with Api(plane.cluster.kubeconfig, name) as api:
@@ -214,7 +214,7 @@ def estate(plane: Plane, trial: Trial) -> Iterator[Estate]:
 
 
 def lives_until(operator: Operator, wanted: Callable[[httpx.Response], bool], seconds: float) -> httpx.Response | None:
-    """Ask /livez again and again while the process lives, until its answer is so; None when it never was."""
+    """Poll /livez while the process lives, until an answer is as wanted; None if none was in time."""
     for _ in range(int(seconds * 4)):
         answer = operator.http("/livez")
         if wanted(answer):
@@ -225,7 +225,7 @@ def lives_until(operator: Operator, wanted: Callable[[httpx.Response], bool], se
 
 
 def on_an_estate(play: Callable[[Estate, Trial], Resources]) -> Play[Plane]:
-    """Play it on an estate of its own."""
+    """Inject it on an estate of its own."""
 
     def played(plane: Plane, trial: Trial) -> Resources:
         with estate(plane, trial) as here:

@@ -1,4 +1,4 @@
-"""A namespace of a real cluster with an engine and a worker, and what became of its jobs."""
+"""A namespace of a real cluster with an engine and a worker, and what happened to its jobs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
 
 from cluster.errors import ClusterError
-from faults.ledger import Note, judge
+from faults.ledger import Note, Row, judge
 from faults.result import Jobs
 from unit.worker.engines import definition
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from cluster.kubectl import Kubectl
     from faults.suite import Trial
-    from rochallor_worker.devengine.model import EngineState
 
 NAME = "worker"
 SELECTOR = f"--selector=rochallor.io/worker={NAME}"
@@ -32,9 +30,9 @@ RETRIES = 2
 JOB_S = 1.0
 DRAIN_S = 5.0
 DRAIN_SLACK_S = 10.0
-"""What a busy machine and a kubelet may add to it."""
+"""What a busy machine and a kubelet may add to the drain."""
 WITHIN_S = 600.0
-"""What is not done so long after the fault never will be: each of three kills costs a lease, and a longer restart."""
+"""Work not done this long after the fault never will be: each of three kills costs a lease and a longer restart."""
 
 ENGINE = """
 import asyncio, os
@@ -51,9 +49,8 @@ async def main():
     lease, sweep = float(os.environ["LEASE"]), float(os.environ["SWEEP"])
     async with DevEngine(host="0.0.0.0", port=8080, lease=lease, sweep=sweep) as engine:
         async def ledger(_):
-            jobs = [dict(id=job.id, type=job.job_type, status=job.status, number=job.number,
-                         retries_remaining=job.retries_remaining, instance=job.instance.id,
-                         reason=job.instance.failure_reason)
+            jobs = [dict(key=job.execution.id, type=job.job_type, status=job.execution.status, number=job.number,
+                         retries_remaining=job.retries_remaining, reason=job.instance.failure_reason)
                     for job in engine.state.jobs.values()]
             return web.json_response({"jobs": jobs, "notes": notes})
         app = web.Application()
@@ -65,7 +62,7 @@ async def main():
 
 asyncio.run(main())
 """
-"""The dev engine, with a second port for what handlers note and for what became of it all."""
+"""The dev engine, with a second port for the handlers' notes and for the state of all jobs."""
 
 HANDLERS = """
 import asyncio, os, random, urllib.request
@@ -75,7 +72,7 @@ registry = Registry()
 process = random.getrandbits(62)
 
 def note(what, job):
-    line = f"{what} {process} {job.instance_id} {job.id} {os.environ['HOSTNAME']}"
+    line = f"{what} {process} {job.instance_id} {job.key} {os.environ['HOSTNAME']}"
     urllib.request.urlopen("http://engine:8082/note", line.encode(), timeout=10).close()
 
 @registry.handler("work")
@@ -98,25 +95,25 @@ class Field:
     kubectl: Kubectl
     engine: str
     url: str
-    """Where what became of the jobs is told."""
+    """Where the ledger is served."""
     count: int
-    """How many instances of the ordinary work there are."""
+    """The number of instances of the ordinary work."""
     tenth: set[str] = field(default_factory=set)
     """Every tenth of them."""
     victims: dict[int, int] = field(default_factory=dict)
     drains: list[float] = field(default_factory=list)
 
     def ledger(self) -> Any:
-        """What became of the jobs so far."""
+        """Return the jobs' state and the handlers' notes so far."""
         return httpx.get(f"{self.url}/ledger", timeout=30).raise_for_status().json()
 
     def pods(self) -> list[Any]:
-        """The worker's pods that are not told to go."""
+        """Return the worker's pods that are not being deleted."""
         found = self.kubectl.json("get", "pods", SELECTOR)["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def evict(self, pod: str) -> bool:
-        """Whether the disruption budget lets it go now."""
+        """Evict a pod; return False if the disruption budget forbids it now."""
         name = {"name": pod, "namespace": self.kubectl.namespace}
         body = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name})
         path = f"/api/v1/namespaces/{self.kubectl.namespace}/pods/{pod}/eviction"
@@ -129,7 +126,7 @@ class Field:
         return True
 
     def until(self, condition: Callable[[], object]) -> bool:
-        """Wait until something is so; return whether it came to be."""
+        """Wait until a condition holds; return whether it did in time."""
         deadline = time.monotonic() + WITHIN_S
         while not condition():
             if time.monotonic() > deadline:
@@ -138,38 +135,39 @@ class Field:
         return True
 
     def done(self, job_type: str = "work") -> int:
-        """How many jobs of a type have ended, well or not."""
-        return sum(
-            job["type"] == job_type and job["status"] in {"COMPLETED", "FAILED"} for job in self.ledger()["jobs"]
-        )
+        """Return how many jobs of a type have ended, successfully or not."""
+        ended = [job for job in self.ledger()["jobs"] if job["status"] in {"COMPLETED", "FAILED"}]
+        return len({job["key"] for job in ended if job["type"] == job_type})
 
     def start(self, workflow: str, seconds: float = JOB_S) -> str:
-        """Start an instance whose ordinary jobs take so long; gives its id."""
+        """Start an instance whose jobs take `seconds` each; return its id."""
         body = {"definitionId": workflow, "variables": {"seconds": seconds}}
         return str(httpx.post(f"{self.engine}/v1/instances", json=body).raise_for_status().json()["id"])
 
     def killed(self, pod: str) -> None:
-        """Note that all processes of a pod are ended now."""
+        """Record that all processes of a pod have ended by now."""
         notes = self.ledger()["notes"]
         self.victims |= {int(process): len(notes) for _, process, _, _, where in notes if where == pod}
 
     def begun(self) -> int:
-        """How many jobs have begun."""
+        """Return how many jobs have begun."""
         return len({job for what, _, _, job, _ in self.ledger()["notes"] if what == "begin"})
 
     def figures(self, ended_at: float, restarts: int = 0) -> Jobs:
-        """Wait until the work is done, or never will be. `restarts`: how often the fault ends a container."""
+        """Wait until the work is done, or never will be; return figures. `restarts`: containers that the fault ends."""
         self.until(lambda: self.done() >= self.count * STEPS)
         recovery = time.monotonic() - ended_at
-        told = self.ledger()
-        jobs = {job["id"]: SimpleNamespace(**job) for job in told["jobs"] if job["type"] == "work"}
-        noted = [Note(what, int(process), instance, job) for what, process, instance, job, _ in told["notes"]]
-        noted = [note for note in noted if note.job in jobs]
-        instances = {job.instance for job in jobs.values()}
-        state = cast("EngineState", SimpleNamespace(instances=instances, jobs=jobs))
+        found = self.ledger()
+        rows = [
+            Row(job["key"], job["number"], job["retries_remaining"], job["status"] == "COMPLETED")
+            for job in found["jobs"]
+            if job["type"] == "work"
+        ]
+        noted = [Note(what, int(process), instance, job) for what, process, instance, job, _ in found["notes"]]
+        noted = [note for note in noted if note.job in {row.job for row in rows}]
         counts = [status["restartCount"] for pod in self.pods() for status in pod["status"]["containerStatuses"]]
         return Jobs(
-            **judge(state, noted, steps=STEPS, retries=RETRIES, victims=self.victims),
+            **judge(rows, noted, planned=self.count * STEPS, retries=RETRIES, victims=self.victims),
             recovery_s=recovery,
             drain_s=max(self.drains, default=None),
             overdrawn=sum(seconds > DRAIN_S + DRAIN_SLACK_S for seconds in self.drains),
@@ -178,7 +176,7 @@ class Field:
 
 
 def manifests(trial: Trial, **spec: Any) -> list[Any]:
-    """An engine with its Service, handlers, and a worker with two pods of which a drain may stop one at a time."""
+    """Return an engine with its Service, handlers, and a worker of two pods, one of which may be evicted at a time."""
     times = {"LEASE": trial.size.lease, "SWEEP": trial.size.sweep}
     container = {
         "name": "engine",
@@ -216,8 +214,10 @@ def manifest(api_version: str, kind: str, name: str, **fields: Any) -> Any:
 
 @contextmanager
 def a_field(cluster: Kubectl, trial: Trial, tenth_s: float = JOB_S, **spec: Any) -> Iterator[Field]:
-    """A fresh namespace where the worker is ready and at work on the trial's jobs; those of every tenth instance take
-    `tenth_s`."""
+    """Create a namespace where the worker is ready and running the trial's jobs.
+
+    The jobs of every tenth instance take `tenth_s`.
+    """
     name = f"faults-{uuid4().hex[:8]}"
     cluster("create", "namespace", name)
     try:

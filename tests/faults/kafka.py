@@ -1,4 +1,4 @@
-"""Faults of workers whose jobs come from a real Kafka: of its brokers, of the group, of the engine beside it."""
+"""Faults of workers with jobs from a real Kafka: of its brokers, of the consumer group, of the engine beside it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from uuid import uuid4
 
 from cluster.kafka import Broker
 from faults.engine import met, restart
-from faults.site import TRANSPORTS, Site, nothing, over_each, settled
+from faults.fleet import A, D
+from faults.leases import poisoned
+from faults.site import TRANSPORTS, Site, nothing, over_each, site_on
 from faults.suite import NO_FAULT, Suite
-from faults.worker import JOB_S, held_still, killed
+from faults.worker import JOB_S, frozen, killed
 from integration.engine.pki import Authority
-from rochallor_worker.devengine import DevEngine, Fault
-from rochallor_worker.source.consumer import SESSION_SECONDS
+from rochallor_worker.devengine import Fault
+from rochallor_worker.source.kafka.consumer import SESSION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,7 +33,7 @@ STORM_ROUNDS = 3
 
 @contextmanager
 def brokers() -> Iterator[Broker]:
-    """A broker."""
+    """Run a broker."""
     with TemporaryDirectory() as folder:
         identity = Authority.make(Path(folder) / "pki").issue("broker")
         with Broker(identity.cert, identity.key) as running:
@@ -40,8 +42,8 @@ def brokers() -> Iterator[Broker]:
 
 @asynccontextmanager
 async def dispatched(broker: Broker, trial: Trial, *transports: Transport) -> AsyncIterator[Site]:
-    """A site where jobs come from Kafka, with outcomes over each of the transports: REST and gRPC if none is named."""
-    async with DevEngine(dispatch_mode="kafka_outbox", kafka=broker.bootstrap, grpc_port=0) as engine:
+    """Set up a site with jobs from Kafka, and outcomes over each of the transports; without any, over REST and gRPC."""
+    async with trial.fleet.engine(dispatch_mode="kafka_outbox", kafka=broker.bootstrap) as engine:
         shared = {
             "transport": "kafka",
             "kafka_bootstrap_servers": broker.bootstrap,
@@ -54,34 +56,33 @@ async def dispatched(broker: Broker, trial: Trial, *transports: Transport) -> As
         }
         for job_type in settings:
             await asyncio.to_thread(broker.create_topic, f"workflow.jobs.{job_type}", PARTITIONS)
-        async with settled(trial, engine, settings) as here:
+        async with site_on(trial, engine, settings) as here:
             yield here
 
 
 def dispatching(fault: Callable[[Site], Awaitable[None]]) -> Callable[[Broker, Trial], Awaitable[Jobs]]:
-    """Play a fault of the engine beside Kafka."""
+    """Inject a fault of the engine beside Kafka."""
 
     async def play(broker: Broker, trial: Trial) -> Jobs:
         async def over(transport: Transport, half: Trial) -> Jobs:
             async with dispatched(broker, half, transport) as here:
-                here.fails = (
-                    False  # a fail without an answer is sent again, since nothing else would bring its job back
-                )
-                return await here.suffer(lambda: fault(here))
+                # a Fail without an answer is sent again, since nothing else would bring its job back
+                here.fails = trial.fleet.fenced
+                return await here.inject(lambda: fault(here))
 
         return await over_each(trial, over)
 
     return play
 
 
-async def unhurt(broker: Broker, trial: Trial) -> Jobs:
-    """What the work takes by itself."""
+async def no_fault(broker: Broker, trial: Trial) -> Jobs:
+    """No fault, for comparison."""
     async with dispatched(broker, trial) as here:
-        return await here.suffer(nothing, seconds=JOB_S)
+        return await here.inject(nothing, seconds=JOB_S)
 
 
 async def broker_restart(_: Broker, trial: Trial) -> Jobs:
-    """The broker is killed, and comes back with what it had on disk."""
+    """The broker is killed, and restarted with what it had on disk."""
     own = brokers()
     broker = await asyncio.to_thread(own.__enter__)
     try:
@@ -92,20 +93,20 @@ async def broker_restart(_: Broker, trial: Trial) -> Jobs:
                 await asyncio.sleep(trial.size.lease / 2)
                 await asyncio.to_thread(broker.start)
 
-            return await here.suffer(crash, seconds=JOB_S)
+            return await here.inject(crash, seconds=JOB_S)
     finally:
         await asyncio.to_thread(own.__exit__, None, None, None)
 
 
 async def partitions_added(broker: Broker, trial: Trial) -> Jobs:
-    """Topics get more partitions, so that an instance's later jobs come by another one."""
+    """Topics get more partitions, so that an instance's later jobs are in another one."""
     async with dispatched(broker, trial) as here:
 
         async def add() -> None:
             for job_type in here.settings:
                 await asyncio.to_thread(broker.add_partitions, f"workflow.jobs.{job_type}", 2 * PARTITIONS)
 
-        return await here.suffer(add, seconds=JOB_S)
+        return await here.inject(add, seconds=JOB_S)
 
 
 async def rebalance_storm(broker: Broker, trial: Trial) -> Jobs:
@@ -120,31 +121,38 @@ async def rebalance_storm(broker: Broker, trial: Trial) -> Jobs:
                 await here.progress(trial.size.jobs // 10)
                 await asyncio.gather(*(here.stop(worker) for worker in list(leaving)[: len(here.settings)]))
 
-        return await here.suffer(storm, seconds=JOB_S, each=2)
+        return await here.inject(storm, seconds=JOB_S, each=2)
 
 
 async def sigkill(broker: Broker, trial: Trial) -> Jobs:
     """Workers are killed at random instants and started again.
 
-    No handler fails: a Fail whose offset is not committed yet comes again, and the engine takes it even after the
-    retry has completed (engine.md; docs/guarantees.md says so).
+    On unfenced engines no handler fails: a job whose Fail is sent but whose offset is not committed is redelivered, and
+    they accept the second Fail even after the retry has completed (docs/guarantees.md).
     """
     async with dispatched(broker, trial) as here:
-        here.fails = False
+        here.fails = trial.fleet.fenced
         return await killed(here)
 
 
 async def sigstop(broker: Broker, trial: Trial) -> Jobs:
-    """One of two workers stands still until the group has given its partitions to the other; then it goes on."""
+    """One of two workers is frozen until the group has given its partitions to the other; then it goes on."""
     async with dispatched(broker, trial) as here:
-        return await held_still(here, SESSION_SECONDS + trial.size.lease)
+        return await frozen(here, SESSION_SECONDS + trial.size.lease)
+
+
+async def poison(broker: Broker, trial: Trial) -> Jobs:
+    """A job kills its worker whenever it runs."""
+    async with dispatched(broker, trial) as here:
+        here.fails = trial.fleet.fenced
+        return await poisoned(here)
 
 
 KAFKA = Suite(
     "Kafka",
     brokers,
     {
-        NO_FAULT: unhurt,
+        NO_FAULT: no_fault,
         "lost complete request": dispatching(met("complete_job", Fault(times=0), 10)),
         "lost complete answer": dispatching(met("complete_job", Fault(answer="lost"), 10)),
         "engine restart": dispatching(restart),
@@ -153,6 +161,9 @@ KAFKA = Suite(
         "rebalance storm": rebalance_storm,
         "SIGKILL or OOM": sigkill,
         "SIGSTOP past the session": sigstop,
+        "job that kills its worker": poison,
     },
+    fleets=(A, D),  # C and D differ only in leases, and here there are none
+    crucial=dict.fromkeys(("lost complete answer", "SIGKILL or OOM", "job that kills its worker"), (A, D)),
     at_once=6,
 )

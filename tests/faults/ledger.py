@@ -1,4 +1,8 @@
-"""What became of each job, judged by what its handlers wrote down and by what the engine remembers."""
+"""What happened to each job, judged by the handlers' notes and the engine's records.
+
+A job is identified by its key, the step execution: on fenced engines each attempt has an id of its own. A job is done
+when its step is, not when a Complete was answered: an engine may answer one and drop it.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +16,43 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from rochallor_worker.devengine.model import EngineState
-
 NOTES = """
 import os
 _ledger = os.open("ledger", os.O_WRONLY)
 
 def note(what, job):
-    os.write(_ledger, f"{what} {os.getpid()} {job.instance_id} {job.id}\\n".encode())
+    os.write(_ledger, f"{what} {os.getpid()} {job.instance_id} {job.key}\\n".encode())
 """
-"""Python for handlers: `note("begin", job)`, then `note("end", job)` or `note("raise", job)`."""
+"""Python for handlers: `note("begin", job)`, then `note("end", job)`, or "raise", or "stop"."""
 
 
-What = Literal["begin", "end", "raise"]
+What = Literal["begin", "end", "raise", "stop"]
 
 
 class Note(NamedTuple):
-    """A run of a job began, ended well, or raised."""
+    """A run of a job began, ended, raised, or was cancelled."""
 
     what: What
     process: int
     instance: str
     job: str
+    """The key."""
+
+
+class Row(NamedTuple):
+    """The engine's record of one attempt at a job, or on generation A of all attempts."""
+
+    job: str
+    """The key."""
+    number: int
+    """Its position in the order of creation."""
+    retries_remaining: int
+    done: bool
+    """Whether the job's step is completed."""
 
 
 class Ledger:
-    """What handlers noted so far, in order. A pipe, since a disk may be full; it outlives whoever writes."""
+    """The handlers' notes so far, in order. They come through a pipe: a disk may be full, and writers may die."""
 
     def __init__(self, folder: Path) -> None:
         self.notes: list[Note] = []
@@ -47,7 +62,7 @@ class Ledger:
         asyncio.get_running_loop().add_reader(self._pipe, self.read)
 
     def read(self) -> None:
-        """Take in what was noted by now."""
+        """Read the notes written by now."""
         with suppress(BlockingIOError):
             *lines, self._rest = (self._rest + os.read(self._pipe, 2**20)).split(b"\n")
             for line in lines:
@@ -55,65 +70,75 @@ class Ledger:
                 self.notes.append(Note(cast("What", what), int(process), instance, job))
 
     def close(self) -> None:
-        """Take in no more."""
+        """Stop reading."""
         asyncio.get_running_loop().remove_reader(self._pipe)
         os.close(self._pipe)
 
 
 def judge(
-    state: EngineState, noted: list[Note], *, steps: int, retries: int, victims: Mapping[int, int]
+    rows: Collection[Row],
+    noted: list[Note],
+    *,
+    planned: int,
+    retries: int,
+    victims: Mapping[int, int],
+    taken: Collection[str] = (),
 ) -> dict[str, int]:
-    """Count what `Jobs` counts. Each instance has so many steps, each job so many retries, of which it may ask for one.
+    """Count what `Jobs` counts. `planned` jobs have `retries` retries each; a handler's failure may spend one.
 
-    `victims`: processes that were killed, or stood still past the lease of what they ran → how many notes there were
-    by then. What one of them had failed just before may be failed once more, and run for it, since over Kafka nobody
-    can know that it was: that too is owed to the fault.
+    `victims`: processes that were killed, or frozen past the lease of their jobs → how many notes there were by then.
+    A job that one of them had failed just before may be run and failed once more, since over Kafka the failure may be
+    unknown: that too is caused by the fault. `taken`: jobs that the fault took from their workers.
     """
-    planned = len(state.instances) * steps
+    numbers: dict[str, int] = {}
+    remaining: dict[str, int] = {}
+    for row in rows:
+        numbers[row.job] = min(row.number, numbers.get(row.job, row.number))
+        remaining[row.job] = min(row.retries_remaining, remaining.get(row.job, retries))
     ended = {note.job for note in noted if note.what == "end"}
-    done = sum(job.status == "COMPLETED" and job.id in ended for job in state.jobs.values())
-    owed, doubled = _second_runs(noted, victims)
+    done = {row.job for row in rows if row.done} & ended
+    owed, duplicates = _second_runs(noted, victims, taken)
     failed = Counter({note.job for note in noted if note.what == "raise"})
     failed += _failed_before(noted, victims)
     return {
         "jobs": planned,
-        "lost": max(0, planned - done),
+        "lost": max(0, planned - len(done)),
         "owed": owed,
-        "doubled": doubled + max(0, len(state.jobs) - planned),
-        "retries": sum(max(0, retries - job.retries_remaining - failed[job.id]) for job in state.jobs.values()),
-        "disordered": _disordered(noted, {job.id: job.number for job in state.jobs.values()}, victims),
+        "duplicates": duplicates + max(0, len(numbers) - planned),
+        "retries": sum(max(0, retries - left - failed[job]) for job, left in remaining.items()),
+        "disordered": _disordered(noted, numbers, victims),
     }
 
 
 def _failed_before(noted: list[Note], victims: Mapping[int, int]) -> Counter[str]:
-    """How often a job was failed by a victim before the fault."""
+    """Return how often victims had failed each job before the fault."""
     return Counter(
         note.job for at, note in enumerate(noted) if note.what == "raise" and at < victims.get(note.process, 0)
     )
 
 
-def _second_runs(noted: list[Note], victims: Mapping[int, int]) -> tuple[int, int]:
-    """Runs of a job after another of its runs that did not raise: owed to a victim, and called for by nothing."""
-    owed = doubled = 0
+def _second_runs(noted: list[Note], victims: Mapping[int, int], taken: Collection[str]) -> tuple[int, int]:
+    """Count runs of a job after a run that did not raise: those caused by the fault, and the duplicates."""
+    owed = duplicates = 0
     last: dict[str, Note] = {}
     failed = _failed_before(noted, victims)
     for note in noted:
         before = last.get(note.job)
         if note.what == "begin" and before is not None and before.what != "raise":
-            if before.process in victims:
+            if before.process in victims or note.job in taken:
                 owed += 1
             elif failed[note.job]:
                 failed[note.job] -= 1
                 owed += 1
             else:
-                doubled += 1
+                duplicates += 1
         if note.what == "begin" or (before is not None and before.process == note.process):
             last[note.job] = note
-    return owed, doubled
+    return owed, duplicates
 
 
 def _disordered(noted: Iterable[Note], numbers: Mapping[str, int], victims: Collection[int]) -> int:
-    """Runs that began while another job of their instance ran, or for the first time after a later one had begun."""
+    """Count runs that began while another job of the instance ran, or for the first time after a later job's."""
     found = 0
     running: defaultdict[str, set[str]] = defaultdict(set)
     begun: defaultdict[str, set[str]] = defaultdict(set)

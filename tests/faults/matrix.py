@@ -1,4 +1,4 @@
-"""Every suite there is."""
+"""All suites."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from faults.apiserver import API_SERVER
 from faults.engine import ENGINE
 from faults.kafka import KAFKA
+from faults.leases import LEASES
 from faults.network import NETWORK
 from faults.operator import OPERATOR
 from faults.pods import PODS
@@ -15,6 +16,6 @@ from faults.worker import WORKER
 if TYPE_CHECKING:
     from faults.suite import Suite
 
-PROCESSES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, KAFKA, OPERATOR, API_SERVER]
-"""Those that need no pods."""
+PROCESSES: list[Suite[Any]] = [ENGINE, NETWORK, WORKER, LEASES, KAFKA, OPERATOR, API_SERVER]
+"""The suites that need no pods."""
 SUITES: list[Suite[Any]] = [*PROCESSES, PODS]

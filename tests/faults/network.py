@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster import preloads
+from faults.fleet import EACH, A, D
 from faults.site import Site, nothing, site
 from faults.suite import NO_FAULT, Suite
 from integration.engine.pki import DAYS, Authority, Pair
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 
 CUTS = 10
 JUMPS = (f"+{DAYS + 10}d", f"-{DAYS + 10}d", "+0")
-"""Of the wall clock, from what it should be: past the age at which a journal forgets, and a certificate expires."""
+"""Offsets of the wall clock, beyond the age at which a journal forgets jobs and a certificate expires."""
 
 
 @asynccontextmanager
 async def behind_proxies(trial: Trial, host: str = "127.0.0.1") -> AsyncIterator[tuple[Site, list[Proxy]]]:
-    """A site whose workers reach the engine through proxies, at a host of this name."""
+    """Set up a site whose workers reach the engine through proxies, by this host name."""
     async with site(trial) as here, AsyncExitStack() as stack:
         rest, grpc = [
             await stack.enter_async_context(proxied("127.0.0.1", _port(address)))
@@ -43,20 +45,20 @@ def _port(address: str) -> int:
 
 
 async def unready(*workers: Worker) -> None:
-    """Wait until workers say that they cannot work, though they live."""
+    """Wait until workers report that they are live but not ready."""
     for worker in workers:
         await worker.answers("/readyz", 503)
         await worker.answers("/livez", 200)
 
 
-async def unhurt(_: None, trial: Trial) -> Jobs:
-    """What the work takes by itself."""
+async def no_fault(_: None, trial: Trial) -> Jobs:
+    """No fault, for comparison."""
     async with behind_proxies(trial) as (here, _proxies):
-        return await here.suffer(nothing)
+        return await here.inject(nothing)
 
 
 async def connection_reset(_: None, trial: Trial) -> Jobs:
-    """All connections are reset, again and again, in the middle of whatever they carry."""
+    """All connections are reset again and again, in the middle of calls."""
     async with behind_proxies(trial) as (here, proxies):
 
         async def cut() -> None:
@@ -65,7 +67,7 @@ async def connection_reset(_: None, trial: Trial) -> Jobs:
                 for proxy in proxies:
                     proxy.cut()
 
-        return await here.suffer(cut)
+        return await here.inject(cut)
 
 
 async def silence(_: None, trial: Trial) -> Jobs:
@@ -79,25 +81,28 @@ async def silence(_: None, trial: Trial) -> Jobs:
             for proxy in proxies:
                 proxy.flowing.set()
 
-        return await here.suffer(hold)
+        return await here.inject(hold)
 
 
-async def dns_gone(_: None, trial: Trial) -> Jobs:
-    """The engine's name is not known any more, and connections must be made anew; new workers start meanwhile."""
+async def dns_failure(_: None, trial: Trial) -> Jobs:
+    """The engine's name can no longer be resolved, and connections are cut; new workers start meanwhile."""
     known, hosts = "127.0.0.1 engine.test\n", trial.folder / "hosts"
     hosts.write_text(known)
     async with behind_proxies(trial, "engine.test") as (here, proxies):
         here.environment = preloads.names(hosts)
 
         async def forget() -> None:
+            first, began = [*here.running], time.monotonic()
             hosts.write_text("")
-            cutting = asyncio.create_task(_cut_often(proxies))  # an address is known for some seconds more
-            [rest, _] = here.running  # gRPC connects to the last address it knew
+            cutting = asyncio.create_task(_cut_often(proxies))  # addresses are cached for some seconds
+            [rest, _] = first  # gRPC connects to the last known address
             await unready(rest, await here.run("rest"), await here.run("grpc"))
             cutting.cancel()
             hosts.write_text(known)
+            if time.monotonic() - began > trial.size.lease / 2:  # on a busy machine: leases may have ended meanwhile
+                here.mark_victims(*first)
 
-        return await here.suffer(forget)
+        return await here.inject(forget)
 
 
 async def _cut_often(proxies: list[Proxy]) -> None:
@@ -108,7 +113,7 @@ async def _cut_often(proxies: list[Proxy]) -> None:
 
 
 async def certificate_expired(_: None, trial: Trial) -> Jobs:
-    """The engine's certificate expires, and connections must be made anew; then it is renewed."""
+    """The engine's certificate expires, and connections are cut; then it is renewed."""
     authority = Authority.make(trial.folder / "pki")
     offset = trial.folder / "offset"
     offset.write_text(f"-{DAYS + 1}d")
@@ -138,11 +143,11 @@ async def certificate_expired(_: None, trial: Trial) -> Jobs:
         }
         here.settings["rest"] |= {"engine_url": f"https://127.0.0.1:{gateways[0].port}", **files}
         here.settings["grpc"] |= {"engine_grpc_target": f"127.0.0.1:{gateways[1].port}", **files}
-        return await here.suffer(expire)
+        return await here.inject(expire)
 
 
 async def clock_jump(_: None, trial: Trial) -> Jobs:
-    """The worker's wall clock jumps forward and back by more than a month; its jobs go on meanwhile."""
+    """The worker's wall clock jumps forward and back by more than a month while it runs jobs."""
     offset = trial.folder / "offset"
     offset.write_text("+0")
     async with site(trial) as here:
@@ -156,26 +161,28 @@ async def clock_jump(_: None, trial: Trial) -> Jobs:
                 fresh.rename(offset)
                 await here.progress(number * trial.size.jobs // 10)
 
-        return await here.suffer(jump)
+        return await here.inject(jump)
 
 
 @contextmanager
-def taken_apart() -> Iterator[None]:
-    """The libraries that names and clocks are taken apart with."""
+def with_preloads() -> Iterator[None]:
+    """Build the libraries that fake names and clocks."""
     preloads.ensure()
     yield
 
 
 NETWORK = Suite(
     "Network",
-    taken_apart,
+    with_preloads,
     {
-        NO_FAULT: unhurt,
+        NO_FAULT: no_fault,
         "connections reset": connection_reset,
         "network silent": silence,
-        "DNS gone": dns_gone,
+        "DNS failure": dns_failure,
         "TLS certificate expired": certificate_expired,
         "clock jump": clock_jump,
     },
+    fleets=EACH,
+    crucial={"network silent": (A, D)},
     at_once=6,
 )

@@ -1,4 +1,4 @@
-"""The operator is killed, stands still, or hears nothing any more."""
+"""Faults of the operator: killed, frozen, cut off from the API server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faults.estate import Estate, lives_until, on_an_estate, plane
 from faults.impatient import WATCH_LIMIT_S
 from faults.suite import Suite
 from integration.operator.conftest import released
-from integration.operator.proxy import Proxy
+from integration.operator.tcp_proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def killed_in_a_burst(here: Estate, trial: Trial) -> Resources:
-    """SIGKILL at a random moment of what a burst of edits sets off, again and again."""
+    """SIGKILL at random moments during a burst of edits."""
     random = trial.random()
     with here.operator():
-        here.found()
+        here.create_first()
     here.change()
     for _ in range(trial.size.jobs // 20):
         here.edit("r-0")
@@ -39,8 +39,8 @@ def killed_in_a_burst(here: Estate, trial: Trial) -> Resources:
             here.edit("r-4")
             operator.until(partial(_as_many, random.randint(3, 40)))
     ended_at = time.monotonic()
-    with here.operator() as anew:
-        return here.figures(anew, ended_at)
+    with here.operator() as restarted:
+        return here.figures(restarted, ended_at)
 
 
 def _as_many(count: int, lines: list[Object]) -> bool:
@@ -48,10 +48,10 @@ def _as_many(count: int, lines: list[Object]) -> bool:
 
 
 def leader_killed(here: Estate, _: Trial) -> Resources:
-    """SIGKILL of the leader of two; its lease has to end."""
+    """SIGKILL of the leader of two; the other one waits for its lease to end."""
     with released(here.plane.control, here.plane.cluster, here.api.namespace) as candidate, candidate() as first:
         first.event("watching")
-        here.found()
+        here.create_first()
         with candidate() as second:
             second.event("standing by")
             first.process.kill()
@@ -61,10 +61,10 @@ def leader_killed(here: Estate, _: Trial) -> Resources:
 
 
 def leader_paused(here: Estate, _: Trial) -> Resources:
-    """SIGSTOP of the leader of two. When it goes on, another one leads: it must end, and write nothing more."""
+    """SIGSTOP of the leader of two. When it continues, the other one leads: it must exit without writing anything."""
     with released(here.plane.control, here.plane.cluster, here.api.namespace) as candidate, candidate() as first:
         first.event("watching")
-        here.found()
+        here.create_first()
         before = len(first.lines)
         with candidate() as second:
             second.event("standing by")
@@ -75,14 +75,14 @@ def leader_paused(here: Estate, _: Trial) -> Resources:
             second.event("watching")
             first.process.send_signal(signal.SIGCONT)
             assert first.ended() == 1
-            assert first.lines[-1]["event"].startswith("stopped, because lost the lease ")
+            assert first.lines[-1]["event"].startswith("stopped: lost the lease ")
             assert not [line for line in first.lines[before:] if line["event"] in {"created", "updated", "removed"}]
             return here.figures(second, ended_at)
 
 
 @contextmanager
 def through_a_proxy(here: Estate) -> Iterator[tuple[Proxy, Operator]]:
-    """An operator that reaches the API server by way of a proxy, and looks often whether its watch still hears."""
+    """Run an operator that reaches the API server through a proxy, and checks its watch often."""
     port = urlsplit(here.plane.control.url).port
     assert port is not None
     with Proxy(port) as proxy:
@@ -95,29 +95,29 @@ def through_a_proxy(here: Estate) -> Iterator[tuple[Proxy, Operator]]:
 
 
 def watch_cut(here: Estate, _: Trial) -> Resources:
-    """All connections to the API server are reset, and new ones too, while everything changes."""
+    """All connections to the API server are reset, new ones too, while resources change."""
     with through_a_proxy(here) as (proxy, operator):
-        here.found()
+        here.create_first()
         proxy.cut()
         here.change()
-        operator.event("the watch can't be tested")
-        proxy.mend()
+        operator.event("can't test the watch")
+        proxy.restore()
         return here.figures(operator, time.monotonic())
 
 
 def watch_silent(here: Estate, _: Trial) -> Resources:
-    """The connections stay open and nothing comes any more: the liveness probe fails, and the kubelet restarts it."""
+    """The connections stay open but silent: the liveness probe fails, and the kubelet restarts the operator."""
     with through_a_proxy(here) as (proxy, operator):
-        here.found()
+        here.create_first()
         proxy.silence()
         here.change()
         answer = lives_until(operator, lambda given: given.status_code == 503, 10 * WATCH_LIMIT_S)
         assert answer is not None
-        assert answer.text.startswith("the watch is deaf: for ")
+        assert answer.text.startswith("the watch is silent: for ")
         assert operator.http("/readyz").status_code == 200
     ended_at = time.monotonic()
-    with here.operator() as anew:
-        return here.figures(anew, ended_at)
+    with here.operator() as restarted:
+        return here.figures(restarted, ended_at)
 
 
 OPERATOR = Suite(

@@ -11,8 +11,10 @@ from faults.result import Result, broken
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Matrix = dict[str, tuple[int, Result]]
-"""Fault → (how often it was injected, its figures)."""
+    from faults.suite import Case
+
+Matrix = dict["Case", tuple[int, Result]]
+"""Case → (how often it was injected, its figures)."""
 
 PAGE_FILE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
@@ -26,18 +28,19 @@ TITLES = {
     "rollouts": "needless rollouts",
     "owed": "caused by the fault",
 }
-"""Columns whose title is not their name."""
+"""Titles of columns, if not their names."""
 
 
 def table(matrix: Matrix) -> str:
-    """The matrix of one suite. A figure that breaks a promise is bold."""
+    """Return the matrix of one suite. A figure that breaks a promise is bold."""
     columns = list(dict.fromkeys(name for _, result in matrix.values() for name in vars(result)))
     columns.append(columns.pop(columns.index("recovery_s")))
-    lines = ["| " + " | ".join(["fault", "runs", *(TITLES.get(name, name) for name in columns)]) + " |"]
-    lines.append("|---" * (len(columns) + 2) + "|")
-    for fault, (runs, result) in matrix.items():
-        cells = [_cell(result, name) for name in columns]
-        lines.append("| " + " | ".join([fault, f"{runs}", *cells]) + " |")
+    several = len({case.fleet for case in matrix}) > 1
+    titles = ["fault", *["engine"] * several, "runs", *(TITLES.get(name, name) for name in columns)]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for case, (runs, result) in matrix.items():
+        cells = [case.fault, *[case.fleet.name] * several, f"{runs}", *(_cell(result, name) for name in columns)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -59,65 +62,96 @@ PAGE = """<!-- Written by `python -m faults --runs {runs}`; edit the text in tes
 # Guarantees
 
 What workers promise while their engine, network, Kafka, pods or own process fails, and what the operator promises while
-it or its API server fails. Then what they do not promise, and why. Then what real processes did when each fault was
+it or its API server fails. Then what they do not promise, and why. Then the figures of real processes with each fault
 injected.
 
 ## Promises
 
-- **No job lost.** An outcome is sent until the engine takes it, and only then is Kafka's offset committed. A job whose
-  worker is gone comes again: its lease ends, or its partition moves.
-- **No needless second run.** A worker claims only jobs that it can start at once, so no lease ends in a queue. A
-  finished job's Complete is sent again; its handler isn't run again. An event that Kafka delivers twice runs once.
-- **No retry wasted.** Only handlers that fail spend retries. A lost call, a stop, a kill or an outage spends none: a
-  Fail is sent again only if it provably did not arrive, and never once the job may be another worker's.
-- **Order per instance.** An instance's jobs run one after another, in the engine's order.
+These hold on every engine in use (engines A, C and D below), and while replicas of two of them answer in turn.
+
+- **No job lost.** An outcome is sent until the engine takes it, and only then is Kafka's offset committed. An answer
+  that comes after the lease's end proves nothing: the outcome is kept, and delivered when the job is claimed again. A
+  job whose worker has died is redelivered when its lease ends or its partition moves.
+- **0 duplicate runs.** A worker claims only jobs that it can start at once, so no lease ends in a queue. A finished
+  job's Complete is sent again; its handler isn't run again. A job that is redelivered while it still runs here isn't
+  run beside itself. An event that Kafka delivers twice runs once.
+- **No retry wasted.** Only handlers that fail spend retries. A lost call, a stop, a kill or an outage spends none: over
+  REST and gRPC a Fail is sent again only if it provably did not arrive, and never once the job may be another worker's.
+- **Order per instance.** Over Kafka, an instance's jobs of one type run one after another, in the engine's order.
 - **Bounded drain.** After SIGTERM a worker claims nothing, finishes its running jobs and exits as soon as it is idle.
   Jobs not done within `ROCHALLOR_DRAIN_TIMEOUT` are given up without a Fail. Leaving a Kafka group whose members are
   changing can take another session (15 s).
 - **No crash loop.** No fault outside the process ends it. With a journal, a job that has killed its worker three
-  times is failed for good.
+  times is failed permanently, and the jobs beside it are done.
+- **Recovery by itself.** When the fault is over, work goes on without anyone's help, also after an upgrade or a
+  downgrade of the engine under load.
+
+These need an engine that renews leases (D), and jobs that come over REST or gRPC:
+
+- **Long jobs.** A handler may run for hours on a lease of 30 s, through outages of less than half a lease. Elsewhere an
+  async handler is interrupted at the end of its lease and its job retried; a sync one runs on, its result counts when
+  its job is redelivered here, and after the third lease that it outlives the job is failed permanently.
+- **No wasted work.** When an instance is cancelled, or the engine gives a job to another worker, the handler is
+  stopped within a third of the lease. Elsewhere it runs on, and its result is dropped.
+- **Short leases.** With `ROCHALLOR_LEASE=5s` a dead worker's jobs can be claimed within 5 to 20 s, instead of 30 to
+  45 s.
+
+The operator, whatever the engine:
+
 - **The operator converges.** It may be killed at any moment, paused or cut off, or its API server may have been down
   and have forgotten what happened meanwhile (410 Gone): when the fault is over, each resource has what its spec asks
   for. No child object is missing or duplicated.
 - **No needless rollout.** Pods are replaced when a spec, a Secret or a ConfigMap in use changes, and never because an
   operator died, was replaced or lost its leadership. Workers go on without an operator.
-- **Recovery by itself.** When the fault is over, work goes on without anyone's help.
 
 ## Not promised
 
-- **Exactly once.** A worker that is killed, or stands still past its lease, may have done a job's work without
-  reporting it, so the job runs again. Handlers must be idempotent by job id. Such runs are counted as *caused by the
-  fault*.
-- **Redelivery before the lease ends.** The engine's lease is 30 s and can't be renewed or given back; the engine looks
-  for expired leases every 15 s. A job handed out in a lost answer, or to a worker that died, comes again after 30 to
-  45 s.
-- **One Complete at a time across workers.** The engine checks no owner: it accepts a worker's late Complete, and two
-  that it carries out at the same instant can both move an instance on. Each worker sends only one Complete of a job at
-  a time, but it can't know of another worker's.
-- **Only one Fail over Kafka.** Nothing would bring back a job whose Fail was lost, so a Fail is sent until it is
-  answered. If a Fail arrives but its answer is lost, a second retry is spent. The same may happen if a worker is
-  killed, or stands still, within the second before its offset is committed; if the retry has completed by then, the
-  engine takes the second Fail all the same, and the job becomes FAILED.
-- **What proxies do.** A proxy that repeats requests by itself repeats a Fail, which spends a second retry, and a Poll,
-  whose first jobs then wait until their lease ends. Turn such retries off.
+- **Exactly once.** A worker that is killed, frozen or cut off from the engine past its lease may have done a job's
+  work without reporting it, so another worker runs the job again. Handlers must be idempotent by `job.key`, which
+  is the same in all runs of a step; `job.id` isn't, since engines C and D give each attempt another one. Such runs are
+  counted as *caused by the fault*.
+- **Redelivery before the lease ends.** A lease can't be given back, and the engine looks for expired ones every 15 s. A
+  job handed out in a lost answer, or to a worker that died, is redelivered up to 15 s after the end of its lease.
+- **Completes at the same instant on engine A.** It checks no owner: it accepts a worker's late Complete, and two that
+  it carries out at the same instant can both move an instance on. Each worker sends only one Complete of a job at a
+  time, but it can't know of another worker's. Engines C and D take the outcome of the lease's owner only.
+- **Only one Fail over Kafka on engine A.** Nothing would bring back a job whose Fail was lost, so a Fail is sent until
+  it is answered. If a Fail arrives but its answer is lost, a second retry is spent. The same may happen if a worker is
+  killed while its Fail is on its way, or is frozen (without a journal: or is killed) within the second before its
+  offset is committed; if the retry has completed by then, the engine takes the second Fail all the same, and the job
+  becomes FAILED. Engines C and D take the first one only.
+- **Clock skew over gRPC on engines that can't renew.** Where the engine's clock is behind its database's, leases are
+  shorter than they look. REST shows by how much; over gRPC a job that ends within the missing seconds is dropped by
+  engine C, and runs again.
+- **What proxies do.** A proxy that repeats requests by itself repeats a Poll, whose first jobs then wait until their
+  lease ends, and a Fail, which spends a second retry on engine A. Turn such retries off.
 - **The journal on a full disk.** While it can't be written, a crash costs as much as without a journal. The log and
-  `rochallor_worker_journal_errors_total` say so, and the journal is complete again as soon as there is room. It is also
-  the only part that reads the wall clock, to forget jobs after a day: a clock that jumps further may make it forget
-  early.
-- **Telling a killer from a victim.** With a journal, a job whose worker ended three times in a row while it ran is
-  failed for good, whatever ended the worker. On its last chance it runs with no other such job beside it.
+  `rochallor_worker_journal_errors_total` say so, and the journal is complete again as soon as there is room. It
+  reads the wall clock, to forget jobs after a day: a clock that jumps further may make it forget early.
+- **Telling the culprit from a bystander.** With a journal, a job whose worker ended three times in a row while it ran
+  is failed permanently, whatever ended the worker. On its last chance it runs with no other such job beside it.
 
 ## Figures
 
-{machine}. Each fault was injected as often as the column *runs* says (`--runs {runs}`); `make faults` repeats it on
-your machine, and fails if a promise is broken. `make test` injects each fault once, smaller.
+{machine}.
+Each fault was injected as often as the column *runs* says (`--runs {runs}`); `make faults` repeats it on your machine,
+and fails if a promise is broken. `make test` injects each fault once, smaller: on engine D, and on others where a
+worker has to behave differently.
 
 Workers are real processes, the development engine has the real one's lease (30 s) and sweep (15 s), and Kafka is a
-real one. Instances have three jobs, run one after another; in every fifth instance each job fails once. *Caused by the
-fault* counts second runs of jobs whose worker was killed or stood still while it had them. *Time to recover* is the
-longest time from the end of the fault, or from the kill, until all jobs were done, including those that still waited
-for their first run; what that takes by itself is in the row *no fault*. *Drain* is the longest time from SIGTERM to the
-end of the process, with a drain timeout of 4 s.
+real one. *Engine* says whose rules it follows:
+
+| engine | in use | job ids and late outcomes | leases |
+|---|---|---|---|
+| A | up to v1.1.0 | one id; any outcome is taken | fixed |
+| C | after v1.1.0 | an id for each attempt; late outcomes are answered and dropped | fixed |
+| D | from v1.2 on | as C | renewable, as long as asked for |
+
+Kafka has no leases, so there C and D are the same. Instances have three jobs, run one after another; in every fifth
+instance each job fails once. *Caused by the fault* counts second runs of jobs whose worker was killed or frozen while
+it had them, or that were taken from it. *Time to recover* is the longest time from the end of the fault, or from the
+kill, until all jobs were done, including those that still waited for their first run; what that takes by itself is in
+the row *no fault*. *Drain* is the longest time from SIGTERM to the end of the process, with a drain timeout of 4 s.
 
 The operator's faults are injected on a real API server with etcd and the controllers, while specs are edited and
 resources and children come and go; most resources stay as they are. There, *time to recover* is the time until all
@@ -125,8 +159,8 @@ children were as asked for; a dead leader's lease ends after 15 s.
 
 Pods' faults are injected on a real node, with jobs of 1 s, instances of two jobs, and a drain timeout of 5 s; for the
 pod deleted by force every tenth instance has jobs of 5 s, and the drain timeout is 1 s. *Drain* is the time from the
-eviction until the pod was gone. The job that eats memory isn't counted among the jobs: it is failed for good after its
-third kill.
+eviction until the pod no longer existed. The job that eats memory isn't counted: it is failed permanently after its
+third kill. Nor are jobs that kill their worker, and those of cancelled instances, in the other tables.
 
 {tables}
 """

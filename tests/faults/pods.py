@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from cluster import product
 from faults.field import RETRIES, SELECTOR, a_field
-from faults.result import bitten
+from faults.result import with_second_runs
 from faults.suite import NO_FAULT, Suite, in_thread
-from rochallor_worker.journal import MAX_CRASHES
+from rochallor_worker.execution.journal import MAX_CRASHES
 
 if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from faults.suite import Trial
 
 LONG_S = 5.0
-"""A job that outlasts a drain of 1 s, which is also the least that a kubelet leaves a pod, and no lease."""
+"""A job longer than a drain of 1 s, which is also the least that a kubelet allows a pod, but shorter than a lease."""
 
 
-def unhurt(cluster: Kubectl, trial: Trial) -> Jobs:
-    """What the work takes by itself."""
+def no_fault(cluster: Kubectl, trial: Trial) -> Jobs:
+    """No fault, for comparison."""
     with a_field(cluster, trial) as here:
         return here.figures(time.monotonic())
 
 
 def evicted(cluster: Kubectl, trial: Trial) -> Jobs:
-    """What `kubectl drain` does to the pods of a node: all are evicted, as its disruption budget lets them go."""
+    """What `kubectl drain` does to the pods of a node: all are evicted, as the disruption budget allows."""
     with a_field(cluster, trial) as here:
         waiting, refusals = [pod["metadata"]["name"] for pod in here.pods()], 0
         assert len(waiting) == 2
@@ -42,12 +42,12 @@ def evicted(cluster: Kubectl, trial: Trial) -> Jobs:
             there = {pod["metadata"]["name"] for pod in here.kubectl.json("get", "pods", SELECTOR)["items"]}
             here.drains += [time.monotonic() - going.pop(name) for name in going.keys() - there]
             time.sleep(0.5)
-        assert refusals, "both were let go at once"
+        assert refusals, "both were evicted at once"
         return here.figures(time.monotonic())
 
 
 def deleted_by_force(cluster: Kubectl, trial: Trial) -> Jobs:
-    """`kubectl delete pod --grace-period=0 --force`: what it ran comes back when its leases have ended."""
+    """`kubectl delete pod --grace-period=0 --force`: its jobs are redelivered when their leases have ended."""
     with a_field(cluster, trial, tenth_s=LONG_S, drainTimeout="1s") as here:
         before = len(here.ledger()["notes"])
 
@@ -59,11 +59,11 @@ def deleted_by_force(cluster: Kubectl, trial: Trial) -> Jobs:
         name = where_long_ones_begin()[-1]
         here.kubectl("delete", "pod", name, "--grace-period=0", "--force")
         here.killed(name)
-        return bitten(here.figures(time.monotonic()))
+        return with_second_runs(here.figures(time.monotonic()))
 
 
 def killed_for_memory(cluster: Kubectl, trial: Trial) -> Jobs:
-    """A job takes more memory than its pod may have, whenever it runs: with the journal it is failed for good."""
+    """A job exceeds its pod's memory limit whenever it runs: with the journal it is failed permanently."""
     limit = {"limits": {"memory": "200Mi"}}
     with a_field(cluster, trial, replicas=1, resources=limit) as here:
         name = here.pods()[0]["metadata"]["name"]
@@ -71,7 +71,7 @@ def killed_for_memory(cluster: Kubectl, trial: Trial) -> Jobs:
         here.until(lambda: here.done("eat") == 1)
         ended_at = time.monotonic()
         here.killed(name)
-        [eater] = [job for job in here.ledger()["jobs"] if job["type"] == "eat"]
+        *_, eater = [job for job in here.ledger()["jobs"] if job["type"] == "eat"]
         assert (eater["status"], eater["retries_remaining"]) == ("FAILED", RETRIES), eater
         assert f"killed its worker {MAX_CRASHES} times" in eater["reason"], eater
         [container] = here.pods()[0]["status"]["containerStatuses"]
@@ -83,7 +83,7 @@ PODS = Suite(
     "Pods",
     product.on_a_cluster,
     {
-        NO_FAULT: in_thread(unhurt),
+        NO_FAULT: in_thread(no_fault),
         "node drain with a disruption budget": in_thread(evicted),
         "pod deleted by force": in_thread(deleted_by_force),
         "worker OOM-killed by a job": in_thread(killed_for_memory),

@@ -1,4 +1,4 @@
-"""What a fault cost: one row of the matrix. Whatever breaks a promise is a count that must be zero."""
+"""The cost of a fault: one row of the matrix. Broken promises are counts that must be zero."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Figures of one fault, played once or several times. Seconds are the longest of all plays."""
+    """Figures of one fault, injected once or several times. Seconds are the longest of all runs."""
 
     promises: ClassVar[dict[str, str]]
-    """Counts that must be zero → the promise that each breaks otherwise."""
+    """Count that must be zero → the promise that it would break."""
 
     recovery_s: float
-    """From the end of the fault until everything was as if there had been none."""
+    """From the end of the fault until none of its effects was left."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs(Result):
-    """What became of jobs while a worker, its engine or its Kafka suffered."""
+    """What happened to jobs under a fault of a worker, its engine or its Kafka."""
 
     promises = {  # noqa: RUF012 — a class variable by its annotation above
         "lost": "no job lost",
-        "doubled": "no needless second run",
+        "duplicates": "0 duplicate runs",
         "retries": "no retry wasted",
         "disordered": "order per instance",
         "overdrawn": "bounded drain",
@@ -35,31 +35,31 @@ class Jobs(Result):
 
     jobs: int
     lost: int
-    """Jobs without an end that their handler decided."""
+    """Jobs that did not end with their handler's outcome."""
     owed: int
-    """Second runs of jobs whose worker was killed or stood still past its lease while it had them."""
-    doubled: int
-    """Second runs that nothing called for."""
+    """Second runs of jobs whose worker was killed, frozen or cut off past its lease, or lost the job to the fault."""
+    duplicates: int
+    """Second runs without such a cause."""
     retries: int
-    """Retries spent beyond those that a handler's failure asked for."""
+    """Retries spent without a failure of a handler."""
     disordered: int
     """Runs that began before an earlier job of their instance had ended."""
     drain_s: float | None = None
-    """How long a worker took to end after SIGTERM, where one was sent."""
+    """How long a worker took to exit after SIGTERM, if one was sent."""
     overdrawn: int = 0
-    """Drains that took longer than they may."""
+    """Drains that took longer than allowed."""
     crashes: int = 0
-    """Worker processes that ended without being told to, or with another status than 0."""
+    """Worker processes that ended unasked, or with a status other than 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources(Result):
-    """What became of resources and their children while the operator or its API server suffered."""
+    """What happened to resources and their children under a fault of the operator or its API server."""
 
     promises = {  # noqa: RUF012
         "unconverged": "the operator converges",
         "lost": "no child lost",
-        "doubled": "no child twice",
+        "duplicates": "no child duplicated",
         "rollouts": "no needless rollout",
         "crashes": "no crash loop",
     }
@@ -68,38 +68,38 @@ class Resources(Result):
     unconverged: int
     """Resources that did not reach the state their spec asks for."""
     lost: int
-    """Children that should be there and are not."""
-    doubled: int
-    """Children that are there and should not be."""
+    """Children that should exist and do not."""
+    duplicates: int
+    """Children that exist and should not."""
     rollouts: int
-    """New generations of a Deployment that no spec asked for."""
+    """New generations of a Deployment without a change of the spec."""
     crashes: int = 0
-    """Operator processes that ended without being told to, or with another status than 0."""
+    """Operator processes that ended unasked, or with a status other than 0."""
 
 
 R = TypeVar("R", bound=Result)
 
 
 def broken(result: Result) -> list[str]:
-    """The promises that did not hold."""
+    """Return the promises that were broken."""
     return [promise for count, promise in result.promises.items() if getattr(result, count)]
 
 
 def check(result: Result | Exception) -> None:
-    """Raise what kept a fault from being played, or AssertionError when a promise was broken."""
+    """Raise the error that kept a fault from being injected, or AssertionError if a promise was broken."""
     if isinstance(result, Exception):
         raise result
     assert not broken(result), result
 
 
-def bitten(figures: Jobs) -> Jobs:
-    """The figures of a fault that must have taken jobs from whoever ran them: AssertionError when it took none."""
+def with_second_runs(figures: Jobs) -> Jobs:
+    """Return figures. Raises AssertionError if the fault caused no second run, since it then hit no running job."""
     assert figures.owed, "the fault met no job that ran"
     return figures
 
 
 def together(results: Sequence[R]) -> R:
-    """Several plays of one fault as one row: counts add up, seconds are the longest."""
+    """Combine several runs of one fault into one row: counts add up, seconds are the longest."""
     figures: dict[str, Any] = {
         field.name: _combined([getattr(result, field.name) for result in results]) for field in fields(results[0])
     }

@@ -1,4 +1,4 @@
-"""Faults of the worker's own process: ended, killed, held, blocked, without room to write."""
+"""Faults of the worker's own process: stopped, killed, frozen, blocked, out of disk space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faults.result import bitten
+from faults.fleet import EACH, A, D
+from faults.result import with_second_runs
 from faults.site import DRAIN_S, SLOTS, Site, nothing, site
 from faults.suite import NO_FAULT, Suite
 
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
     from integration.worker.conftest import Worker
 
 JOB_S = 0.2
-"""How long jobs take here, so that some run whenever a fault comes."""
+"""How long jobs take here, so that some are running when the fault is injected."""
 KILLS = 2
-"""A third in a row could be held against a job that ran each time, where there is a journal."""
+"""With a journal, a third kill in a row could be blamed on a job that ran each time."""
 
 
-async def unhurt(_: None, trial: Trial) -> Jobs:
-    """What the work takes by itself."""
+async def no_fault(_: None, trial: Trial) -> Jobs:
+    """No fault, for comparison."""
     async with site(trial) as here:
-        return await here.suffer(nothing, seconds=JOB_S)
+        return await here.inject(nothing, seconds=JOB_S)
 
 
 async def sigterm(_: None, trial: Trial) -> Jobs:
@@ -39,22 +40,23 @@ async def sigterm(_: None, trial: Trial) -> Jobs:
                 await here.run(job_type)
                 await here.stop(worker)
 
-        return await here.suffer(replace, seconds=JOB_S)
+        return await here.inject(replace, seconds=JOB_S)
 
 
 async def sigterm_under_long_jobs(_: None, trial: Trial) -> Jobs:
-    """Workers whose jobs take longer than they have after SIGTERM; another worker gets those when their lease ends."""
+    """Workers get SIGTERM while jobs longer than the drain run; other workers get those when their leases end."""
     async with site(trial) as here:
 
         async def cut_off() -> None:
             here.start(2 * len(here.settings), DRAIN_S + 1)
-            long = {job.id for job in here.engine.state.jobs.values() if job.variables["seconds"] > DRAIN_S}
+            jobs = here.engine.state.jobs.values()
+            long = {job.execution.id for job in jobs if job.variables["seconds"] > DRAIN_S}
             victims = here.running.copy()
             await here.until(lambda: all(here.held(worker) & long for worker in victims))
-            here.hurt(*victims)
+            here.mark_victims(*victims)
             await asyncio.gather(*map(here.stop, victims), *map(here.run, victims.values()))
 
-        return bitten(await here.suffer(cut_off))
+        return with_second_runs(await here.inject(cut_off))
 
 
 async def sigkill(_: None, trial: Trial) -> Jobs:
@@ -71,7 +73,7 @@ async def sigkill_with_journal(_: None, trial: Trial) -> Jobs:
 
 
 async def killed(here: Site) -> Jobs:
-    """Kill every worker some times while it runs jobs, and start another in its place."""
+    """Kill every worker several times while it runs jobs, each time starting another in its place."""
     random = here.trial.random()
 
     async def kill(worker: Worker, job_type: str) -> None:
@@ -85,29 +87,29 @@ async def killed(here: Site) -> Jobs:
     async def kill_all() -> None:
         await asyncio.gather(*(kill(worker, job_type) for worker, job_type in here.running.items()))
 
-    return bitten(await here.suffer(kill_all, seconds=JOB_S))
+    return with_second_runs(await here.inject(kill_all, seconds=JOB_S))
 
 
 async def sigstop(_: None, trial: Trial) -> Jobs:
-    """One of two workers stands still for two leases; its jobs go to the other; then it goes on where it was."""
+    """One of two workers is frozen for two leases; its jobs go to the other; then it continues."""
     async with site(trial) as here:
-        return await held_still(here, 2 * trial.size.lease)
+        return await frozen(here, 2 * trial.size.lease)
 
 
-async def held_still(here: Site, seconds: float) -> Jobs:
-    """One of two workers of each kind stands still for so long, with its slots full."""
+async def frozen(here: Site, seconds: float) -> Jobs:
+    """Freeze one of two workers of each job type for `seconds`, with its slots full."""
 
     async def hold() -> None:
         victims = here.one_of_each()
         await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
         for worker in victims:
             worker.process.send_signal(signal.SIGSTOP)
-        here.hurt(*victims)
+        here.mark_victims(*victims)
         await asyncio.sleep(seconds)
         for worker in victims:
             worker.process.send_signal(signal.SIGCONT)
 
-    return bitten(await here.suffer(hold, seconds=JOB_S, each=2))
+    return with_second_runs(await here.inject(hold, seconds=JOB_S, each=2))
 
 
 async def blocked_loop(_: None, trial: Trial) -> Jobs:
@@ -116,18 +118,18 @@ async def blocked_loop(_: None, trial: Trial) -> Jobs:
 
         async def block() -> None:
             victims = here.one_of_each()
-            here.hurt(*victims)
+            here.mark_victims(*victims)
             for worker in victims:
                 here.block(worker, 2 * trial.size.lease)
             for worker in victims:
                 await worker.logged("a handler blocks the event loop")
             await asyncio.sleep(2 * trial.size.lease)
 
-        return bitten(await here.suffer(block, seconds=JOB_S, each=2))
+        return with_second_runs(await here.inject(block, seconds=JOB_S, each=2))
 
 
 async def full_disk(_: None, trial: Trial) -> Jobs:
-    """Nothing can be written where the journal is, for a while; then there is room, and the worker is killed."""
+    """The journal's disk is full for a while; when there is room again, the worker is killed."""
     async with site(trial) as here:
         here.keep_journals()
 
@@ -146,14 +148,14 @@ async def full_disk(_: None, trial: Trial) -> Jobs:
                 await worker.ended()
                 await here.run(job_type)
 
-        return await here.suffer(fill, seconds=JOB_S)
+        return await here.inject(fill, seconds=JOB_S)
 
 
 WORKER = Suite(
     "Worker",
     nullcontext,
     {
-        NO_FAULT: unhurt,
+        NO_FAULT: no_fault,
         "SIGTERM": sigterm,
         "SIGTERM, jobs longer than the drain": sigterm_under_long_jobs,
         "SIGKILL or OOM": sigkill,
@@ -162,5 +164,7 @@ WORKER = Suite(
         "event loop blocked for two leases": blocked_loop,
         "disk full for the journal": full_disk,
     },
+    fleets=EACH,
+    crucial={"SIGKILL or OOM, with a journal": (A, D), "SIGSTOP for two leases": (A, D)},
     at_once=8,
 )

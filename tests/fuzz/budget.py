@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 def examples(share: float = 1.0, **more: Any) -> settings:
     """Settings for a test: `share` of the profile's examples, fewer where each one takes long.
 
-    A server or a folder that lives as long as the test may serve all of its examples.
+    All examples of a test may share a server or a folder.
     """
     count = max(1, round(settings().max_examples * share))
     return settings(max_examples=count, suppress_health_check=list(HealthCheck), **more)

@@ -1,4 +1,4 @@
-"""The thirteen calls, what may come back, and what an engine would have answered."""
+"""The fifteen calls, an engine's right answers to them, and wrong ones."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rochallor_worker.engine.base import EngineClient, InstanceStatus
+from rochallor_worker.engine.client import EngineClient, InstanceStatus
 from rochallor_worker.errors import EngineError
 
 CALLS: dict[str, Callable[[EngineClient], Awaitable[object]]] = {
@@ -19,15 +19,18 @@ CALLS: dict[str, Callable[[EngineClient], Awaitable[object]]] = {
     "ListInstances": lambda client: client.list_instances(status=InstanceStatus.ACTIVE),
     "GetInstanceHistory": lambda client: client.get_instance_history("i"),
     "CancelInstance": lambda client: client.cancel_instance("i"),
-    "PollJobs": lambda client: client.poll_jobs("w", ["t"], 1),
+    "RetryStep": lambda client: client.retry_step("i", "s", {"a": 1}),
+    "PollJobs": lambda client: client.poll_jobs("w", ["t"], 1, lease=60),
     "CompleteJob": lambda client: client.complete_job("j", "w", {}),
     "FailJob": lambda client: client.fail_job("j", "w", "boom", retryable=True),
+    "ExtendJobLease": lambda client: client.extend_lease("j", "w", 60),
     "CompleteUserTask": lambda client: client.complete_user_task("i", "s"),
     "SignalWait": lambda client: client.signal_wait("i", "s"),
 }
 names = st.sampled_from(sorted(CALLS))
 
 TIME = "2026-01-01T00:00:00.5Z"
+LEASE_END = "2026-01-01T00:00:30.5Z"
 VARIABLES: dict[str, Any] = {"text": "ü", "n": 1.5, "list": [None, {"a": True}]}
 INSTANCE: dict[str, Any] = {
     "id": "i",
@@ -45,7 +48,8 @@ JOB: dict[str, Any] = {
     "jobType": "t",
     "retriesRemaining": 2,
     "variables": VARIABLES,
-    "lockExpiresAt": TIME,
+    "lockedAt": TIME,
+    "lockExpiresAt": LEASE_END,
     "createdAt": TIME,
 }
 STEP = {"ID": "s", "InstanceID": "i", "StepID": "a", "StepType": "END", "AttemptNumber": 1, "Status": "COMPLETED"}
@@ -59,9 +63,11 @@ ANSWERS: dict[str, Any] = {
     "ListInstances": {"items": [INSTANCE], "total": 1},
     "GetInstanceHistory": {"items": [STEP | {"StartedAt": TIME, "EndedAt": None, "FailureReason": None}]},
     "CancelInstance": INSTANCE,
+    "RetryStep": INSTANCE,
     "PollJobs": {"jobs": [JOB]},
+    "ExtendJobLease": {"accepted": True, "lockExpiresAt": LEASE_END},
 }
-"""Over REST, as JSON; the other calls are answered by nothing."""
+"""Over REST, as JSON; the answers to other calls are empty."""
 
 json_values = st.recursive(
     st.none()
@@ -70,25 +76,27 @@ json_values = st.recursive(
     | st.sampled_from([2**31, 2**63, 2**64, 10**30, -(10**400), 10**4299])
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["ACTIVE", TIME, "0000-00-00T99:99:99Z", "9999-12-31T23:59:59-14:00", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*JOB, *STEP, "total"]), inner),
+    | st.sampled_from(["ACTIVE", TIME, "0000-00-00T99:99:99Z", "9999-12-31T23:59:59-14:00", TIME[:-1], "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*JOB, *STEP, "total", "accepted"]), inner)
+    ),
     max_leaves=8,
 )
 
 
 @st.composite
 def wrong(draw: st.DrawFn, right: Any) -> Any:
-    """A JSON value in which one value, somewhere, is another one; or a field is gone, or one more is there."""
+    """A JSON value in which one value, somewhere, is replaced, or one field is missing or added."""
     if not right or not isinstance(right, dict | list) or draw(st.integers(0, 3)) == 0:
         return draw(json_values)
     if isinstance(right, list):
         place = draw(st.integers(0, len(right) - 1))
         return [draw(wrong(item)) if number == place else item for number, item in enumerate(right)]
     field = draw(st.sampled_from(sorted(right)))
-    match draw(st.sampled_from(["other", "other", "gone", "more"])):
-        case "gone":
+    match draw(st.sampled_from(["other", "other", "missing", "added"])):
+        case "missing":
             return {name: value for name, value in right.items() if name != field}
-        case "more":
+        case "added":
             return {**right, draw(st.text(max_size=5)): draw(json_values)}
     return {**right, field: draw(wrong(right[field]))}
 
@@ -99,7 +107,7 @@ def to_bytes(value: Any) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """Bytes that were cut, or of which some are others."""
+    """Bytes that were cut off, or partly replaced."""
     start = draw(st.integers(0, len(content)))
     if draw(st.booleans()):
         return content[:start]
@@ -111,7 +119,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 async def outcome(client: EngineClient, name: str) -> object:
-    """Return what a call gives: its result, or its `EngineError`. Anything else is raised, and fails the test."""
+    """Return the result of a call, or its `EngineError`. Any other error is raised, and fails the test."""
     async with asyncio.timeout(60):
         try:
             return await CALLS[name](client)

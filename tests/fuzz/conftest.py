@@ -1,4 +1,4 @@
-"""An API server that knows the resource definition, for specs; nothing is ever written to it."""
+"""An API server with the resource definition, to check specs; no resource is ever written to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specs made from the resource definition: most are right, and each part of one may be wrong."""
+"""Specs made from the resource definition: most are valid, and any section of one may be wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUANTITIES = ["1", "500m", "64Mi", "1e3", "0", "-1", "1.5Gi", "lots", "1e1000", 
 
 
 def mostly(right: Strategy, odd: Strategy) -> Strategy:
-    """Nine times of ten the one."""
+    """`right` nine times out of ten."""
     return st.integers(0, 9).flatmap(lambda number: odd if number == 9 else right)
 
 
@@ -69,14 +69,14 @@ def _integer(schema: Schema) -> Strategy:
 
 
 def _text(schema: Schema) -> Strategy:
-    """What the enumeration or the rules of a text ask for."""
+    """Texts that the enumeration or the rules of a field demand."""
     rules = " ".join(item["rule"] for item in schema.get("x-kubernetes-validations", []))
     pattern = MATCHES.search(rules)
     if "enum" in schema:
         right: Strategy = st.sampled_from(schema["enum"])
     elif "isURL" in rules:
         return urls
-    elif "(ms|s|m)" in rules:
+    elif "(ms|s|m|h)" in rules:
         return durations
     elif pattern is not None:
         expression = re.compile(pattern[1].replace("[:space:]", r"\s"), re.ASCII)
@@ -136,13 +136,13 @@ pods = st.dictionaries(st.sampled_from(FIELDS.split()), fragments, max_size=3) |
 
 @st.composite
 def changed(draw: st.DrawFn, value: Any) -> Any:
-    """The value with one thing wrong with it, somewhere."""
+    """The value with one thing wrong, somewhere."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         field = draw(st.sampled_from(sorted(value)))
-        kind = draw(st.sampled_from(["inside", "inside", "inside", "gone", "more"]))
-        if kind == "gone":
+        kind = draw(st.sampled_from(["inside", "inside", "inside", "missing", "added"]))
+        if kind == "missing":
             return {name: item for name, item in value.items() if name != field}
-        if kind == "more":
+        if kind == "added":
             return {**value, draw(texts): draw(fragments)}
         return {**value, field: draw(changed(value[field]))}
     if isinstance(value, list) and value and draw(st.integers(0, 4)):
@@ -154,12 +154,12 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 
 
 OFTEN = [*["template"] * 12, *["env", "envFrom", "resources", "autoscaling", "engine", "metrics"] * 3]
-"""Where there is most to get wrong."""
+"""The fields with most to get wrong."""
 
 
 @st.composite
 def specs(draw: st.DrawFn) -> Object:
-    """A spec that is right, with some fields of the definition over it, and now and then something wrong."""
+    """A valid spec with some generated fields, and now and then something wrong."""
     spec: Any = copy.deepcopy(resource(**FINE[draw(st.sampled_from(sorted(FINE)))])["spec"])
     for field in draw(st.lists(st.sampled_from(OFTEN + sorted(SCHEMA["properties"])), max_size=2)):
         if field not in {"transport", "kafka", "outcomeTransport"} or draw(st.integers(0, 4)) == 0:

@@ -1,8 +1,9 @@
-"""Any request over REST: a wrong one is told so, and no 5xx comes but those that engine.md lists."""
+"""Any request over REST: a wrong one gets a 4xx, and the only 5xx are those that engine.md lists."""
 
 import json
 import re
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -11,10 +12,18 @@ from hypothesis import strategies as st
 
 from fuzz.budget import examples
 from rochallor_worker.devengine import DevEngine
-from unit.devengine.test_rest import ORDER
+from unit.devengine.definitions import ORDER
 
-LISTED = re.compile(r'job ".*" not found|definition not found|cancel: instance is \w+', re.DOTALL)
-"""engine.md: an unknown job, an unknown definition of a new instance, a second cancel."""
+if TYPE_CHECKING:
+    from rochallor_worker.devengine.records import Generation
+
+LISTED = re.compile(
+    r'job ".*" not found|definition not found|no rows in result set|step ".*" not found|OFFSET must not be negative'
+    r"|SQLSTATE (22P05|22021)",
+    re.DOTALL,
+)
+"""engine.md and contract: an unknown job, an unknown definition for a new instance, an instance that cannot be
+cancelled, an unknown step of a failed instance, a negative page, and U+0000."""
 PATHS = [
     "/v1/definitions",
     "/v1/definitions/{}",
@@ -26,13 +35,16 @@ PATHS = [
     "/v1/jobs/poll",
     "/v1/jobs/{}/complete",
     "/v1/jobs/{}/fail",
+    "/v1/jobs/{}/heartbeat",
+    "/v1/instances/{}/steps/{}/retry",
     "/v1/instances/{}/user-tasks/{}/complete",
     "/v1/instances/{}/signals/{}",
     "/healthz",
     "/{}",
 ]
 FIELDS = """id name description steps type jobType retryCount nextStep metadata definitionId definitionVersion variables
-    businessKey reason workerId jobTypes maxJobs errorMessage retryable completedBy autoStartNextWorkflow"""
+    businessKey reason leaseSeconds outputs_schema input_schema required properties workerId jobTypes maxJobs
+    errorMessage retryable completedBy autoStartNextWorkflow"""
 QUERIES = ["keyword", "page", "pageSize", "definitionId", "status", "businessKey"]
 
 words = st.sampled_from(["order", "pick", "a", "e", "SERVICE_TASK", "END", "w", "1", "ACTIVE"]) | st.text(max_size=6)
@@ -51,9 +63,12 @@ bodies = values.map(lambda value: json.dumps(value, allow_nan=True).encode("utf-
 parts = st.sampled_from(["order", "JOB", "INSTANCE", "0", "1", "%00", "%FF", "..", "a"]) | st.text(max_size=5)
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with DevEngine() as engine, httpx.AsyncClient(base_url=engine.url) as client:
+@pytest.fixture(params=["A", "fenced"])
+async def http(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        DevEngine(generation=cast("Generation", request.param)) as engine,
+        httpx.AsyncClient(base_url=engine.url) as client,
+    ):
         assert (await client.post("/v1/definitions", json=ORDER)).status_code == 201
         yield client
 
@@ -74,7 +89,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 @example("POST", "/v1/jobs/poll", ("", ""), {}, b'{"workerId":"w","jobTypes":["pick"],"maxJobs":9223372036854775807}')
 @example("GET", "/v1/definitions", ("", ""), {"page": "9" * 30, "pageSize": "200"}, b"")
 @example("GET", "/v1/definitions", ("", ""), {"page": "9" * 5000}, b"")
-async def test_no_request_gives_a_5xx_of_its_own(
+async def test_no_request_causes_an_unlisted_5xx(
     http: httpx.AsyncClient, method: str, path: str, ids: tuple[str, str], query: dict[str, str], body: bytes
 ) -> None:
     instance = (await http.post("/v1/instances", json={"definitionId": "order"})).json()["id"]

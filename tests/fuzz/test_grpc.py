@@ -1,4 +1,4 @@
-"""Answers over gRPC that no engine gives: whatever comes back, the caller gets a result or an `EngineError`."""
+"""Answers over gRPC that no engine gives: the caller always gets a result or an `EngineError`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from fuzz.budget import examples
 from fuzz.calls import CALLS, names, outcome
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
-from rochallor_worker.engine.base import Connection
-from rochallor_worker.engine.grpc import GrpcClient
+from rochallor_worker.engine.client import Connection
+from rochallor_worker.engine.grpc.client import GrpcClient
 from rochallor_worker.errors import Unreadable
 
 
 class Peer:
-    """Answers every call with `answer`, whatever it is."""
+    """Answers every call with `answer`."""
 
     def __init__(self) -> None:
         self.answer = b""
@@ -54,10 +54,15 @@ NANOS.started_at.nanos = -(2**31)
 NAN = pb.WorkflowDefinition(id="d")
 NAN.metadata.fields["x"].number_value = float("nan")
 DEEP_VARIABLES = pb.GetInstanceResponse(instance={"id": "i", "status": "INSTANCE_STATUS_ACTIVE"})
-_value = DEEP_VARIABLES.instance.variables.fields["x"]
-for _ in range(60):
-    _value = _value.struct_value.fields["x"]
-_value.number_value = 1
+DEEP_JOB = pb.Job(id="deep", instance_id="i")
+for _variables in (DEEP_VARIABLES.instance.variables, DEEP_JOB.variables):
+    _value = _variables.fields["x"]
+    for _ in range(60):
+        _value = _value.struct_value.fields["x"]
+    _value.number_value = 1
+
+OUT_OF_RANGE = pb.ExtendJobLeaseResponse(accepted=True)
+OUT_OF_RANGE.lock_expires_at.seconds = 2**62
 
 HOSTILE = [
     ("GetInstance", pb.GetInstanceResponse(instance=LATE)),
@@ -65,11 +70,14 @@ HOSTILE = [
     ("GetInstance", DEEP_VARIABLES),
     ("GetInstance", pb.GetInstanceResponse()),
     ("GetDefinition", pb.GetDefinitionResponse(definition=NAN)),
+    ("ExtendJobLease", OUT_OF_RANGE),
+    ("ExtendJobLease", pb.ExtendJobLeaseResponse(accepted=True)),
+    ("RetryStep", pb.RetryStepResponse()),
 ]
 
 
 @pytest.mark.parametrize(("name", "message"), HOSTILE)
-async def test_a_message_that_means_nothing(over_grpc: tuple[Peer, GrpcClient], name: str, message: Any) -> None:
+async def test_a_message_without_meaning(over_grpc: tuple[Peer, GrpcClient], name: str, message: Any) -> None:
     peer, client = over_grpc
     peer.answer = message.SerializeToString()
     assert type(await outcome(client, name)) is Unreadable
@@ -107,7 +115,7 @@ async def test_any_answer(over_grpc: tuple[Peer, GrpcClient], name: str, answer:
     await outcome(client, name)
 
 
-async def test_an_answer_beyond_four_megabytes_is_taken(over_grpc: tuple[Peer, GrpcClient]) -> None:
+async def test_an_answer_beyond_four_megabytes_is_read(over_grpc: tuple[Peer, GrpcClient]) -> None:
     peer, client = over_grpc
     big = pb.WorkflowInstance(id="i", status="INSTANCE_STATUS_ACTIVE")
     big.variables.fields["text"].string_value = "x" * 8_000_000
@@ -128,9 +136,12 @@ async def test_any_header_that_may_be_sent(over_grpc: tuple[Peer, GrpcClient], h
 async def test_a_job_that_cannot_be_read_does_not_cost_the_others(over_grpc: tuple[Peer, GrpcClient]) -> None:
     peer, client = over_grpc
     late, good = pb.Job(id="late", instance_id="i"), pb.Job(id="good", instance_id="i")
-    late.lock_expires_at.seconds = 2**62  # nobody needs to read it
+    late.lock_expires_at.seconds = 2**62
     peer.answer = pb.PollJobsResponse(jobs=[late, good, pb.Job(id="of nothing")]).SerializeToString()
     assert [job.id for job in await client.poll_jobs("w", ["t"], 3)] == ["late", "good"]
+    for bad in (DEEP_JOB.SerializeToString(), b"\x0a\x01\xff", b"\xff"):  # too many levels, no UTF-8, no message
+        peer.answer = b"".join(b"\x0a" + varint(len(job)) + job for job in (bad, good.SerializeToString()))
+        assert [job.id for job in await client.poll_jobs("w", ["t"], 3)] == ["good"]
 
 
 def frame(kind: int, flags: int, content: bytes, stream: int = 1) -> bytes:
@@ -139,7 +150,7 @@ def frame(kind: int, flags: int, content: bytes, stream: int = 1) -> bytes:
 
 
 def headers(*fields: tuple[bytes, bytes], end: bool = False) -> bytes:
-    """A HEADERS frame; each field is written out, as HPACK allows for names and values below 127 bytes."""
+    """A HEADERS frame; each field is written literally, as HPACK allows for names and values below 127 bytes."""
     block = b"".join(b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields)
     return frame(1, 4 | end, block)
 

@@ -1,4 +1,4 @@
-"""Any request to the worker's own HTTP server: it answers or hangs up, and goes on serving."""
+"""Any request to the worker's own HTTP server: it answers or closes the connection, and keeps serving."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from fuzz.budget import examples
 from fuzz.calls import damaged
 from rochallor_worker import Registry, Runner
-from rochallor_worker.activity import Activity
-from rochallor_worker.health import serve
-from rochallor_worker.metrics import Metrics
-from rochallor_worker.page import render
-from rochallor_worker.pulse import Pulse
+from rochallor_worker.observability.http import serve
+from rochallor_worker.observability.metrics import Metrics
+from rochallor_worker.observability.sampler import Sampler
+from rochallor_worker.observability.status_page import Activity, render
 from unit.worker.engines import FaultyEngine, loop_time
 
 METHODS = ["GET", "GET", "HEAD", "POST", "OPTIONS", "TRACE", "get", "G\tT"]
@@ -65,16 +64,16 @@ async def port() -> AsyncIterator[int]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FaultyEngine(), registry, worker_id="w", clock=loop_time)
-    pulse = Pulse(runner.slots, loop_time)
-    metrics = Metrics(runner, pulse, transport="rest", worker_id="w")
+    sampler = Sampler(runner.slots, loop_time)
+    metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     activity = Activity(runner.job_types, loop_time)
-    page = lambda: render(runner, activity, pulse, transport="rest", worker_id="w")  # noqa: E731
+    page = lambda: render(runner, activity, sampler, transport="rest", worker_id="w")  # noqa: E731
     async with serve(runner, metrics, page, 0) as port:
         yield port
 
 
 async def answer(port: int, request: bytes, *, end: bool = False) -> bytes:
-    """Send bytes, and that no more follow if it is the end of them; return all that comes back."""
+    """Send bytes, then EOF if `end`; return everything that comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -92,7 +91,7 @@ async def answer(port: int, request: bytes, *, end: bool = False) -> bytes:
 @given(request=requests | requests.flatmap(damaged) | st.binary(max_size=30))
 @example(request=b"GET / HTTP/1.1\r\n" * 10_000)
 @example(request=b"\x16\x03\x01\x02\x00\x01")
-async def test_any_bytes_leave_it_serving(port: int, request: bytes) -> None:
+async def test_after_any_bytes_it_keeps_serving(port: int, request: bytes) -> None:
     await answer(port, request, end=True)
     assert (await answer(port, b"GET /livez HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nok\n")
 
@@ -101,6 +100,6 @@ async def test_any_bytes_leave_it_serving(port: int, request: bytes) -> None:
 @given(method=st.sampled_from(METHODS) | st.text(max_size=3), path=st.sampled_from(PATHS) | st.text(max_size=8))
 async def test_any_path_has_an_answer(port: int, method: str, path: str) -> None:
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    said = await answer(port, head.encode("utf-8", "surrogatepass"))
-    status = int(said.split(b" ", 2)[1])
+    found = await answer(port, head.encode("utf-8", "surrogatepass"))
+    status = int(found.split(b" ", 2)[1])
     assert status < 500 or (status == 503 and path.startswith("/readyz"))

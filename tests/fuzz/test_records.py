@@ -1,4 +1,4 @@
-"""Whatever Kafka carries: a record is run, or it is put aside; either way the offset moves on and nothing is lost."""
+"""Whatever Kafka carries: a record is run or skipped; either way its offset is committed and nothing is lost."""
 
 import json
 from contextlib import suppress
@@ -12,10 +12,10 @@ from fuzz.budget import examples
 from fuzz.calls import VARIABLES, damaged, to_bytes, wrong
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from rochallor_worker.events import Event, Skipped
-from rochallor_worker.source import topic
-from rochallor_worker.source.records import UndecodableError, decode
-from unit.worker.source.test_kafka import ROOM, Broker, Consumer, Message, Worker
+from rochallor_worker.source.kafka import topic
+from rochallor_worker.source.kafka.records import UndecodableError, decode
 from unit.worker.source.test_records import EVENT
+from unit.worker.source.test_source import ROOM, Broker, Consumer, Message, Worker
 
 RIGHT: dict[str, Any] = EVENT | {"job_payload": to_bytes(VARIABLES)}
 
@@ -61,7 +61,7 @@ def test_any_value_is_a_job_or_undecodable(content: bytes | None) -> None:
 
 
 class AnyBroker(Broker):
-    """Takes a commit without a look at the jobs below it: here several events may be of one job."""
+    """Takes a commit without a check of the jobs below it: here several events may be of one job."""
 
     def commit(self, partition: int, offset: int) -> None:
         self.committed[partition] = max(self.committed[partition], offset)
@@ -71,7 +71,7 @@ class AnyBroker(Broker):
 @examples(2)
 @given(batch=st.lists(contents, max_size=12))
 @example(batch=[event((2**62, 0)), event(job_payload=b'{"a":"\xff"}')])
-async def test_any_batch_is_worked_off(batch: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_any_batch_is_processed(batch: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "Consumer", Consumer)
     broker, events = AnyBroker(), list[Event]()
     worker = Worker(broker, events)
@@ -91,5 +91,5 @@ async def test_any_batch_is_worked_off(batch: list[bytes | None], monkeypatch: p
             await worker.take(ROOM)
     assert "last" in broker.accepted
     assert sum(isinstance(one, Skipped) for one in events) == len(batch) + 1 - jobs
-    assert len(events) + len(expected) == len(batch) + 1, "a record is run, put aside, or a repeat of another one"
+    assert len(events) + len(expected) == len(batch) + 1, "a record is run, skipped, or a duplicate of another one"
     await worker.source.aclose()

@@ -1,4 +1,4 @@
-"""Answers over REST that no engine gives: whatever comes back, the caller gets a result or an `EngineError`."""
+"""Answers over REST that no engine gives: the caller always gets a result or an `EngineError`."""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from fuzz.budget import examples
 from fuzz.calls import ANSWERS, CALLS, JOB, damaged, names, outcome, to_bytes, wrong
-from rochallor_worker.engine import transport
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.engine.rest import transport
+from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import AnswerLost
 
 
 class Peer:
-    """Answers every request with `answer`, whatever it is; then closes, or sends `drops` until the other side does."""
+    """Answers every request with `answer`; then closes, or sends `drops` until the other side closes."""
 
     def __init__(self) -> None:
         self.answer = b""
@@ -33,7 +33,7 @@ class Peer:
             while self.drops:
                 writer.write(self.drops)
                 await writer.drain()
-                await asyncio.sleep(0.01)  # far more often than the client's patience for one read
+                await asyncio.sleep(0.01)  # far more often than the client's timeout for one read
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -68,7 +68,7 @@ STATUSES = [200, 200, 201, 204, 206, 302, 304, 400, 401, 404, 408, 409, 410, 418
 
 @st.composite
 def answers(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A call and the bytes that come back: almost what the engine would say, or anything."""
+    """A call and the bytes that come back: almost an engine's answer, or anything."""
     name = draw(names)
     right = ANSWERS.get(name, {"error": "bad-request", "reason": "no"})
     body = to_bytes(right if draw(st.booleans()) else draw(wrong(right)))
@@ -109,7 +109,7 @@ async def test_a_login_page_is_no_answer(rest: tuple[Peer, RestClient], name: st
 
 
 def refuse(name: str) -> None:
-    raise ValueError(f"{name} is Python's JSON alone")
+    raise ValueError(f"{name} is only JSON in Python")
 
 
 @examples(2)
@@ -137,7 +137,7 @@ async def test_jobs_of_which_none_can_be_read_are_no_answer(rest: tuple[Peer, Re
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["headers", "body"])
-async def test_an_answer_that_never_ends_is_given_up(rest: tuple[Peer, RestClient], head: bytes) -> None:
+async def test_an_answer_that_never_ends_times_out(rest: tuple[Peer, RestClient], head: bytes) -> None:
     peer, client = rest
     peer.answer, peer.drops = head, b"x"
     async with RestClient(client._url, timeout=1) as impatient:

@@ -1,4 +1,4 @@
-"""Whatever a handler returns or raises, an outcome is decided that can be written down and sent."""
+"""Whatever a handler returns or raises, its outcome can be journaled and sent."""
 
 import asyncio
 import json
@@ -22,15 +22,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz.budget import examples
-from rochallor_worker import Job, NonRetryableError, logs
-from rochallor_worker.engine.base import ClaimedJob
-from rochallor_worker.engine.rest import encode
-from rochallor_worker.engine.struct import to_struct
-from rochallor_worker.execute import execute
-from rochallor_worker.journal import Journal
+from rochallor_worker import Job, NonRetryableError
+from rochallor_worker.cli import logs
+from rochallor_worker.engine.client import ClaimedJob
+from rochallor_worker.engine.grpc.struct import to_struct
+from rochallor_worker.engine.rest.client import encode
+from rochallor_worker.execution.journal import Journal
+from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.outcome import Completed, Failed
 from rochallor_worker.registry import Handler
-from unit.worker.test_execute import make_job
+from unit.worker.test_invocation import limit_of, make_job
 
 
 class Colour(StrEnum):
@@ -42,13 +43,13 @@ class Number(IntEnum):
 
 
 class Mood:
-    """What is hostile is so only while a worker looks at it: those who report a failed test must be able to, too."""
+    """Objects are hostile only while the worker handles them, so that a failed test can still be reported."""
 
     bad = False
 
 
 class Text(str):
-    """A text that cannot be looked at."""
+    """A text that raises when used."""
 
     __slots__ = ()
 
@@ -64,7 +65,7 @@ class Text(str):
 
 
 class Hostile:
-    """Raises whatever is done with it."""
+    """Raises on every use."""
 
     def __repr__(self) -> str:
         if Mood.bad:
@@ -80,7 +81,7 @@ class Hostile:
 
 
 class Changing(dict[str, Any]):
-    """Is JSON only the first time that it is looked at."""
+    """Is JSON only the first time it is read."""
 
     seen = False
 
@@ -188,7 +189,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(params=["json", "text"])
 def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Logs as a worker writes them, so that what is written there is looked at too."""
+    """Logs as a worker writes them, so that formatting is tested too."""
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     logs.configure("INFO", request.param)
     yield
@@ -204,19 +205,21 @@ async def decide(function: Callable[[], Any], threads: ThreadPoolExecutor, *, is
     handler = Handler("t", in_coroutine if is_async else lambda _: function(), None, is_async)
     Mood.bad = True
     try:
-        return await execute(handler, make_job(), threads, lambda: None, None)
+        outcome = await invoke(handler, make_job(), threads, limit_of())
     finally:
         Mood.bad = False
+    assert outcome is not None
+    return outcome
 
 
 def check(outcome: Completed | Failed, folder: Path) -> None:
-    """The outcome can be sent over each transport and comes back out of the journal."""
+    """The outcome can be sent over each transport, and read back from the journal."""
     match outcome:
         case Completed(variables):
             assert json.loads(encode("complete", {"variables": variables}))["variables"] == variables
             try:
                 to_struct(variables)
-            except OverflowError:  # an int beyond all doubles, which gRPC refuses with a sentence
+            except OverflowError:  # an int beyond all doubles, which gRPC refuses
                 assert max(len(json.dumps(variables)), 309) > 309
         case Failed(message, _):
             assert message

@@ -1,14 +1,15 @@
-"""A worker whose polls are answered by anything: it lives on, and runs and completes every job it can read."""
+"""A worker whose polls are answered by anything: it survives, and runs and completes every job it can read."""
 
 import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,20 +17,24 @@ from hypothesis import strategies as st
 from fuzz.budget import examples
 from fuzz.calls import JOB, damaged, to_bytes, wrong
 from rochallor_worker import Job, Registry, Runner
-from rochallor_worker.activity import Activity
-from rochallor_worker.engine.rest import RestClient
-from rochallor_worker.metrics import Metrics
-from rochallor_worker.pulse import Pulse
+from rochallor_worker.engine.rest.client import RestClient
+from rochallor_worker.observability.metrics import Metrics
+from rochallor_worker.observability.sampler import Sampler
+from rochallor_worker.observability.status_page import Activity
 from unit.worker.engines import loop_time
 from waiting import until
 
 SLOTS = 4
 
 
-class Engine:
-    """In the transport's place: answers polls with what is written down, one after another, and takes every outcome.
+def job(name: str) -> dict[str, Any]:
+    return JOB | {"id": name, "stepExecutionId": f"step of {name}"}
 
-    A list is the jobs that it has then; of them it gives as many as it is asked for.
+
+class Engine:
+    """Replaces the transport: answers one poll after another from `polls`, and accepts every outcome.
+
+    A list contains the available jobs, of which a poll gets as many as it requests.
     """
 
     def __init__(self, polls: Sequence[list[Any] | tuple[int, bytes]]) -> None:
@@ -37,15 +42,15 @@ class Engine:
         self.given: list[Any] = []
         self.completed: list[str] = []
         self.unasked: list[str] = []
-        """Jobs that were run though their type was not asked for."""
+        """Jobs that were run although their type was not requested."""
 
     async def send(self, _method: str, url: str, content: bytes, _headers: Mapping[str, str]) -> tuple[int, bytes]:
         await asyncio.sleep(0.01)
-        *_, job, call = url.split("/")
+        *_, name, call = url.split("/")
         if call == "poll":
             return self._poll(json.loads(content)["maxJobs"])
         if call == "complete":
-            self.completed.append(unquote(job))
+            self.completed.append(unquote(name))
         return 204, b""
 
     async def aclose(self) -> None:
@@ -55,8 +60,11 @@ class Engine:
         answer = self.polls.popleft() if self.polls else []
         if isinstance(answer, tuple):
             return answer
-        self.given += answer[:count]
-        return 200, to_bytes({"jobs": answer[:count]})
+        body = to_bytes({"jobs": answer[:count]})
+        with suppress(msgspec.DecodeError):  # infinity is no JSON: then none of the answer can be read
+            msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            self.given += answer[:count]
+        return 200, body
 
 
 class Client(RestClient):
@@ -70,14 +78,14 @@ class Client(RestClient):
         return self._engine
 
 
-good = st.integers(0, 10**6).map(lambda number: JOB | {"id": f"good-{number}"})
+good = st.integers(0, 10**6).map(lambda number: job(f"good-{number}"))
 batches = st.lists(good | wrong(JOB), min_size=1, max_size=SLOTS)
 noise = st.tuples(st.sampled_from([200, 302, 400, 404, 409, 500, 503]), damaged(to_bytes({"jobs": [JOB]})))
 
 
 @asynccontextmanager
 async def running(engine: Engine, seed: int = 0) -> AsyncIterator[Runner]:
-    """A worker as the process makes it, for jobs of type t; at the end it must have lived on, and done what it had."""
+    """A worker for jobs of type t, assembled as in a process; at the end it must be alive, and have no jobs left."""
     registry = Registry()
 
     @registry.handler("t")
@@ -98,16 +106,16 @@ async def running(engine: Engine, seed: int = 0) -> AsyncIterator[Runner]:
         clock=loop_time,
         random=Random(seed),
     )
-    pulse = Pulse(runner.slots, loop_time)
+    sampler = Sampler(runner.slots, loop_time)
     activity = Activity(runner.job_types, loop_time)
-    runner.observers += [Metrics(runner, pulse, transport="rest", worker_id="w").observe, activity.observe]
+    runner.observers += [Metrics(runner, sampler, transport="rest", worker_id="w").observe, activity.observe]
     task = asyncio.create_task(runner.run())
     yield runner
     await until(lambda: not engine.polls or task.done())
     await asyncio.sleep(1)  # the last answer arrives
     await until(lambda: runner.slots.busy == 0 or task.done())
     assert not task.done()
-    assert runner.sick == ""
+    assert runner.unhealthy == ""
     runner.stop()
     assert await task == []
     assert engine.unasked == []
@@ -116,20 +124,20 @@ async def running(engine: Engine, seed: int = 0) -> AsyncIterator[Runner]:
 @pytest.mark.looptime
 @examples(2)
 @given(polls=st.lists(batches | batches | noise, min_size=1, max_size=8), seed=st.integers(0, 2**32))
-@example(polls=[[JOB | {"id": "good-1"}, JOB | {"jobType": "known"}]], seed=0)
+@example(polls=[[job("good-1"), JOB | {"jobType": "known"}]], seed=0)
 async def test_every_job_that_can_be_read_is_completed(polls: list[list[Any] | tuple[int, bytes]], seed: int) -> None:
     engine = Engine(polls)
     async with running(engine, seed):
         pass
-    jobs = [job["id"] for job in engine.given if isinstance(job, dict) and isinstance(job.get("id"), str)]
-    assert {job for job in engine.completed if "good" in job} == {job for job in jobs if "good" in job}
+    names = [one["id"] for one in engine.given if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    assert {name for name in engine.completed if "good" in name} == {name for name in names if "good" in name}
 
 
 @pytest.mark.looptime
-async def test_of_more_jobs_than_asked_for_the_others_are_left_to_their_leases() -> None:
-    body = to_bytes({"jobs": [JOB | {"id": f"j{number}"} for number in range(2 * SLOTS)]})
+async def test_jobs_beyond_the_requested_number_are_left_to_expire() -> None:
+    body = to_bytes({"jobs": [job(f"j{number}") for number in range(2 * SLOTS)]})
     engine = Engine([(200, body)])
     async with running(engine) as runner:
         await until(lambda: runner.slots.busy > 0)
-        assert runner.sick == ""
+        assert runner.unhealthy == ""
     assert sorted(engine.completed) == [f"j{number}" for number in range(SLOTS)]

@@ -1,4 +1,4 @@
-"""Any environment: the worker has what it needs to start, or says in one line what is wrong, without its secrets."""
+"""Any environment: the worker can start, or reports in one line what is wrong, without its secrets."""
 
 import asyncio
 import json
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from fuzz.budget import examples
-from rochallor_worker import Registry, Runner, process
-from rochallor_worker.cli import START_ERROR, app
-from rochallor_worker.journal import Journal
-from rochallor_worker.settings import PREFIX, Settings
+from rochallor_worker import Registry, Runner
+from rochallor_worker.cli import process
+from rochallor_worker.cli.main import START_ERROR, app
+from rochallor_worker.cli.settings import PREFIX, Settings
+from rochallor_worker.execution.journal import Journal
 
 NAMES = sorted(name.upper() for name in Settings.model_fields)
 SECRET = "hunter2"
@@ -31,7 +32,7 @@ WORDS = """
     rest grpc kafka KAFKA 0 1 64 1000 1001 -1 1e3 1_0 ٣ true maybe nan inf 500ms 30s 1m30s 1.5h 0s 5 9e9s https://e:1
     http://e:99999 http://[::1 http://e/a?b e:9090 :1 e: a,b, ,, A:b A: :b X-bin:v SSL SASL_SSL SASL_PLAINTEXT PLAIN
     text json debug LOUD /dev/null /nowhere . / a:b a.b:c ..:a é:x"""
-surrogates = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)  # bytes that are no UTF-8
+surrogates = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)  # bytes that are not UTF-8
 values = (
     st.sampled_from(WORDS.split())
     | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -45,7 +46,7 @@ environments = st.dictionaries(st.sampled_from(NAMES), values, max_size=5)
 
 @pytest.fixture
 def _process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that puts itself together and ends; its logs go where the command line sends them."""
+    """A process that assembles itself and ends; its logs go where the command line sends them."""
     registry = Registry()
     registry.handler("a")(lambda _: None)
 
@@ -92,7 +93,7 @@ def _process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @example(environment={"TRANSPORT": "kafka", "JOB_TYPES": "a,a"})
 def test_any_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rochallor_worker.cli.TERMINATION_LOG", tmp_path / "termination-log")
+    monkeypatch.setattr("rochallor_worker.cli.main.TERMINATION_LOG", tmp_path / "termination-log")
     (tmp_path / "termination-log").write_text("")
     marked = {name: value + (SECRET if name in SECRETS else "") for name, value in environment.items()}
     given = {PREFIX + name: value for name, value in (RIGHT | marked).items()}
@@ -101,9 +102,9 @@ def test_any_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enviro
     if done.exit_code == 0:
         return
     assert done.exit_code == START_ERROR, (done.output, done.exception)
-    said = (tmp_path / "termination-log").read_text()
-    assert said.count("\n") == 1
-    assert 1 < len(said) < 1000
+    reason = (tmp_path / "termination-log").read_text()
+    assert reason.count("\n") == 1
+    assert 1 < len(reason) < 1000
     if environment.get("LOG_FORMAT") != "text":
-        assert json.loads(done.output.splitlines()[-1])["event"] == said.rstrip("\n")
+        assert json.loads(done.output.splitlines()[-1])["event"] == reason.rstrip("\n")
     assert "Traceback" not in done.output

@@ -41,7 +41,7 @@ async def test_every_row_is_filled(stub_engine: Stub, tmp_path: Path, monkeypatc
         assert any(all(cell in line for cell in row) for line in lines), row
 
 
-def test_a_run_too_many_ends_the_benchmark() -> None:
-    assert promises.once(2, 2) == "0 runs too many"
+def test_a_duplicate_run_ends_the_benchmark() -> None:
+    assert promises.once(2, 2) == "0 duplicate runs"
     with pytest.raises(SystemExit, match="2 jobs were run 3 times"):
         promises.once(3, 2)

@@ -1,8 +1,9 @@
-"""What `make dist` builds is what a stranger can use: packages in an empty environment, charts from their archives."""
+"""What `make dist` builds can be used by anyone: packages in an empty environment, charts from their archives."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -24,9 +25,42 @@ UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 RELEASE = version("rochallor-worker")
 IMAGES = "registry.example.com/team"
 
+WITHOUT_EXTRAS = """
+import asyncio
+from rochallor_worker import InstanceStatus, Kafka, Registry, RestClient, Runner, StartError
+from rochallor_worker.devengine import DevEngine
+
+registry = Registry()
+registry.handler("a")(lambda job: {"n": 1})
+task = {"id": "task", "name": "Task", "type": "SERVICE_TASK", "jobType": "a", "nextStep": "end"}
+definition = {"id": "d", "name": "D", "steps": [task, {"id": "end", "name": "End", "type": "END"}]}
+
+async def main():
+    async with DevEngine() as here, RestClient(here.url) as engine:
+        await engine.upload_definition(definition)
+        instance = await engine.start_instance("d", {})
+        runner = Runner(engine, registry, worker_id="w")
+        working = asyncio.create_task(runner.run())
+        while (found := await engine.get_instance(instance.id)).status != InstanceStatus.COMPLETED:
+            await asyncio.sleep(0.05)
+        print(found.status.lower())
+        runner.stop()
+        await working
+        try:
+            Runner(engine, registry, worker_id="w", kafka=Kafka("kafka:9092"))
+        except StartError as error:
+            print(error)
+
+try:
+    from rochallor_worker import GrpcClient
+except StartError as error:
+    print(error)
+asyncio.run(main())
+"""
+
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    """Run a command as in a shell without our environment's packages; gives what it printed."""
+    """Run a command as in a shell without this environment's packages; return its output."""
     inherited = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     done = subprocess.run(
         command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, check=False, timeout=100
@@ -89,6 +123,31 @@ def test_the_packages_work_in_an_empty_environment(dist: Path, tmp_path: Path) -
     assert run(operator, "--version", cwd=tmp_path) == f"rochallor-operator {RELEASE}\n"
     run(worker, "init", "shop", cwd=tmp_path)
     assert "greet" in run(worker, "check", "handlers:registry", cwd=tmp_path / "shop")
+
+
+def test_a_worker_over_rest_alone_installs_no_other_clients(dist: Path, tmp_path: Path) -> None:
+    """`pip install rochallor-worker` for use in a process of your own; each missing extra is reported in one line."""
+    locked = run(UV, "export", "--frozen", "--quiet", "--no-dev", "--package=rochallor-worker", "--no-emit-workspace")
+    assert not re.search(r"^(confluent-kafka|grpcio|protobuf|structlog|typer|pydantic)", locked, re.MULTILINE)
+    (tmp_path / "requirements.txt").write_text(locked)
+    run(UV, "venv", "--quiet", tmp_path / "venv")
+    install = (UV, "pip", "install", "--quiet", f"--python={tmp_path / 'venv'}")
+    run(*install, f"--requirement={tmp_path / 'requirements.txt'}")
+    run(*install, "--no-deps", *dist.glob("rochallor_worker-*.whl"))
+    python = tmp_path / "venv" / "bin" / "python"
+    assert run(python, "-c", WITHOUT_EXTRAS, cwd=tmp_path).splitlines() == [
+        "GrpcClient needs the module grpc, which is not installed: pip install 'rochallor-worker[grpc]'",
+        "completed",
+        "Kafka needs the module confluent_kafka, which is not installed: pip install 'rochallor-worker[kafka]'",
+    ]
+    command = subprocess.run(
+        [python, "-m", "rochallor_worker"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert command.returncode == 2
+    assert command.stderr == (
+        "rochallor-worker: the command line needs the module typer, which is not installed: "
+        "pip install 'rochallor-worker[cli]'\n"
+    )
 
 
 def test_the_charts_take_the_images_of_the_release(dist: Path) -> None:

@@ -1,4 +1,4 @@
-"""GitHub's workflows are checked here, as nothing else runs them before they are needed."""
+"""Checks GitHub's workflows: nothing else runs them before they are needed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WORKFLOWS = Path(__file__).parents[2] / ".github" / "workflows"
 
 @pytest.fixture
 def actionlint() -> str:
-    """The program that knows what a workflow may say."""
+    """The program that checks workflows."""
     return programs.tool("actionlint")
 
 
-def test_they_have_no_mistake_that_can_be_seen(actionlint: str) -> None:
+def test_they_have_no_visible_mistake(actionlint: str) -> None:
     files = sorted(str(file) for file in WORKFLOWS.glob("*.yml"))
     assert len(files) >= 2
     done = subprocess.run(

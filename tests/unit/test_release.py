@@ -84,13 +84,13 @@ def test_a_file_that_says_something_else_is_named(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "changelog", "sentence"),
     [
-        (("prepare", "1.0"), "## unreleased\n", "a version has three numbers, such as 1.4.0; '1.0' has not"),
+        (("prepare", "1.0"), "## unreleased\n", "a version must have three numbers, such as 1.4.0; is '1.0'"),
         (
             ("prepare", "7.8.9"),
             "## 0.0.9 — 2026-01-01\n",
             "CHANGELOG.md has 0 headings of the form '## … unreleased', must have one",
         ),
-        (("check", "7.8.9"), "", f"the files say {version('rochallor-worker')}, the release is called 7.8.9"),
+        (("check", "7.8.9"), "", f"the files say {version('rochallor-worker')}, the release is 7.8.9"),
         (("notes", "7.8.9"), "## 7.8.9 — unreleased\n", "CHANGELOG.md has no section '## 7.8.9 — DATE'"),
     ],
 )

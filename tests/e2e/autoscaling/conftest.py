@@ -1,4 +1,4 @@
-"""Workers under a load, with real autoscalers that ask a real Prometheus."""
+"""Workers under load, with real autoscalers that query a real Prometheus."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXAMPLES = [images.ROOT / "examples" / f"autoscaling-{provider}" for provider in
 EXPORTER = Path(__file__).with_name("exporter.py")
 PARALLELISM = 4
 MOST = 4
-"""The most pods of a worker."""
+"""The maximum number of pods of a worker."""
 # Minutes in production, seconds here.
 QUICK = {"scaleDown": {"stabilizationWindowSeconds": 10}}
 
 
 class Wave(NamedTuple):
-    """A worker with an autoscaler, the load on it, and how many pods it is given."""
+    """A worker with an autoscaler, its load, and the replicas that it is given."""
 
     name: str
     load: Load
@@ -46,13 +46,13 @@ def autoscalers(cluster: Kubectl) -> None:
 
 @pytest.fixture
 def kubectl(kubectl: Kubectl) -> Kubectl:
-    """kubectl in a namespace that takes any pod: the databases and exporters of these tests are not restricted."""
+    """kubectl in a namespace that admits any pod: the databases and exporters of these tests are not restricted."""
     kubectl("label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce-")
     return kubectl
 
 
 def config_map(name: str, file: Path) -> dict[str, Any]:
-    """A ConfigMap with one Python file."""
+    """Return a ConfigMap with one Python file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -62,7 +62,7 @@ def config_map(name: str, file: Path) -> dict[str, Any]:
 
 
 def exporter() -> dict[str, Any]:
-    """A pod with what Prometheus should know about the dev engine."""
+    """Return a pod that exports metrics of the dev engine to Prometheus."""
     container = {
         "name": "exporter",
         "image": monitoring.IMAGE,
@@ -77,7 +77,7 @@ def exporter() -> dict[str, Any]:
 
 @pytest.fixture
 def engine(kubectl: Kubectl, autoscalers: None, dev_engine: None) -> Iterator[str]:
-    """The URL of a dev engine in the test's namespace, of which Prometheus knows."""
+    """The URL of a dev engine in the test's namespace, with its metrics in Prometheus."""
     items = {"apiVersion": "v1", "kind": "List", "items": [config_map("exporter", EXPORTER), exporter()]}
     kubectl("apply", "--filename=-", stdin=json.dumps(items))
     with kubectl.port_forward("service/dev-engine", 8080) as url:
@@ -109,7 +109,7 @@ def apply_worker(kubectl: Kubectl) -> Callable[..., None]:
 
 @pytest.fixture
 def waves(kubectl: Kubectl, engine: str) -> Iterator[list[Wave]]:
-    """The example of each autoscaler, ready, without a load yet; its handler keeps a record of its runs."""
+    """The example of each autoscaler, ready, without load yet; its handler records its runs."""
     for example in EXAMPLES:
         handlers, worker = yaml.safe_load_all((example / "worker.yaml").read_text())
         handlers["data"][HANDLERS.name] = HANDLERS.read_text()

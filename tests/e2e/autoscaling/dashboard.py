@@ -1,4 +1,4 @@
-"""The queries of the Grafana dashboard, asked of a real Prometheus."""
+"""The queries of the Grafana dashboard, sent to a real Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FILE = product.CHART / "files" / "dashboard.json"
 KAFKA = "Kafka: "
-"""How the headings of panels begin that have data only where there is Kafka."""
+"""The start of the headings of panels that have data only with Kafka."""
 TIMEOUT_S = 120.0
 POLL_S = 1.0
 
@@ -36,7 +36,7 @@ def until_it_shows(kubectl: Kubectl, worker: str, *, kafka: bool) -> None:
 
 
 def _filled_in(query: str, namespace: str, worker: str) -> str:
-    """The query with its variables replaced, as Grafana does it."""
+    """Replace the variables of a query as Grafana does."""
     for variable, value in (("$namespace", namespace), ("$worker", worker), ("$__rate_interval", "1m")):
         query = query.replace(variable, value)
     return query

@@ -1,4 +1,4 @@
-"""The dev engine's side of a load: what starts it, and what became of it."""
+"""The dev engine's side of a load: it is started here, and its runs are counted."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ END = {"id": "end", "name": "End", "type": "END"}
 
 
 def one_job(name: str) -> dict[str, Any]:
-    """A workflow of one job; both are called `name`."""
+    """Return a workflow of one job; both are called `name`."""
     job = {"id": "job", "name": "Job", "type": "SERVICE_TASK", "jobType": name, "nextStep": "end"}
     return {"id": name, "name": name, "steps": [job, END]}
 
 
 def define(url: str, workflow: dict[str, Any]) -> None:
-    """Make the workflows that a load needs: its own, and the record of its runs."""
+    """Upload the workflows that a load needs: its own, and `run`, which records runs."""
     for definition in (workflow, {"id": "run", "name": "run", "steps": [END]}):
         httpx.post(f"{url}/v1/definitions", json=definition).raise_for_status()
 
 
 class Load:
-    """Starts instances of one workflow, `rate` each second, while its `with` block lasts; nothing at rate 0.
+    """Starts `rate` instances of one workflow per second during its `with` block; none at rate 0.
 
-    A request that fails ends it, and the block's end raises why.
+    A failed request ends the load, and the end of the block raises its error.
     """
 
     def __init__(self, url: str, definition: str) -> None:
         self.definition = definition
         self.started = 0
-        """How many instances there are by now."""
+        """The number of instances so far."""
         self._engine = httpx.Client(base_url=url, timeout=30)
         self._rate = 0.0
         self._over = False
@@ -68,7 +68,7 @@ class Load:
             raise self._error
 
     def set_rate(self, rate: float) -> None:
-        """Start so many instances a second from now on."""
+        """Start this many instances per second from now on."""
         with self._changed:
             self._rate = rate
             self._changed.notify()
@@ -81,7 +81,7 @@ class Load:
             self.started += 1
 
     def until_completed(self, timeout: float, instances: int | None = None) -> None:
-        """Wait until so many instances, or every one, are completed."""
+        """Wait until this many instances, by default all, are completed."""
         query: dict[str, Any] = {"definitionId": self.definition, "status": "COMPLETED", "pageSize": 1}
         gives_up_at = time.monotonic() + timeout
         while True:
@@ -103,12 +103,12 @@ class Load:
 
 
 def runs(url: str) -> Counter[str]:
-    """How often each job was run, by its id."""
+    """Return how often each job was run, by its id."""
     return Counter(run["businessKey"] for run in records(url))
 
 
 def records(url: str) -> Iterator[dict[str, Any]]:
-    """The instances of `run`."""
+    """Yield the instances of `run`."""
     for page in count():
         query: dict[str, Any] = {"definitionId": "run", "page": page, "pageSize": PAGE}
         items = httpx.get(f"{url}/v1/instances", params=query, timeout=30).raise_for_status().json()["items"]

@@ -11,7 +11,7 @@ PORT = 9090
 
 
 def exposition() -> bytes:
-    """The text that Prometheus scrapes; raises OSError when the engine doesn't answer."""
+    """Return the text that Prometheus scrapes. Raises OSError if the engine doesn't answer."""
     lines = ["# TYPE engine_instances_active gauge"]
     for definition in _get("definitions")["items"]:
         active = _get(f"instances?pageSize=1&status=ACTIVE&definitionId={definition['id']}")["total"]
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """A line for each request says nothing."""
+        """Log nothing per request."""
 
 
 if __name__ == "__main__":

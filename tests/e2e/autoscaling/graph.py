@@ -1,4 +1,4 @@
-"""`python -m e2e.autoscaling.graph`: draws the latest load wave that the cluster's Prometheus knows into docs/.
+"""`python -m e2e.autoscaling.graph`: draws the latest load wave in the cluster's Prometheus into docs/.
 
 Run it after test_pods_follow_the_load_and_every_job_runs_once (`make graph` does both).
 """
@@ -26,7 +26,7 @@ WIDTH, HEIGHT, LEFT, TOP, GAP = 720, 120, 56, 56, 44
 
 
 class Panel(NamedTuple):
-    """One kind of curve: its heading, its query for a worker, and where its axis ends (None: at the peak)."""
+    """One kind of curve: its heading, its query for a worker, and the end of its axis (None: the peak)."""
 
     heading: str
     query: str
@@ -44,7 +44,7 @@ Curve = list[tuple[float, float]]
 
 
 def main() -> None:
-    """Ask Prometheus and write the picture."""
+    """Query Prometheus and write the chart."""
     with Kubectl(KUBECONFIG, monitoring.NAMESPACE).port_forward("service/prometheus", 9090) as url:
         start, end, namespace = _wave(url)
         curves = {
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def draw(curves: dict[tuple[Panel, str], Curve], seconds: float) -> str:
-    """The picture as SVG: a panel below the other, time from left to right."""
+    """Return the chart as SVG: panels one below the other, time from left to right."""
     height = TOP + len(PANELS) * (HEIGHT + GAP)
     view = f"0 0 {LEFT + WIDTH + 16} {height}"
     parts = [
@@ -96,7 +96,7 @@ def _axes(top: float, peak: float, seconds: float) -> list[str]:
 
 
 def _wave(url: str) -> tuple[float, float, str]:
-    """When the latest wave began and ended, and in which namespace it was."""
+    """Return the start, end and namespace of the latest wave."""
     now = time.time()
     found = _range(url, f"sum by (namespace) ({BACKLOG})", now - LOOK_BACK_S, now)
     latest = max(found, key=lambda series: float(series["values"][-1][0]))

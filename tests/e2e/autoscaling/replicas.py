@@ -1,4 +1,4 @@
-"""How many pods a Deployment asks for, as it changes."""
+"""The replicas of a Deployment over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Replicas:
-    """The values of a Deployment's `spec.replicas` and when each came."""
+    """The values of a Deployment's `spec.replicas`, and when each was set."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[float, int]] = []
@@ -23,18 +23,18 @@ class Replicas:
         self._changed = threading.Condition()
 
     def until(self, enough: Callable[[int], bool], timeout: float) -> float:
-        """Wait for a number of pods; gives the seconds since the watch began at which it came."""
+        """Wait for a number of pods; return when it was set, in seconds since the watch began."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.changes and enough(self.changes[-1][1]), timeout), self
             return self.changes[-1][0]
 
     def change_within(self, seconds: float, since: int) -> bool:
-        """Whether there are more than `since` changes, as soon as that is known."""
+        """Wait up to `seconds` for more than `since` changes; return whether there were."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.changes) > since, seconds)
 
     def read(self, values: Iterable[str]) -> None:
-        """Take in values until there are no more."""
+        """Read values until there are no more."""
         for value in values:
             with self._changed:
                 replicas = int(value)
@@ -47,7 +47,7 @@ class Replicas:
 
 
 def stay(watched: Iterable[Replicas], seconds: float) -> None:
-    """See that none of them changes for so long."""
+    """Check that none of them changes for `seconds`."""
     over_at = time.monotonic() + seconds
     for each, since in [(each, len(each.changes)) for each in watched]:
         assert not each.change_within(max(0.0, over_at - time.monotonic()), since), each
@@ -55,7 +55,7 @@ def stay(watched: Iterable[Replicas], seconds: float) -> None:
 
 @contextmanager
 def watch(kubectl: Kubectl, deployment: str) -> Iterator[Replicas]:
-    """What becomes of a Deployment's replicas while in the block."""
+    """Follow a Deployment's replicas during the block."""
     replicas = Replicas()
     with kubectl.following(
         replicas.read, "get", f"deployment/{deployment}", "--watch", '-o=jsonpath={.spec.replicas}{"\\n"}'

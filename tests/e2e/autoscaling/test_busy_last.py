@@ -1,4 +1,4 @@
-"""Busy pods go last, where the worker and the operator's chart ask for it."""
+"""Busy pods are deleted last, where the worker and the operator's chart ask for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 LEASE_S = 900
-# The engine's own lease ends long jobs after 30 s.
+# With the engine's own lease, long jobs end after 30 s.
 PATIENT = f"""
 import asyncio
 from rochallor_worker.devengine.server import DevEngine
@@ -29,9 +29,9 @@ async def serve():
         await asyncio.Event().wait()
 asyncio.run(serve())
 """
-# Nothing but `kubectl scale` takes pods away, and nothing brings them back.
+# Only `kubectl scale` removes pods, and nothing recreates them.
 SCALING = {"maxReplicas": 5, "targetUtilization": 100, "behavior": {"scaleDown": {"selectPolicy": "Disabled"}}}
-# Bounds that a busy machine keeps; the timeline tells the real times.
+# Bounds for a busy machine; the timeline shows the real times.
 CLAIMED_S = 120.0
 COST_S = 180.0
 GONE_S = 120.0
@@ -61,7 +61,7 @@ def patient_engine(kubectl: Kubectl) -> Iterator[str]:
 
 
 def until_claimed(url: str, jobs: int) -> set[str]:
-    """The pods that run jobs, once so many jobs run."""
+    """Wait until `jobs` jobs run; return their pods."""
     gives_up_at = time.monotonic() + CLAIMED_S
     while len(pods := [run["variables"]["pod"] for run in records(url)]) < jobs:
         assert time.monotonic() < gives_up_at, f"{len(pods)} of {jobs} jobs run"
@@ -81,7 +81,7 @@ def test_idle_pods_go_first(
     kubectl("wait", "deployment/long", "--for=create", "--timeout=120s")
     define(patient_engine, one_job("long"))
     with watch(kubectl, "long") as pods, Load(patient_engine, "long") as load:
-        # The newest pods, which would go first, are those that are busy in the end.
+        # The newest pods, which would be deleted first, are the busy ones in the end.
         scale(3)
         kubectl("rollout", "status", "deployment/long", "--timeout=240s")
         load.start(3, until="early")
@@ -109,6 +109,6 @@ def test_idle_pods_go_first(
 
 
 def release(url: str, key: str) -> None:
-    """Let the jobs end that go on until this."""
+    """End the jobs that run until `key`."""
     body = {"definitionId": "run", "businessKey": key}
     httpx.post(f"{url}/v1/instances", json=body).raise_for_status()

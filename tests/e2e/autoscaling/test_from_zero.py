@@ -1,4 +1,4 @@
-"""No work, no pods: KEDA brings the first one for records in Kafka, or for jobs in the engine's database."""
+"""No work, no pods: KEDA starts the first one for records in Kafka, or for jobs in the engine's database."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 FROM_ZERO: dict[str, Any] = {"provider": "keda", "minReplicas": 0, "maxReplicas": MOST, "behavior": QUICK}
-# Bounds that a busy machine keeps; the timeline tells the real times.
-START_S = 240.0  # KEDA looks every 30 s
+# Bounds for a busy machine; the timeline shows the real times.
+START_S = 240.0  # KEDA polls every 30 s
 END_S = 420.0
 DONE_S = 300.0
 
@@ -36,7 +36,7 @@ def test_records_in_kafka(
     kubectl("apply", f"--filename={EXAMPLE / 'engine.yaml'}")
     kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
     kafkapod.create_topic(kubectl, "workflow.jobs.lag", MOST)
-    kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA lives in another namespace
+    kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA runs in another namespace
     apply_worker("lag", transport="kafka", kafka=kafka, autoscaling=FROM_ZERO)
     kubectl("wait", "deployment/lag", "--for=create", "--timeout=120s")
     with kubectl.port_forward("service/dev-engine", 8080) as url, watch(kubectl, "lag") as replicas:

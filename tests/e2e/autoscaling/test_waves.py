@@ -1,4 +1,4 @@
-"""Pods come with the load and go with it, and nothing is lost by that; both providers at the same time."""
+"""Pods follow the load up and down, and no job is lost; both providers at the same time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 # Instances a second, each with a job of 2 s; a pod runs 4 jobs at a time and should be busy to 70 %.
 HEAVY, LIGHT = 6.0, 0.5  # the work of 4.3 and of 0.4 pods
 UP_S = 60.0
-"""What people are promised: so soon after the load there are more pods. The timeline tells the real times."""
-# Bounds that a busy machine keeps.
+"""The promise: more pods within this time after the load. The timeline shows the real times."""
+# Bounds for a busy machine.
 MOST_S = 300.0
 DOWN_S = 420.0
 DONE_S = 180.0
 SAID_S = 90
-# How long nothing may change.
+# For this long nothing may change.
 OUTAGE_S = 120.0
 SUSPENDED_S = 120.0
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(autouse=True)
 def timeline(waves: list[Wave], capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Show what the autoscalers did."""
+    """Print what the autoscalers did."""
     yield
     with capsys.disabled():
         for wave in waves:
@@ -45,7 +45,7 @@ def timeline(waves: list[Wave], capsys: pytest.CaptureFixture[str]) -> Iterator[
 
 
 def raise_load(waves: list[Wave]) -> None:
-    """Heavy work, until it has all the pods that it may have."""
+    """Start heavy load, and wait for the maximum number of pods."""
     began = time.monotonic()
     for wave in waves:
         wave.load.set_rate(HEAVY)
@@ -77,7 +77,7 @@ def test_pods_stay_while_prometheus_is_away(waves: list[Wave], kubectl: Kubectl)
         prometheus("wait", "pods", "--selector=app=prometheus", "--for=delete", f"--timeout={SAID_S}s")
         for wave in waves:
             wave.load.set_rate(0)
-            wave.load.until_completed(DONE_S)  # nothing keeps the pods now but that nobody knows better
+            wave.load.until_completed(DONE_S)  # without load, only the missing metrics keep the pods
         stay((wave.replicas for wave in waves), OUTAGE_S)
         for wave in waves:
             kubectl("wait", f"rw/{wave.name}", "--for=condition=AutoscalerReady=False", f"--timeout={SAID_S}s")
@@ -89,12 +89,12 @@ def test_pods_stay_while_prometheus_is_away(waves: list[Wave], kubectl: Kubectl)
 
 
 def test_a_suspended_worker_is_left_alone(waves: list[Wave], kubectl: Kubectl) -> None:
-    raise_load(waves)  # to the most: nothing is under way that could still change
+    raise_load(waves)  # to the maximum: no change is pending
     before = [len(wave.replicas.changes) for wave in waves]
     for wave in waves:
         kubectl("patch", f"rw/{wave.name}", "--type=merge", '--patch={"spec": {"suspend": true}}')
         wave.replicas.until(lambda pods: pods == 0, SAID_S)
-        wave.load.set_rate(0)  # what waits by now is work for pods
+        wave.load.set_rate(0)  # the backlog is still work for pods
     stay((wave.replicas for wave in waves), SUSPENDED_S)
     for wave, since in zip(waves, before, strict=True):
         assert [pods for _, pods in wave.replicas.changes[since:]] == [0]

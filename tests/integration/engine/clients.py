@@ -5,17 +5,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pytest
+
 from rochallor_worker.devengine import DevEngine, Faults
+from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.devengine.model import EngineState
-from rochallor_worker.engine.base import EngineClient
-from rochallor_worker.engine.fake import FakeEngine
-from rochallor_worker.engine.grpc import GrpcClient
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.devengine.records import Generation
+from rochallor_worker.engine.client import EngineClient
+from rochallor_worker.engine.grpc.client import GrpcClient
+from rochallor_worker.engine.rest.client import RestClient
 
 Transport = Literal["rest", "grpc", "fake"]
 TRANSPORTS: tuple[Transport, ...] = ("rest", "grpc", "fake")
+BOTH_GENERATIONS = pytest.mark.parametrize("generation", ["A", "fenced"])
+"""Runs a test on engines of both rule sets; other tests run on fenced ones."""
 TIMEOUT = 1.0
-"""Seconds that a call has, in the tests in which one runs out of time."""
+"""Timeout of a call, in seconds, in tests in which one times out."""
 
 ORDER: dict[str, Any] = {
     "id": "order",
@@ -41,14 +46,19 @@ class Under:
 
 
 @asynccontextmanager
-async def connected(transport: Transport, timeout: float = 10.0) -> AsyncIterator[Under]:
+async def connected(
+    transport: Transport, timeout: float = 10.0, generation: Generation = "fenced"
+) -> AsyncIterator[Under]:
     """Start a dev engine and connect to it."""
     if transport == "fake":
-        fake = FakeEngine()
+        fake = FakeEngine(EngineState(generation=generation))
         async with fake:
             yield Under(fake, fake.state, fake.faults, transport)
         return
-    async with DevEngine(grpc_port=0) as engine, client(transport, engine, timeout) as connection:
+    async with (
+        DevEngine(grpc_port=0, generation=generation) as engine,
+        client(transport, engine, timeout) as connection,
+    ):
         yield Under(connection, engine.state, engine.faults, transport)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAYS = 30
-"""How long a certificate is good."""
+"""How long a certificate is valid."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Authority:
         return cls(folder, _certificate(folder, "ca"))
 
     def issue(self, name: str, clock: Mapping[str, str] | None = None) -> Pair:
-        """Sign a certificate, for servers and clients alike, by the clock that an environment gives."""
+        """Sign a certificate, for servers and clients alike, by the clock in the environment variables given."""
         signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1"]
         return _certificate(self.folder, name, *signed, clock=clock)
 

@@ -1,4 +1,4 @@
-"""What stands between a client and an engine and can fail."""
+"""Proxies between a client and an engine that can fail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ Treatment = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 @asynccontextmanager
 async def listener(treat: Treatment) -> AsyncIterator[str]:
-    """Accept connections and treat each; gives the address."""
+    """Accept connections and treat each; yields the address."""
     writers: list[asyncio.StreamWriter] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,7 +23,7 @@ async def listener(treat: Treatment) -> AsyncIterator[str]:
     finally:
         _, last = await asyncio.open_connection(host, port)
         while last.get_extra_info("sockname") not in [writer.get_extra_info("peername") for writer in writers]:  # noqa: ASYNC110
-            await asyncio.sleep(0)  # those before it are accepted before it
+            await asyncio.sleep(0)  # earlier ones are accepted before it
         writers.append(last)
         server.close()
         for writer in writers:
@@ -32,15 +32,16 @@ async def listener(treat: Treatment) -> AsyncIterator[str]:
 
 
 class Proxy:
-    """Passes bytes on, and can cut or freeze all connections."""
+    """Forwards bytes, and can cut or freeze all connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self.address = ""
         self._to = (host, port)
         self._passing: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._forgotten: set[asyncio.StreamWriter] = set()
         self.flowing = asyncio.Event()
-        """Cleared, it holds back what is sent."""
+        """While cleared, nothing is forwarded."""
         self.flowing.set()
 
     def treat(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,19 +49,31 @@ class Proxy:
         self._passing.add(task)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection(*self._to)
-        self._writers += [writer, forth]
+        self._writers.append(writer)
+        try:
+            back, forth = await asyncio.open_connection(*self._to)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers.append(forth)
+        if writer.is_closing():  # cut in the meantime
+            forth.transport.abort()
         await asyncio.gather(self._pass(reader, forth), self._pass(back, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
                 await self.flowing.wait()
-                writer.write(data)
+                if writer not in self._forgotten:
+                    writer.write(data)
         except OSError:
             pass
         finally:
             writer.close()
+
+    def forget(self) -> None:
+        """Swallow everything sent on the existing connections; new ones work."""
+        self._forgotten.update(self._writers)
 
     def cut(self) -> None:
         """Reset all connections."""

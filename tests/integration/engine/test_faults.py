@@ -1,4 +1,4 @@
-"""The dev engine's faults, and what each makes of a call over every transport."""
+"""The dev engine's faults, and the effect of each on a call over every transport."""
 
 import asyncio
 import time
@@ -7,9 +7,19 @@ from typing import cast
 
 import pytest
 
-from integration.engine.clients import ORDER, TIMEOUT, TRANSPORTS, Transport, Under, client, connected
+from integration.engine.clients import (
+    BOTH_GENERATIONS,
+    ORDER,
+    TIMEOUT,
+    TRANSPORTS,
+    Transport,
+    Under,
+    client,
+    connected,
+)
 from rochallor_worker.devengine import DevEngine, Fault
-from rochallor_worker.engine.base import ClaimedJob, EngineClient
+from rochallor_worker.devengine.records import Generation
+from rochallor_worker.engine.client import ClaimedJob, EngineClient
 from rochallor_worker.errors import AnswerLost, EngineError, InternalError, NotFound, Unreachable
 
 
@@ -48,13 +58,22 @@ async def test_an_error_before_and_after(under: Under, job: ClaimedJob, times: i
     assert events(under) == ["claim", "complete"][: 1 + times]
 
 
-async def test_a_duplicate_fail_spends_two_retries(under: Under, job: ClaimedJob) -> None:
+@BOTH_GENERATIONS
+async def test_a_duplicate_fail_spends_two_retries_unless_it_is_fenced(
+    under: Under, job: ClaimedJob, generation: Generation
+) -> None:
     under.faults.next("fail_job", Fault(times=2))
     await under.client.fail_job(job.id, "w", "boom", retryable=True)
-    assert (await under.client.get_instance(job.instance_id)).status == "FAILED"
+    status = (await under.client.get_instance(job.instance_id)).status
+    if generation == "A":
+        assert status == "FAILED"
+        return
+    assert status == "ACTIVE"
+    [again] = await under.client.poll_jobs("w", ["pick"], 10)
+    assert (again.key, again.retries_remaining) == (job.key, 0)
 
 
-async def test_the_engines_own_refusal_is_the_answer_of_a_call_with_a_fault(under: Under) -> None:
+async def test_a_call_with_a_fault_is_still_answered_by_the_engines_refusal(under: Under) -> None:
     under.faults.next("complete_job", Fault(delay_after=0.01), Fault(answer="lost"))
     with pytest.raises(NotFound):
         await under.client.complete_job("nope", "w", {})
@@ -69,10 +88,13 @@ async def test_delays(under: Under, job: ClaimedJob) -> None:
     assert time.monotonic() - began >= 0.2
 
 
-async def test_two_completes_at_once_both_move_the_instance_on(under: Under, job: ClaimedJob) -> None:
+@BOTH_GENERATIONS
+async def test_two_concurrent_completes_both_advance_the_instance_unless_they_are_fenced(
+    under: Under, job: ClaimedJob, generation: Generation
+) -> None:
     under.faults.always("complete_job", Fault(apart=0.2))
     await asyncio.gather(*[under.client.complete_job(job.id, "w", {}) for _ in range(2)])
-    assert len(await under.client.poll_jobs("w", ["ship"], 10)) == 2
+    assert len(await under.client.poll_jobs("w", ["ship"], 10)) == (2 if generation == "A" else 1)
     under.faults.clear()
     await under.client.complete_job(job.id, "w", {})
     assert await under.client.poll_jobs("w", ["ship"], 10) == []
@@ -94,7 +116,7 @@ NETWORKED = [transport for transport in TRANSPORTS if transport != "fake"]
 
 @pytest.fixture(params=NETWORKED)
 async def impatient(request: pytest.FixtureRequest) -> AsyncIterator[Under]:
-    """A client whose calls have little time."""
+    """A client whose calls have a short timeout."""
     async with connected(cast("Transport", request.param), timeout=TIMEOUT) as found:
         await found.client.upload_definition(ORDER)
         await found.client.start_instance("order")
@@ -112,7 +134,7 @@ async def test_a_caller_that_gives_up_does_not_stop_its_call(impatient: Under) -
 
 
 async def recovered(connection: EngineClient) -> float:
-    """Ask until there is an answer; return how long it took, in seconds."""
+    """Poll until there is an answer; return how long it took, in seconds."""
     began = time.monotonic()
     async with asyncio.timeout(10):
         while True:
@@ -142,7 +164,7 @@ async def test_a_restart_keeps_state_and_ports_and_is_noticed_soon(transport: Tr
 
 
 @pytest.mark.parametrize("transport", NETWORKED)
-async def test_a_stop_cuts_off_the_calls_under_way(transport: Transport) -> None:
+async def test_a_stop_cuts_off_the_calls_in_flight(transport: Transport) -> None:
     async with DevEngine(grpc_port=0) as engine, client(transport, engine) as connection:
         await connection.upload_definition(ORDER)
         engine.faults.next("start_instance", Fault(delay_before=60))

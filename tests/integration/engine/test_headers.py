@@ -1,4 +1,4 @@
-"""The bearer token and the connection's own headers arrive with each call, over both transports."""
+"""The bearer token and the connection's headers arrive with each call, over both transports."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,14 +12,14 @@ from aiohttp import web
 
 from integration.engine.clients import Transport
 from rochallor_worker.engine import credentials
-from rochallor_worker.engine.base import Connection, EngineClient
-from rochallor_worker.engine.grpc import GrpcClient
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.engine.client import Connection, EngineClient
+from rochallor_worker.engine.grpc.client import GrpcClient
+from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import Unreachable
 
 
 class Gateway(grpc.GenericRpcHandler):
-    """Answers every call with nothing and keeps the headers of the last one."""
+    """Answers every call with nothing and records the headers of the last one."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
@@ -66,7 +66,7 @@ async def behind(gateway: Gateway, transport: Transport, connection: Connection)
 async def test_the_token_and_the_headers_are_sent(
     transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(credentials, "CHECK_SECONDS", 0.0)
     file = tmp_path / "token"
     file.write_text("first\n")
     connection = Connection(token="unused", token_file=str(file), headers=(("X-Tenant", "blue"), ("x-long", "a b")))
@@ -90,7 +90,7 @@ async def test_the_token_and_the_headers_are_sent(
 
 
 class Redirecting(Gateway):
-    """Sends every caller elsewhere and keeps the paths it was asked for."""
+    """Redirects every request and records the requested paths."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Redirecting(Gateway):
         raise web.HTTPTemporaryRedirect("/elsewhere")
 
 
-async def test_no_redirect_takes_the_token_elsewhere() -> None:
+async def test_redirects_are_not_followed() -> None:
     gateway = Redirecting()
     async with behind(gateway, "rest", Connection(token="plain")) as client:
         with pytest.raises(Unreachable, match="307"):

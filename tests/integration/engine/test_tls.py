@@ -1,7 +1,8 @@
-"""Mutual TLS over both transports, and certificates that change under a running client."""
+"""Mutual TLS over both transports, and certificates that change while a client runs."""
 
 import asyncio
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from integration.engine.pki import Authority
 from integration.engine.tls import TlsEngine
 from rochallor_worker.devengine import Fault
 from rochallor_worker.engine import credentials
-from rochallor_worker.engine.base import Connection, EngineClient
-from rochallor_worker.engine.grpc import GrpcClient
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.engine.client import Connection, EngineClient
+from rochallor_worker.engine.grpc.client import GrpcClient
+from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import EngineError, Unreachable
 
 pytestmark = pytest.mark.parametrize("transport", ["rest", "grpc"])
@@ -41,12 +42,12 @@ def files(tmp_path: Path, old: Authority) -> Connection:
 
 
 @pytest.fixture(autouse=True)
-def look_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "LOOK_SECONDS", 0.0)
+def check_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "CHECK_SECONDS", 0.0)
 
 
 def replace(file: str, *parts: Path) -> None:
-    """Swap a file for others' content at once, as a mounted secret is."""
+    """Replace a file's content atomically, as happens to a mounted secret."""
     fresh = Path(f"{file}.new")
     fresh.write_bytes(b"".join(part.read_bytes() for part in parts))
     fresh.rename(file)
@@ -72,7 +73,7 @@ async def test_a_stranger_on_either_side_is_refused(
             await client.upload_definition(ORDER)
     engine = TlsEngine(transport, old.issue("server"), new.ca.cert)
     async with engine.running(), engine.client(files) as client:
-        with pytest.raises(EngineError):  # REST learns of it only after it has sent the request
+        with pytest.raises(EngineError):  # REST notices only after it has sent the request
             await client.upload_definition(ORDER)
     engine = TlsEngine(transport, old.issue("server"), old.ca.cert)
     async with engine.running(), engine.client(Connection(ca_file=files.ca_file)) as client:
@@ -90,7 +91,7 @@ async def test_an_unknown_ca_is_not_trusted_by_default(transport: Transport, old
                 await client.upload_definition(ORDER)
 
 
-async def test_a_change_of_all_certificates_cuts_off_no_call(
+async def test_a_change_of_all_certificates_interrupts_no_call(
     transport: Transport, old: Authority, new: Authority, files: Connection, tmp_path: Path
 ) -> None:
     both = tmp_path / "both.crt"
@@ -101,7 +102,7 @@ async def test_a_change_of_all_certificates_cuts_off_no_call(
         client = engine.client(files)
         await client.upload_definition(ORDER)
         engine.faults.next("start_instance", Fault(delay_after=0.5))
-        under_way = asyncio.create_task(client.start_instance("order"))
+        in_flight = asyncio.create_task(client.start_instance("order"))
         async with asyncio.timeout(5):
             while not engine.faults.calls["start_instance"]:  # noqa: ASYNC110 — over a socket
                 await asyncio.sleep(0.01)
@@ -109,15 +110,15 @@ async def test_a_change_of_all_certificates_cuts_off_no_call(
         replace(files.cert_file, issued.cert)
         replace(files.key_file, issued.key)
         assert (await client.get_definition("order"))["version"] == 1
-        assert not under_way.done()
-        assert (await under_way).status == "ACTIVE"
+        assert not in_flight.done()
+        assert (await in_flight).status == "ACTIVE"
     engine.server, engine.clients = new.issue("server"), new.ca.cert
     async with engine.running(), client:
         await answered(client)
 
 
 async def answered(client: EngineClient) -> None:
-    """Ask until there is an answer: gRPC waits a moment before it connects again."""
+    """Call until there is an answer: gRPC waits a moment before it reconnects."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -128,24 +129,33 @@ async def answered(client: EngineClient) -> None:
                 return
 
 
-async def test_files_that_turn_bad_leave_what_they_held_in_use(
+async def test_if_files_become_invalid_their_previous_content_stays_in_use(
     transport: Transport,
     old: Authority,
     new: Authority,
     files: Connection,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     engine = TlsEngine(transport, old.issue("server"), old.ca.cert)
     async with engine.running(), engine.client(files) as client:
         await client.upload_definition(ORDER)
-        replace(files.cert_file, new.issue("client").cert)  # its key has not come yet
+        replace(files.cert_file, new.issue("client").cert)  # its key has not arrived yet
         for _ in range(2):
             await client.get_definition("order")
         remove(files.ca_file)
         await client.get_definition("order")
-        log = capsys.readouterr().out
-        assert log.count("what it held before stays in use") == 2
+        log = caplog.text
+        assert log.count("its previous content stays in use") == 2
         assert (
             f"client certificate {files.cert_file} with key {files.key_file} cannot be used: key values mismatch" in log
         )
         assert f"CA file {files.ca_file} cannot be read: No such file or directory" in log
+
+
+async def test_the_harness_closes_connections_without_a_handshake(transport: Transport, old: Authority) -> None:
+    engine = TlsEngine(transport, old.issue("server"), old.ca.cert)
+    async with engine.running():
+        reader, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+    with suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.transport.abort()

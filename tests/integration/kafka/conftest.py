@@ -1,4 +1,4 @@
-"""A Kafka for the tests: the real one, and librdkafka's mock of one where any broker does."""
+"""Kafka for the tests: a real broker, and librdkafka's mock where any broker will do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Fetch Kafka before the first test that needs it: how long that takes is no test's own."""
+    """Fetch Kafka before the first test that needs it, so that no test is charged with the time."""
     wanted = any("broker" in item.fixturenames for item in session.items if isinstance(item, pytest.Function))
     if wanted and not session.config.option.collectonly:
         kafka.ensure()
@@ -31,7 +31,7 @@ def kafka_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def broker(kafka_authority: Authority) -> Iterator[Broker]:
-    """A real broker. Whoever stops or kills it starts it again before the test ends."""
+    """A real broker. A test that stops or kills it starts it again before it ends."""
     identity = kafka_authority.issue("broker")
     with Broker(identity.cert, identity.key) as running:
         yield running
@@ -39,7 +39,7 @@ def broker(kafka_authority: Authority) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def mock_broker() -> Iterator[str]:
-    """The address of a mock broker in this process: it forms groups and makes every topic that is asked for."""
+    """The address of a mock broker in this process: it forms groups and creates any topic on demand."""
     producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1})
     [found] = producer.list_topics(timeout=10).brokers.values()
     yield f"{found.host}:{found.port}"

@@ -42,7 +42,7 @@ def consume(topic: str, count: int, group: str, **settings: Any) -> list[bytes]:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_broker_comes_back_with_its_records_and_offsets(broker: Broker, end: str) -> None:
+def test_a_restarted_broker_has_its_records_and_offsets(broker: Broker, end: str) -> None:
     topic = f"topic-{uuid4().hex}"
     client = {"bootstrap.servers": broker.bootstrap}
     broker.create_topic(topic)
@@ -55,7 +55,7 @@ def test_a_broker_comes_back_with_its_records_and_offsets(broker: Broker, end: s
     assert consume(topic, 1, topic, **client) == [b"b"]
 
 
-def test_topics_are_never_made_unasked_and_can_grow(broker: Broker) -> None:
+def test_topics_are_never_created_implicitly_and_can_grow(broker: Broker) -> None:
     topic = f"topic-{uuid4().hex}"
     with pytest.raises(AssertionError, match="UNKNOWN_TOPIC"):
         produce(topic, [b"a"], **{"bootstrap.servers": broker.bootstrap, "topic.metadata.propagation.max.ms": 0})
@@ -65,7 +65,7 @@ def test_topics_are_never_made_unasked_and_can_grow(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
-def test_a_known_user_comes_in_over_tls(broker: Broker, kafka_authority: Authority, mechanism: str) -> None:
+def test_a_known_user_can_log_in_over_tls(broker: Broker, kafka_authority: Authority, mechanism: str) -> None:
     topic = f"topic-{uuid4().hex}"
     broker.create_topic(topic)
     client = {

@@ -1,4 +1,4 @@
-"""The example of Kafka from plain Python does what it says."""
+"""The example of Kafka from plain Python does what it describes."""
 
 from __future__ import annotations
 

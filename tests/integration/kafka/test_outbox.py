@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from logged import logged_by
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cluster.kafka import Broker
+    from rochallor_worker.devengine.records import Generation
 
 READ_S = 60.0
 
@@ -32,14 +33,16 @@ def job_type() -> str:
 
 
 @asynccontextmanager
-async def dispatching(bootstrap: str, *job_types: str, replay: int = 10) -> AsyncIterator[DevEngine]:
+async def dispatching(
+    bootstrap: str, *job_types: str, replay: int = 10, generation: Generation = "fenced"
+) -> AsyncIterator[DevEngine]:
     """An engine with the definition `order`: a task of each job type, with three retries, in a row."""
     steps = [
         {"id": name, "name": name, "type": "SERVICE_TASK", "jobType": name, "retryCount": 3, "nextStep": following}
         for name, following in zip(job_types, (*job_types[1:], "end"), strict=True)
     ]
     order = {"id": "order", "name": "Order", "steps": [*steps, {"id": "end", "name": "End", "type": "END"}]}
-    async with DevEngine(dispatch_mode="kafka_outbox", kafka=bootstrap, replay=replay) as engine:
+    async with DevEngine(dispatch_mode="kafka_outbox", kafka=bootstrap, replay=replay, generation=generation) as engine:
         engine.state.definitions.upload(msgspec.convert(order, Definition))
         yield engine
 
@@ -62,7 +65,7 @@ def _read(bootstrap: str, job_type: str, enough: Callable[[list[Message]], bool]
 
 
 async def read(broker: Broker, job_type: str, count: int) -> list[Message]:
-    """Wait until the topic of a job type has at least that many records, and return them."""
+    """Wait until the topic of a job type has at least `count` records, and return them."""
     return await asyncio.to_thread(_read, broker.bootstrap, job_type, lambda found: len(found) >= count)
 
 
@@ -89,18 +92,23 @@ async def test_a_job_is_published_as_the_engine_publishes_it(broker: Broker, job
     assert msgspec.json.decode(found.job_payload) == {"sku": 7}
 
 
+@pytest.mark.parametrize("generation", ["A", "fenced"])
 async def test_each_step_goes_to_the_topic_of_its_type_and_a_retry_is_a_new_event(
-    broker: Broker, job_type: str
+    broker: Broker, job_type: str, generation: Generation
 ) -> None:
     second = f"{job_type}-second"
     for name in (job_type, second):
         broker.create_topic(topic(name))
-    async with dispatching(broker.bootstrap, job_type, second) as engine:
+    async with dispatching(broker.bootstrap, job_type, second, generation=generation) as engine:
         engine.state.start("order")
         [record] = await read(broker, job_type, 1)
         engine.state.fail(event(record).job_id, "w", "boom", retryable=True)
         first, retry = map(event, await read(broker, job_type, 2))
-        assert (first.job_id, first.retries_remaining) == (retry.job_id, retry.retries_remaining + 1)
+        assert (first.step_execution_id, first.retries_remaining) == (
+            retry.step_execution_id,
+            retry.retries_remaining + 1,
+        )
+        assert (first.job_id == retry.job_id) == (generation == "A")
         assert first.dedup_id != retry.dedup_id
         engine.state.complete(retry.job_id, "w", {"picked": True})
         [record] = await read(broker, second, 1)
@@ -108,13 +116,16 @@ async def test_each_step_goes_to_the_topic_of_its_type_and_a_retry_is_a_new_even
     assert broker.end_offsets(topic(job_type)) == {0: 2}
 
 
-async def test_the_events_of_an_instance_are_in_one_partition_in_order(broker: Broker, job_type: str) -> None:
+@pytest.mark.parametrize("generation", ["A", "fenced"])
+async def test_the_events_of_an_instance_are_in_one_partition_in_order(
+    broker: Broker, job_type: str, generation: Generation
+) -> None:
     broker.create_topic(topic(job_type), 3)
-    async with dispatching(broker.bootstrap, job_type) as engine:
+    async with dispatching(broker.bootstrap, job_type, generation=generation) as engine:
         for _ in range(50):
             engine.state.start("order")
         for _ in range(3):
-            for job_id in engine.state.jobs:
+            for job_id in list(engine.state.jobs):  # on a fenced engine only a step's newest job can fail
                 engine.state.fail(job_id, "w", "boom", retryable=True)
         records = await read(broker, job_type, 200)
     partitions = defaultdict(set)
@@ -141,15 +152,15 @@ async def test_a_restart_publishes_the_last_events_again(broker: Broker, job_typ
     assert after[2] not in before
 
 
-async def test_events_wait_for_a_missing_topic_and_hold_no_other_up(broker: Broker, job_type: str) -> None:
+async def test_events_wait_for_a_missing_topic_and_delay_no_others(broker: Broker, job_type: str) -> None:
     present = f"{job_type}-present"
     broker.create_topic(topic(present))
-    with structlog.testing.capture_logs() as said:
+    with logged_by("rochallor_worker") as logged:
         async with dispatching(broker.bootstrap, job_type, present) as engine:
             for _ in range(2):
                 engine.state.start("order")
             async with asyncio.timeout(READ_S):
-                while not said:  # noqa: ASYNC110 — a log has no event
+                while not logged:  # noqa: ASYNC110 — a log has no event
                     await asyncio.sleep(0.01)
             [job, _] = list(engine.state.jobs.values())
             engine.state.complete(job.id, "w")
@@ -157,7 +168,7 @@ async def test_events_wait_for_a_missing_topic_and_hold_no_other_up(broker: Brok
             broker.create_topic(topic(job_type))
             records = await read(broker, job_type, 2)
     assert len({event(record).dedup_id for record in records}) == 2
-    [line] = said
+    [line] = logged
     assert (line["topic"], line["log_level"]) == (topic(job_type), "warning")
     assert "Unknown topic" in line["reason"]
 
@@ -188,9 +199,9 @@ async def test_nothing_is_lost_while_a_broker_restarts(broker: Broker, job_type:
         await asyncio.to_thread(_read, broker.bootstrap, job_type, complete)
 
 
-async def test_an_event_that_kafka_refuses_holds_no_other_up(broker: Broker, job_type: str) -> None:
+async def test_an_event_that_kafka_refuses_delays_no_others(broker: Broker, job_type: str) -> None:
     broker.create_topic(topic(job_type))
-    with structlog.testing.capture_logs() as said:
+    with logged_by("rochallor_worker") as logged:
         async with dispatching(broker.bootstrap, job_type) as engine:
             large = engine.state.start("order", variables={"text": "x" * 2**20})
             small = engine.state.start("order")
@@ -199,4 +210,4 @@ async def test_an_event_that_kafka_refuses_holds_no_other_up(broker: Broker, job
             _, second = await read(broker, job_type, 2)
             assert [event.job.instance for event in engine.state.outbox.waiting] == [large]
     assert [record.key(), second.key()] == [small.id.encode(), later.id.encode()]
-    assert [line["reason"] for line in said] == ["Unable to produce message: Broker: Message size too large"]
+    assert [line["reason"] for line in logged] == ["Unable to produce message: Broker: Message size too large"]

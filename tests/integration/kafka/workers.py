@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.kafka import Broker
+    from rochallor_worker.devengine.records import Generation
 
 CODE = """
 import asyncio, os
@@ -43,7 +44,7 @@ async def work(job: Job) -> dict:
         raise NonRetryableError("never")
     return {"seen": job.variables.get("n")}
 """
-"""Handlers that write down each run."""
+"""A handler that records each run."""
 
 WITHIN_S = 90.0
 
@@ -71,7 +72,7 @@ class Site:
             self.engine.state.start("d", variables={"n": n, **variables})
 
     def worker(self, seconds: float = 0.0, /, **settings: str) -> AbstractAsyncContextManager[Worker]:
-        """A worker whose handler takes so many seconds."""
+        """A worker whose handler takes this many seconds."""
         defaults = {"transport": "kafka", "kafka_bootstrap_servers": self.broker.bootstrap, "log_level": "DEBUG"}
         code = CODE.replace("JOB_TYPE", self.job_type).replace("SECONDS", str(seconds))
         return worker_process(self.folder, self.engine.url, code=code, **(defaults | settings))
@@ -87,15 +88,15 @@ class Site:
         return [job for process, _, job in self.runs() if process == str(worker.process.pid)]
 
     def ended(self, status: str = "COMPLETED") -> int:
-        """How many instances have ended so."""
+        """How many instances have ended with this status."""
         return sum(instance.status == status for instance in self.engine.state.instances.values())
 
     async def until_ended(self, count: int, status: str = "COMPLETED") -> None:
-        """Wait until so many instances have."""
+        """Wait until `count` instances have ended with this status."""
         await until(lambda: self.ended(status) >= count)
 
     async def until_committed(self) -> None:
-        """Wait until nothing is left to do in the eyes of the brokers."""
+        """Wait until everything is committed."""
         ends = await asyncio.to_thread(self.broker.end_offsets, self.topic)
         wanted = {partition: end for partition, end in ends.items() if end > 0}
 
@@ -109,14 +110,18 @@ class Site:
 
 
 @asynccontextmanager
-async def site(broker: Broker, folder: Path, *, partitions: int = 6, grpc: bool = False) -> AsyncIterator[Site]:
-    """A site with a job type nobody else has; 0 partitions: no topic yet."""
+async def site(
+    broker: Broker, folder: Path, *, partitions: int = 6, grpc: bool = False, generation: Generation = "fenced"
+) -> AsyncIterator[Site]:
+    """A site with a job type of its own; 0 partitions: no topic yet."""
     job_type = f"pick-{uuid4().hex[:8]}"
     task = {"id": "task", "name": "Task", "type": "SERVICE_TASK", "jobType": job_type, "retryCount": 2}
     end = {"id": "end", "name": "End", "type": "END"}
     definition = {"id": "d", "name": "D", "steps": [{**task, "nextStep": "end"}, end]}
     port = 0 if grpc else None
-    async with DevEngine(dispatch_mode="kafka_outbox", kafka=broker.bootstrap, grpc_port=port) as engine:
+    async with DevEngine(
+        dispatch_mode="kafka_outbox", kafka=broker.bootstrap, grpc_port=port, generation=generation
+    ) as engine:
         engine.state.definitions.upload(msgspec.convert(definition, Definition))
         here = Site(broker, engine, folder, job_type)
         if partitions:

@@ -32,6 +32,7 @@ COLLECTIONS = {
     "Namespace": "api/v1/namespaces",
     "ConfigMap": "api/v1/namespaces/{}/configmaps",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Pod": "api/v1/namespaces/{}/pods",
     "PodDisruptionBudget": "apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "PodMonitor": "apis/monitoring.coreos.com/v1/namespaces/{}/podmonitors",
@@ -92,8 +93,12 @@ class Api:
         items: list[Object] = _answer(self._http.get(self._path(kind)))["items"]
         return items
 
+    def raw(self, path: str) -> Object:
+        """The API server's answer at a path, as with `kubectl get --raw`."""
+        return _answer(self._http.get(path, timeout=60))
+
     def table(self, kind: str) -> tuple[list[str], list[list[Any]]]:
-        """What kubectl prints of all objects of the kind: the columns' names and the rows."""
+        """kubectl's table of all objects of the kind: the columns' names and the rows."""
         form = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
         answer = _answer(self._http.get(self._path(kind), headers=form))
         shown = [not column["priority"] for column in answer["columnDefinitions"]]
@@ -105,6 +110,11 @@ class Api:
     def create(self, manifest: Object, **query: str) -> Object:
         """Create an object."""
         return _answer(self._http.post(self._path(manifest["kind"]), json=manifest, params=query))
+
+    def post(self, kind: str, body: str, **query: str) -> Object:
+        """Create an object from JSON text, which may be something that Python can't write."""
+        form = {"Content-Type": "application/json"}
+        return _answer(self._http.post(self._path(kind), content=body, headers=form, params=query))
 
     def apply(self, manifest: Object, manager: str = "t", **query: str) -> Object:
         """Server-side apply, as `kubectl apply --server-side` does it."""
@@ -126,7 +136,7 @@ class Api:
         return _answer(self._http.patch(path, content=json.dumps(change), headers={"Content-Type": content_type}))
 
     def replace(self, kind: str, name: str, change: Object) -> Object:
-        """Replace whole top-level fields of an object, whatever happens to the others meanwhile."""
+        """Replace whole top-level fields of an object, even if others change meanwhile."""
         fields = [{"op": "replace", "path": f"/{field}", "value": value} for field, value in change.items()]
         content_type = "application/json-patch+json"
         path = self._path(kind, name)
@@ -137,14 +147,14 @@ class Api:
         _answer(self._http.delete(self._path(kind, name), params={"propagationPolicy": propagation}))
 
     def since(self, kind: str, version: str) -> Object:
-        """The first thing that a watch of the namespace from a resource version brings; an error is a Status."""
+        """The first event of a watch of the namespace from a resource version; an error is a Status."""
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "5"}
         with self._http.stream("GET", self._path(kind), params=query) as stream:
             answer: Object = json.loads(next(stream.iter_lines()))
             found: Object = answer.get("object", answer)
             return found
 
-    def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 20) -> Object | None:
+    def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 60) -> Object | None:
         """Watch an object until `wanted(object or None)` is true; return it as it is then."""
         deadline = time.monotonic() + timeout
         last: Object | None = None
@@ -153,7 +163,7 @@ class Api:
                 return last
         raise AssertionError(f"{kind} {name} did not get there in {timeout} s:\n{yaml.safe_dump(last)}")
 
-    def until_the(self, kind: str, name: str, wanted: Callable[[Object], Any], timeout: float = 20) -> Object:
+    def until_the(self, kind: str, name: str, wanted: Callable[[Object], Any], timeout: float = 60) -> Object:
         """The same for an object that must exist to be right."""
         found = self.until(kind, name, lambda live: live is not None and wanted(live), timeout)
         assert found is not None
@@ -189,7 +199,7 @@ def condition(resource: Object | None, kind: str) -> Object:
 
 
 def has(kind: str, status: str, reason: str, *words: str) -> Callable[[Object], bool]:
-    """A test for `until`: the condition has this status and reason at the present generation, and says these words."""
+    """A test for `until`: the condition has this status, reason and these words at the current generation."""
 
     def wanted(resource: Object) -> bool:
         found = condition(resource, kind)

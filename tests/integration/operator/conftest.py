@@ -52,7 +52,7 @@ def cluster(control_plane: ControlPlane) -> Iterator[Api]:
 
 @contextmanager
 def knowing(cluster: Api) -> Iterator[None]:
-    """While inside the cluster knows the kinds of KEDA and of the Prometheus Operator."""
+    """While inside, the cluster serves the kinds of KEDA and of the Prometheus Operator."""
     names = [cluster.create(definition(kind))["metadata"]["name"] for kind in FOREIGN]
     for name in names:
         cluster.until_the("CustomResourceDefinition", name, established)
@@ -66,13 +66,13 @@ def knowing(cluster: Api) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def known(cluster: Api) -> Iterator[None]:
-    """The cluster knows them during all tests of a module."""
+    """The cluster serves them during all tests of a module."""
     with knowing(cluster):
         yield
 
 
 def definition(kind: str) -> Object:
-    """A resource definition of ours that takes everything."""
+    """A CRD of our own that accepts everything."""
     group, version, plural = APIS[kind]
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {
@@ -103,7 +103,7 @@ def promtool() -> str:
 
 
 def established(crd: Object) -> bool:
-    """Whether a resource definition is served."""
+    """Whether a CRD is served."""
     conditions = crd.get("status", {}).get("conditions") or []  # null at first
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
@@ -128,21 +128,23 @@ def account_kubeconfig(cluster: Api, account: str) -> Path:
 
 
 @contextmanager
-def released(control_plane: ControlPlane, cluster: Api, namespace: str) -> Iterator[Callable[[], Operator]]:
+def released(
+    control_plane: ControlPlane, cluster: Api, namespace: str, prefix: str = ""
+) -> Iterator[Callable[..., Operator]]:
     """A release with two replicas that serves one namespace: makes operators as it would start them."""
-    release = f"{namespace}-{ACCOUNT}"
+    release = f"{prefix}{namespace}-{ACCOUNT}"
     values = f"watchNamespaces={{{namespace}}},crds.install=false,replicas=2"
     helm(control_plane, "install", release, str(CHART), "--set", values)
     try:
         kubeconfig = account_kubeconfig(cluster, release)
-        yield lambda: Operator(kubeconfig, name=release, namespaces=namespace, leader_election="true")
+        yield partial(Operator, kubeconfig, name=release, namespaces=namespace, leader_election="true")
     finally:
         helm(control_plane, "uninstall", release)
 
 
 @pytest.fixture(scope="module")
 def kubeconfig(cluster: Api) -> Path:
-    """The operator's kubeconfig; a new one for each module, because one of them installs the chart anew."""
+    """The operator's kubeconfig; a new one for each module, because one of them reinstalls the chart."""
     return account_kubeconfig(cluster, ACCOUNT)
 
 

@@ -35,7 +35,7 @@ class Operator:
             **{f"ROCHALLOR_OPERATOR_{name.upper()}": value for name, value in variables.items()},
         }
         self.lines: list[dict[str, Any]] = []
-        """What it logged so far."""
+        """The lines logged so far."""
         self._news = threading.Condition()
 
     def __enter__(self) -> Self:
@@ -51,29 +51,29 @@ class Operator:
         self.ended()
 
     def ended(self) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the end; returns the exit code."""
         code = self.process.wait(20)
         self._reader.join()
         return code
 
     def event(self, start: str, count: int = 1) -> dict[str, Any]:
-        """Wait for the count-th line whose event starts like that."""
+        """Wait for the count-th line whose event starts with this."""
 
         def found() -> list[dict[str, Any]]:
             return [line for line in self.lines if line["event"].startswith(start)]
 
         with self._news:
-            enough = self._news.wait_for(lambda: len(found()) >= count, 30)
+            enough = self._news.wait_for(lambda: len(found()) >= count, 90)
             assert enough, f"not {count} lines {start!r}:\n" + "\n".join(map(str, self.lines))
             return found()[count - 1]
 
-    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], timeout: float = 30) -> None:
-        """Wait until the lines are so."""
+    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], timeout: float = 90) -> None:
+        """Wait until the lines match."""
         with self._news:
             assert self._news.wait_for(lambda: wanted(self.lines), timeout), "\n".join(map(str, self.lines))
 
     def count(self, start: str) -> int:
-        """How many lines have an event that starts like that."""
+        """The number of lines whose event starts with this."""
         return sum(line["event"].startswith(start) for line in self.lines)
 
     def http(self, path: str) -> httpx.Response:
@@ -93,7 +93,7 @@ class Operator:
                     self._news.notify_all()
 
     def writes(self) -> float:
-        """How many requests it sent that change something of a resource or its children."""
+        """The number of requests sent to change a resource or its children."""
         lines = self.http("/metrics").text.splitlines()
         ours = [line for line in lines if line.startswith("rochallor_operator_api_calls_total{")]
         changing = [line for line in ours if 'verb="patch"' in line and 'kind="ConfigMap"' not in line]

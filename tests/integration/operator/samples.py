@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from integration.operator.api import Object, RefusedError, has
+from rochallor_operator.policy import FOR_WORKERS
 
 if TYPE_CHECKING:
     from integration.operator.api import Api
@@ -43,6 +44,16 @@ def secret(name: str, **keys: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys}
 
 
+def account(name: str) -> Object:
+    """A ServiceAccount."""
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+
+
+def with_label(manifest: Object) -> Object:
+    """The same, opened to all workers of its namespace."""
+    return manifest | {"metadata": manifest["metadata"] | {"labels": {FOR_WORKERS: "true"}}}
+
+
 def hpa(least: int = 1, most: int = 5) -> Object:
     """The field that asks for a HorizontalPodAutoscaler."""
     return {"minReplicas": least, "maxReplicas": most}
@@ -72,6 +83,11 @@ def environment(deployment: Object) -> dict[str, str]:
     return {item["name"]: item["value"] for item in container(deployment)["env"] if "value" in item}
 
 
+def code_version(deployment: Object) -> str:
+    """Which version of the handlers in a ConfigMap the pods run."""
+    return str(deployment["spec"]["template"]["metadata"]["labels"]["rochallor.io/code"])
+
+
 def pod_annotations(deployment: Object) -> dict[str, str]:
     """The annotations of the pods."""
     found: dict[str, str] = deployment["spec"]["template"]["metadata"].get("annotations", {})
@@ -79,7 +95,7 @@ def pod_annotations(deployment: Object) -> dict[str, str]:
 
 
 def pods(api: Api, name: str | None = NAME) -> list[Object]:
-    """The worker's pods that aren't being deleted, oldest first; those of all workers without a name."""
+    """The worker's pods that aren't being deleted, oldest first; without a name, those of all workers."""
     every = [(pod["metadata"].get("labels", {}).get("rochallor.io/worker"), pod) for pod in api.every("Pod")]
     ours = [pod for worker, pod in every if worker is not None and name in {None, worker}]
     living = [pod for pod in ours if "deletionTimestamp" not in pod["metadata"]]
@@ -87,22 +103,22 @@ def pods(api: Api, name: str | None = NAME) -> list[Object]:
 
 
 def play_kubelet(api: Api, name: str | None = NAME) -> None:
-    """Say of every pod of the worker that it runs and is ready; of those of all workers without a name."""
+    """Mark every pod of the worker as running and ready; without a name, those of all workers."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"phase": "Running", "conditions": [ready]}
     for pod in pods(api, name):
         if not any(item["type"] == "Ready" for item in pod["status"].get("conditions", [])):
-            with suppress(RefusedError):  # it may be gone by now
+            with suppress(RefusedError):  # it may be deleted by now
                 api.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
 
 
 def replicas(wanted: int) -> Any:
-    """A test for `Api.until`: the Deployment's controller has made so many pods."""
+    """A test for `Api.until`: the Deployment's controller has created this many pods."""
     return lambda live: live is not None and live.get("status", {}).get("replicas", 0) == wanted
 
 
 def until_available(api: Api, name: str = NAME) -> Object:
-    """Let all pods run, those that are still to come too; the resource once it is ready."""
+    """Let all pods run, including later ones; returns the resource once it is ready."""
     ready = has("Ready", "True", "Available")
 
     def arrived(live: Object) -> bool:
@@ -113,7 +129,7 @@ def until_available(api: Api, name: str = NAME) -> Object:
 
 
 def make_available(api: Api, wanted: int, name: str = NAME) -> Object:
-    """Let the worker's pods run; the resource once its counts say so."""
+    """Let the worker's pods run; returns the resource once its counts say so."""
     api.until_the("Deployment", name, replicas(wanted))
     play_kubelet(api, name)
     return api.until_the(

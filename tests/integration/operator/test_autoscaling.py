@@ -1,4 +1,4 @@
-"""A HorizontalPodAutoscaler: it alone decides on replicas, and its trouble is its own."""
+"""A HorizontalPodAutoscaler: it alone decides on replicas, and its problem is a condition of its own."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ def test_suspend_removes_the_autoscaler_and_then_the_pods(api: Api) -> None:
     live = api.until_the("RochallorWorker", NAME, has("Ready", "True", "Suspended"))
     assert "autoscaler" not in live["status"]
     api.patch("RochallorWorker", NAME, {"spec": {"suspend": False}})
-    # A HorizontalPodAutoscaler leaves zero pods alone, so there must be the fewest from the start.
+    # A HorizontalPodAutoscaler leaves zero pods alone, so there must be its minimum from the start.
     live = api.until_the("Deployment", NAME, scaled(2))
     assert owners(live) == {"rochallor-operator-replicas"}
     api.until_the(HPA, NAME, lambda _: True)
 
 
 def test_an_autoscaler_is_not_left_at_zero_pods(api: Api) -> None:
-    """A HorizontalPodAutoscaler would leave them at zero for ever."""
+    """A HorizontalPodAutoscaler would leave them at zero forever."""
     api.create(resource(autoscaling=hpa(2, 5)))
     make_available(api, 2)
     scale(api, 0)
@@ -120,10 +120,10 @@ def test_a_step_of_the_autoscaler_keeps_it_ready(api: Api) -> None:
     assert condition(live, "Ready")["lastTransitionTime"] == since
 
 
-def test_missing_metrics_are_the_autoscalers_own_trouble(api: Api) -> None:
+def test_missing_metrics_are_the_autoscalers_own_problem(api: Api) -> None:
     api.create(resource(autoscaling=hpa()))
     make_available(api, 1)
-    # The control plane's own controller says this: nothing serves the metric here. It looks every 15 s.
+    # The control plane's own controller says this: nothing serves the metric here. It checks every 15 s.
     words = ("unable to get metric rochallor_worker_utilization_ratio",)
     live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "MetricsUnavailable", *words), 60)
     assert has("Ready", "True", "Available")(live)

@@ -25,7 +25,7 @@ RELEASE = version("rochallor-operator")
 
 
 def render(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # A helm that was built from source believes in a Kubernetes of long ago.
+    # A helm that was built from source assumes a very old Kubernetes.
     command = [programs.tool("helm"), "template", "release", str(CHART), "--kube-version", "1.37.0", "-n", SYSTEM]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
@@ -72,8 +72,8 @@ def test_images_default_to_the_release() -> None:
     assert {"name": "ROCHALLOR_OPERATOR_WORKER_IMAGE", "value": "mine/worker:3"} in mine["env"]
 
 
-def test_the_workers_image_comes_from_beside_the_operators() -> None:
-    """From a mirror, too; a tag of the operator's alone is not the worker's."""
+def test_the_workers_image_comes_from_the_operators_repository() -> None:
+    """From a mirror, too; a tag set for the operator alone does not apply to the worker."""
     mirror = variables("--set", "image.repository=mirror.example.com/x/rochallor-operator,image.tag=v2")
     assert mirror["ROCHALLOR_OPERATOR_WORKER_IMAGE"] == f"mirror.example.com/x/rochallor-worker:{RELEASE}"
     done = render("--set", "image.repository=mine/operator")
@@ -94,12 +94,12 @@ def test_the_pods_go_where_they_are_put() -> None:
     assert not fields.keys() & only("Deployment")["spec"]["template"]["spec"].keys()
 
 
-def test_it_logs_as_much_as_wanted() -> None:
+def test_the_log_level() -> None:
     assert variables()["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "INFO"
     assert variables("--set", "logLevel=DEBUG")["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "DEBUG"
 
 
-def test_two_replicas_keep_apart_and_outlive_a_drain() -> None:
+def test_two_replicas_are_spread_and_survive_a_drain() -> None:
     two = ("--set", "replicas=2")
     deployment, budget = only("Deployment", *two)["spec"], only("PodDisruptionBudget", *two)["spec"]
     [spread] = deployment["template"]["spec"]["topologySpreadConstraints"]
@@ -129,8 +129,8 @@ def test_named_namespaces_need_no_cluster_wide_rights() -> None:
     found = roles(*named)
     assert set(found) == {"a", "b", SYSTEM}
     assert variables(*named)["ROCHALLOR_OPERATOR_NAMESPACES"] == "a,b"
-    # In its own namespace it has to do with nothing but its ConfigMap.
-    assert {resource for rule in found[SYSTEM] for resource in rule["resources"]} == {"configmaps"}
+    # In its own namespace it may use only its ConfigMap, its key, and a Lease of that name.
+    assert {resource for rule in found[SYSTEM] for resource in rule["resources"]} == {"configmaps", "secrets", "leases"}
 
 
 def test_its_own_namespace_may_be_one_of_those_that_it_serves() -> None:
@@ -156,12 +156,12 @@ def test_one_replica_is_replaced_and_more_elect_a_leader() -> None:
     def leases(*arguments: str) -> list[Object]:
         return [rule for rule in roles(*arguments)[SYSTEM] if "leases" in rule["resources"]]
 
-    assert leases() == []
+    assert [rule["verbs"] for rule in leases()] == [["get", "update"]], "to release one of an earlier release"
     named = [rule["resourceNames"] for rule in leases("--set", "replicas=2") if rule["verbs"] == ["get", "update"]]
     assert named == [[variables()["ROCHALLOR_OPERATOR_NAME"]]]
 
 
-def test_who_may_edit_in_a_namespace_may_have_workers_there(cluster: Api) -> None:
+def test_users_who_may_edit_a_namespace_may_have_workers_there(cluster: Api) -> None:
     """The controller manager adds the chart's roles to the built-in ones."""
 
     def verbs(role: Object, resource: str) -> set[str]:
@@ -177,6 +177,40 @@ def test_who_may_edit_in_a_namespace_may_have_workers_there(cluster: Api) -> Non
         assert verbs(role, "rochallorworkers/scale") == read | scaling
 
 
+def test_edit_is_left_alone_on_request() -> None:
+    def aggregated(*arguments: str) -> dict[str, list[str]]:
+        roles = [item["metadata"] for item in objects(*arguments) if item["kind"] == "ClusterRole"]
+        found = {role["name"]: role["labels"] for role in roles}
+        prefix = "rbac.authorization.k8s.io/aggregate-to-"
+        names = ("release-rochallor-operator-edit", "release-rochallor-operator-view")
+        return {
+            role: [label.removeprefix(prefix) for label in found[role] if label.startswith(prefix)] for role in names
+        }
+
+    readers = ["admin", "edit", "view"]
+    assert list(aggregated().values()) == [["admin", "edit"], readers]
+    assert list(aggregated("--set", "aggregateToEdit=false").values()) == [[], readers]
+
+
+@pytest.mark.parametrize(
+    ("value", "kinds"), [("keda", {"ScaledObject", "TriggerAuthentication"}), ("podMonitors", {"PodMonitor"})]
+)
+def test_kinds_that_are_left_out_need_no_right(value: str, kinds: set[str]) -> None:
+    def resources(*arguments: str) -> set[str]:
+        found = [item["rules"] for item in objects(*arguments) if item["kind"] in {"Role", "ClusterRole"}]
+        return {resource for rules in found for rule in rules for resource in rule["resources"]}
+
+    off = ("--set", f"{value}=false")
+    assert resources() - resources(*off) == {APIS[kind].plural for kind in kinds}
+    variable = {"keda": "KEDA", "podMonitors": "POD_MONITORS"}[value]
+    assert [variables(*where)[f"ROCHALLOR_OPERATOR_{variable}"] for where in ((), off)] == ["true", "false"]
+
+
+def test_templates_are_baseline_unless_said_otherwise() -> None:
+    name = "ROCHALLOR_OPERATOR_TEMPLATE_POLICY"
+    assert (variables()[name], variables("--set", "templatePolicy=any")[name]) == ("baseline", "any")
+
+
 def test_the_pod_may_do_little() -> None:
     pod = only("Deployment")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -187,12 +221,22 @@ def test_the_pod_may_do_little() -> None:
     }
     rules = next(item for item in objects() if item["kind"] == "ClusterRole")["rules"]
     assert not [rule for rule in rules if "*" in rule["verbs"] + rule["resources"] + rule["apiGroups"]]
-    verbs = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
-    assert verbs["secrets"] == verbs["configmaps"] == {"get", "list", "watch"}
-    # What a spec can stop asking for can be deleted, and nothing else.
+    verbs: dict[str, set[str]] = {}
+    for rule in rules:
+        for resource in rule["resources"]:
+            verbs.setdefault(resource, set()).update(rule["verbs"])
+    assert verbs["secrets"] == {"get", "list", "watch"}
+    assert verbs["configmaps"] == {"get", "list", "watch", "create", "delete"}
+    # Only optional children and copies of handlers can be deleted.
     assert {resource for resource, allowed in verbs.items() if "delete" in allowed} == {
-        APIS[kind].plural for kind in OPTIONAL
+        "configmaps",
+        *(APIS[kind].plural for kind in OPTIONAL),
     }
+    own = roles()[SYSTEM]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in own if "secrets" in rule["resources"]] == [
+        (["get"], [f"{variables()['ROCHALLOR_OPERATOR_NAME']}-hash-key"]),
+        (["create"], None),
+    ]
 
 
 @pytest.mark.parametrize("where", [(), ("--set", "watchNamespaces={a,b}")], ids=["all", "named"])
@@ -209,7 +253,7 @@ def test_pods_may_be_changed_only_when_that_is_asked_for(where: tuple[str, ...])
 @pytest.mark.parametrize(
     ("setting", "where"), [("", ""), ("watchNamespaces={a,b}", "namespaces/a/ namespaces/b/")], ids=["all", "named"]
 )
-def test_helm_test_looks_where_the_operator_serves(setting: str, where: str) -> None:
+def test_helm_test_checks_where_the_operator_serves(setting: str, where: str) -> None:
     pod = only("Pod", *(["--set", setting] if setting else []))
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert " ".join(pod["spec"]["containers"][0]["args"][1:]) == where
@@ -226,6 +270,7 @@ def test_helm_test_looks_where_the_operator_serves(setting: str, where: str) -> 
         ("watchNamespaces=a", "got string, want array"),
         ("watchNamespaces={A_b}", "does not match pattern"),
         ("logLevel=LOUD", "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ("templatePolicy=none", "value must be one of 'restricted', 'baseline', 'any'"),
         ("imagePullSecrets={registry}", "got string, want object"),
         ("image=null", "missing property 'image'"),
     ],
@@ -236,15 +281,28 @@ def test_a_wrong_value_is_refused_with_a_sentence(setting: str, sentence: str) -
     assert sentence in done.stderr
 
 
-def test_the_crd_outlives_an_uninstall(cluster: Api, control_plane: ControlPlane) -> None:
+def test_the_crd_survives_an_uninstall(cluster: Api, control_plane: ControlPlane) -> None:
     """Installed, removed and installed again: the CRD stays and is taken over."""
     helm(control_plane, "uninstall", "rochallor-operator")
     assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
     helm(control_plane, "install", "rochallor-operator", str(CHART))
 
 
-def test_an_upgrade_brings_the_new_definition(cluster: Api, control_plane: ControlPlane, tmp_path: Path) -> None:
-    """From a chart whose definition lacks a field; nobody has to apply a CRD by hand."""
+def test_a_kept_crd_is_handed_to_a_release_of_another_name(cluster: Api, control_plane: ControlPlane) -> None:
+    """As docs/troubleshooting.md and the chart's notes say it."""
+    helm(control_plane, "uninstall", "rochallor-operator")
+    with pytest.raises(AssertionError, match="cannot be imported into the current release: invalid ownership metadata"):
+        helm(control_plane, "install", "other", str(CHART))
+    helm(control_plane, "install", "other", str(CHART), "--set", "crds.install=false")
+    helm(control_plane, "uninstall", "other")
+    helm(control_plane, "install", "other", str(CHART), "--take-ownership")
+    helm(control_plane, "uninstall", "other")
+    helm(control_plane, "install", "rochallor-operator", str(CHART), "--take-ownership")
+    assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
+
+
+def test_an_upgrade_installs_the_new_crd(cluster: Api, control_plane: ControlPlane, tmp_path: Path) -> None:
+    """From a chart whose CRD lacks a field; nobody has to apply a CRD by hand."""
     old = tmp_path / "rochallor-operator"
     shutil.copytree(CHART, old)
     file = old / "files" / "rochallorworkers.rochallor.io.yaml"

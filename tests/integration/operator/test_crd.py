@@ -96,8 +96,8 @@ BAD: dict[str, tuple[Object, str]] = {
         kafka(tls={"caSecret": "ca"}),
         "write securityProtocol SSL or SASL_SSL, or remove tls",
     ),
-    "dedup window": (kafka(dedupWindow="1d"), "write a whole number and ms, s or m, at most 1440m, such as 10m"),
-    "long dedup window": (kafka(dedupWindow="1441m"), "write a whole number and ms, s or m, at most 1440m"),
+    "dedup window": (kafka(dedupWindow="1d"), "write a whole number and ms, s, m or h, at most 24h, such as 10m"),
+    "long dedup window": (kafka(dedupWindow="1441m"), "write a whole number and ms, s, m or h, at most 24h"),
     "dead letter as text": (kafka(deadLetter="yes"), 'spec.kafka.deadLetter in body must be of type boolean: "string"'),
     "url without scheme": (
         {"engine": {"url": "engine:8080"}},
@@ -131,21 +131,19 @@ BAD: dict[str, tuple[Object, str]] = {
     "too much parallelism": ({"parallelism": 1001}, "spec.parallelism in body should be less than or equal to 1000"),
     "parallelism as text": ({"parallelism": "64"}, 'spec.parallelism in body must be of type integer: "string"'),
     "interval as a number": ({"pollInterval": 500}, 'spec.pollInterval in body must be of type string: "integer"'),
-    "interval without unit": ({"pollInterval": "500"}, "write a whole number and ms, s or m, from 10ms to 5m"),
+    "interval without unit": ({"pollInterval": "500"}, "write a whole number and ms, s, m or h, from 10ms to 5m"),
     "short interval": ({"pollInterval": "9ms"}, "from 10ms to 5m, such as 500ms"),
     "long interval": ({"pollInterval": "301s"}, "from 10ms to 5m, such as 500ms"),
     "huge interval": ({"pollInterval": "999999999999999"}, "from 10ms to 5m, such as 500ms"),
-    "timeout beyond the lease": ({"handlerTimeout": "30s"}, "shorter than the engine's 30s lease, such as 20s"),
-    "timeout in minutes": ({"handlerTimeout": "1m"}, "shorter than the engine's 30s lease"),
-    "timeout beyond the lease of grpc": (
-        {"transport": "grpc", "engine": {"grpcTarget": "engine:9090"}, "handlerTimeout": "30s"},
-        "shorter than the engine's 30s lease",
-    ),
-    "no timeout": ({"handlerTimeout": "0s"}, "write a whole number and ms, s or m, from 10ms to 1440m, such as 20s"),
-    "timeout beyond a day": ({**KAFKA, "handlerTimeout": "1441m"}, "from 10ms to 1440m, such as 20s"),
-    "timeout without unit": ({**KAFKA, "handlerTimeout": "20"}, "from 10ms to 1440m, such as 20s"),
-    "no drain": ({"drainTimeout": "500ms"}, "from 1s to 10m, such as 25s"),
-    "long drain": ({"drainTimeout": "11m"}, "from 1s to 10m, such as 25s"),
+    "short lease": ({"lease": "4s"}, "write a whole number and ms, s, m or h, from 5s to 1h, such as 30s"),
+    "long lease": ({"lease": "61m"}, "from 5s to 1h, such as 30s"),
+    "lease without unit": ({"lease": "30"}, "from 5s to 1h, such as 30s"),
+    "no timeout": ({"handlerTimeout": "0s"}, "write a whole number and ms, s, m or h, from 10ms to 24h, such as 20s"),
+    "timeout of more than a day": ({"handlerTimeout": "25h"}, "from 10ms to 24h, such as 20s"),
+    "timeout beyond a day": ({**KAFKA, "handlerTimeout": "1441m"}, "from 10ms to 24h, such as 20s"),
+    "timeout without unit": ({**KAFKA, "handlerTimeout": "20"}, "from 10ms to 24h, such as 20s"),
+    "no drain": ({"drainTimeout": "500ms"}, "from 1s to 24h, such as 25s"),
+    "long drain": ({"drainTimeout": "1441m"}, "from 1s to 24h, such as 25s"),
     "no handlers": ({"handlers": None}, "spec.handlers: Required value"),
     "handlers nowhere": ({"handlers": {}}, "write exactly one of module (code in the image) and configMap"),
     "handlers twice": (
@@ -236,8 +234,28 @@ BAD: dict[str, tuple[Object, str]] = {
         {"disruptionBudget": {"maxUnavailable": -1}},
         "write a number of pods such as 1, or a percentage such as 25%",
     ),
+    "no step": (
+        {"maxSurge": 0},
+        "write a maxSurge or a maxUnavailable above 0; with neither, no pod could be replaced",
+    ),
+    "no step in percent": ({"maxSurge": "0%", "maxUnavailable": "00%"}, "write a maxSurge or a maxUnavailable above 0"),
+    "a surge as a word": ({"maxSurge": "some"}, "write a number of pods such as 1, or a percentage such as 25%"),
+    "a negative surge": ({"maxSurge": -1}, "write a number of pods such as 1, or a percentage such as 25%"),
+    "more than all unavailable": (
+        {"maxUnavailable": "101%"},
+        "write a number of pods such as 1, or a percentage of at most 100%, such as 25%",
+    ),
+    "ready after the deadline": (
+        {"minReadySeconds": 600},
+        "write a progressDeadlineSeconds greater than minReadySeconds",
+    ),
+    "never available": ({"minReadySeconds": 3601}, "spec.minReadySeconds in body should be less than or equal to 3600"),
+    "no policies": (
+        scaling(behavior={"scaleUp": {"policies": []}}),
+        "spec.autoscaling.behavior.scaleUp.policies in body should have at least 1 items",
+    ),
     "a budget as a word": ({"disruptionBudget": {"maxUnavailable": "some"}}, "write a number of pods such as 1"),
-    "monitor interval": ({"metrics": {"interval": "often"}}, "write a whole number and ms, s or m, such as 30s"),
+    "monitor interval": ({"metrics": {"interval": "often"}}, "write a whole number and ms, s, m or h, such as 30s"),
     "monitor label": (
         {"metrics": {"labels": {"a": 1}}},
         'spec.metrics.labels.a in body must be of type string: "integer"',
@@ -312,8 +330,9 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
             jobTypes=["a", "A.b_c-9", "x" * 200],
             parallelism=1000,
             pollInterval="10ms",
-            handlerTimeout="29s",
-            drainTimeout="10m",
+            lease="1h",
+            handlerTimeout="24h",
+            drainTimeout="24h",
             handlers={"configMap": {"name": "my.code-1", "module": "handlers:registry"}},
             image="registry.example.com:5000/shop/worker@sha256:abc",
             imagePullPolicy="Never",
@@ -331,6 +350,10 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
             ],
             journal=False,
             disruptionBudget={"maxUnavailable": "50%"},
+            maxSurge=0,
+            maxUnavailable="100%",
+            minReadySeconds=0,
+            progressDeadlineSeconds=1,
             metrics={"podMonitor": True, "labels": {"release": "prometheus"}, "interval": "15s"},
             template={
                 "metadata": {"labels": {"team": "shop"}, "annotations": {"a": "b"}},
@@ -361,7 +384,14 @@ FINE: dict[str, Object] = {
             "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
         },
     },
-    "kafka": KAFKA | {"handlerTimeout": "1440m"},
+    "a day over grpc": {
+        "transport": "grpc",
+        "engine": {"grpcTarget": "engine:9090"},
+        "lease": "5s",
+        "handlerTimeout": "1440m",
+        "drainTimeout": "1440m",
+    },
+    "kafka": KAFKA | {"handlerTimeout": "24h"},
     "kafka with TLS": kafka(securityProtocol="SSL", tls={"caSecret": "ca", "clientCertSecret": "cert"}),
     "kafka with a user": kafka(
         bootstrapServers="a:1,b:65535,[::1]:9092",
@@ -388,17 +418,20 @@ FINE: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("case", FINE)
-def test_a_right_spec_is_accepted(api: Api, case: str) -> None:
+def test_a_correct_spec_is_accepted(api: Api, case: str) -> None:
     api.create(resource(**FINE[case]), dryRun="All", fieldValidation="Strict")
 
 
 def test_defaults(api: Api) -> None:
     spec = api.create(resource(), dryRun="All")["spec"]
-    defaults = {name: spec[name] for name in ("transport", "parallelism", "pollInterval", "drainTimeout", "replicas")}
+    defaults = {
+        name: spec[name] for name in ("transport", "parallelism", "pollInterval", "lease", "drainTimeout", "replicas")
+    }
     assert defaults == {
         "transport": "rest",
         "parallelism": 64,
         "pollInterval": "500ms",
+        "lease": "30s",
         "drainTimeout": "25s",
         "replicas": 1,
     }
@@ -426,5 +459,7 @@ SHOWN = [
 
 
 @pytest.mark.parametrize("code", SHOWN)
-def test_what_the_pages_show_is_accepted(api: Api, code: str) -> None:
-    api.create(resource(**yaml.safe_load(code)["spec"]), dryRun="All", fieldValidation="Strict")
+def test_the_resources_in_the_docs_are_accepted(api: Api, code: str) -> None:
+    for shown in yaml.safe_load_all(code):
+        ours = shown.get("kind", "RochallorWorker") == "RochallorWorker"
+        api.create(resource(**shown["spec"]) if ours else shown, dryRun="All", fieldValidation="Strict")

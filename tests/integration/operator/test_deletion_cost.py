@@ -1,4 +1,4 @@
-"""Busy pods go last: what their workers say reaches their deletion cost, by which the real controller chooses."""
+"""Idle pods are removed before busy ones: answers of workers become deletion costs, which the real controller uses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from integration.operator.api import has
 from integration.operator.conftest import ACCOUNT, CHART, helm
 from integration.operator.samples import NAME, hpa, pods, replicas, resource
-from integration.operator.test_reports import reconciler
-from rochallor_operator.deletion_cost import BUSY
+from integration.operator.test_probe import reconciler
 from rochallor_operator.names import DELETION_COST, Key
+from rochallor_operator.pods.deletion_cost import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
@@ -69,7 +69,7 @@ def grant(cluster: Api, control_plane: ControlPlane) -> Iterator[Callable[[], No
 
 
 def run_ready(api: Api) -> dict[str, str]:
-    """Let the pods run and be ready; their names and addresses."""
+    """Let the pods run and be ready; returns their names and addresses."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     found = {}
     for number, pod in enumerate(pods(api)):
@@ -85,7 +85,7 @@ def names(api: Api) -> set[str]:
 
 
 async def until_costs(api: Api, several: Iterable[str], busy: Container[str]) -> None:
-    """Wait until of these pods the busy ones have a cost and no other one has; the looks go on meanwhile."""
+    """Wait until the busy ones of these pods have a cost and the others have none; the checks continue meanwhile."""
 
     def right(pod: Object) -> bool:
         cost = pod["metadata"].get("annotations", {}).get(DELETION_COST)
@@ -97,7 +97,7 @@ async def until_costs(api: Api, several: Iterable[str], busy: Container[str]) ->
 
 @asynccontextmanager
 async def looking(work: Reconciler) -> AsyncIterator[asyncio.Event]:
-    """Costs are written meanwhile; the event tells of trouble that came or went."""
+    """Costs are written meanwhile; the event is set when the problem changes."""
     news = asyncio.Event()
     task = asyncio.create_task(work.costs.run(lambda _: news.set()))
     try:
@@ -107,16 +107,16 @@ async def looking(work: Reconciler) -> AsyncIterator[asyncio.Event]:
         await asyncio.wait([task])
 
 
-async def test_idle_pods_go_first(
+async def test_idle_pods_are_removed_first(
     api: Api, kubeconfig: Path, workers: Workers, grant: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rochallor_operator.deletion_cost.LOOK_S", 0.2)
+    monkeypatch.setattr("rochallor_operator.pods.deletion_cost.CHECK_S", 0.2)
     key = Key(api.namespace, NAME)
     asked_for = resource(autoscaling=hpa(1, PODS) | {"podDeletionCost": True})
     async with reconciler(kubeconfig, workers.server_port) as (work, recent), looking(work) as news:
 
         async def reconcile() -> None:
-            recent.clear()  # no watch tells it of its children
+            recent.clear()  # no watch delivers its children
             await work.reconcile(key)
 
         api.create(asked_for)
@@ -130,7 +130,7 @@ async def test_idle_pods_go_first(
         good = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "fine"}
         async with asyncio.timeout(UNTIL_S):
             await news.wait()
-            # The control plane's own controller says now and then that it has no metrics, which comes first.
+            # The control plane's own controller sometimes reports that it has no metrics, which takes precedence.
             while not has(*words)(api.the("RochallorWorker", NAME)):
                 api.patch("HorizontalPodAutoscaler", NAME, {"status": {"conditions": [good]}}, "/status")
                 await reconcile()

@@ -1,4 +1,4 @@
-"""What others do to the children is put right, as far as it is ours."""
+"""Changes by others to our fields of the children are reverted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def deployment(api: Api) -> Object:
 
 
 def wanted(live: Object, deployment: Object) -> bool:
-    """Whether everything we decide is as it was."""
+    """Whether all our fields are as they were."""
     parts = ("labels", "ownerReferences")
     same = all(live["metadata"].get(part) == deployment["metadata"].get(part) for part in parts)
     return same and bool(live["spec"] == deployment["spec"])
@@ -68,10 +68,91 @@ DRIFT: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("case", DRIFT)
-def test_drift_is_put_right(api: Api, deployment: Object, case: str) -> None:
+def test_drift_is_reverted(api: Api, deployment: Object, case: str) -> None:
     changed = api.patch("Deployment", NAME, DRIFT[case], strategic=True)
     assert not wanted(changed, deployment), "the test changed nothing"
     api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=5)
+
+
+EITHER_OR: dict[str, Object] = {
+    "another source of a volume": {
+        "spec": {
+            "template": {
+                "spec": {"volumes": [{"name": "tmp", "emptyDir": None, "hostPath": {"path": "/"}}]},
+            }
+        }
+    },
+    "a variable from elsewhere": container(
+        env=[{"name": "STAGE", "value": None, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    ),
+    "another port of the same name": container(
+        ports=[{"containerPort": 9090, "$patch": "delete"}, {"name": "metrics", "containerPort": 9191}]
+    ),
+    "another way to probe": container(livenessProbe={"httpGet": None, "exec": {"command": ["true"]}}),
+    "another seccomp profile": {
+        "spec": {
+            "template": {
+                "spec": {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "mine.json"}}},
+            }
+        }
+    },
+}
+"""Changes that the API server accepts, but not together with our fields."""
+
+
+@pytest.mark.parametrize("case", EITHER_OR)
+def test_drift_that_excludes_our_fields_is_reverted(api: Api, deployment: Object, case: str) -> None:
+    api.patch("Deployment", NAME, {"metadata": {"annotations": {"note": "kept"}}})
+    changed = api.patch("Deployment", NAME, EITHER_OR[case], strategic=True)
+    assert not wanted(changed, deployment), "the test changed nothing"
+    live = api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=5)
+    assert live["metadata"]["annotations"]["note"] == "kept"
+    live = api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
+    # Nothing of it is left that a later apply could not remove.
+    api.patch("RochallorWorker", NAME, {"spec": {"env": None, "journal": False}})
+    api.until_the(
+        "Deployment", NAME, lambda live: "STAGE" not in str(live["spec"]) and "journal" not in str(live["spec"])
+    )
+
+
+@pytest.mark.usefixtures("deployment")
+def test_others_containers_and_a_wrong_spec_are_not_taken_for_drift(api: Api) -> None:
+    sidecar = {"spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "proxy:1"}]}}}}
+    api.patch("Deployment", NAME, sidecar, strategic=True)
+    api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
+    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=5)
+    assert "sidecar" in str(live["spec"])
+    too_much = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+    api.patch("RochallorWorker", NAME, {"spec": {"resources": too_much}})
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "InvalidSpec", "must be less than or equal"))
+    api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
+    api.patch("RochallorWorker", NAME, {"spec": {"resources": None}})
+    api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
+    assert "hostPath" not in str(api.the("Deployment", NAME)["spec"])
+
+
+def test_drift_under_an_autoscaler_leaves_the_replicas_alone(api: Api) -> None:
+    api.create(resource(autoscaling=hpa(1, 9)))
+    make_available(api, 1)
+    api.patch("Deployment", NAME, {"spec": {"replicas": 7}}, "/scale")
+    api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
+    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=5)
+    assert live["spec"]["replicas"] == 7
+
+
+def test_a_change_that_can_not_be_reverted_is_reported(api: Api) -> None:
+    """Someone made a Deployment with our labels, but a selector of its own, which nobody can ever change."""
+    other = {"app": "other"}
+    spec = {
+        "selector": {"matchLabels": other},
+        "template": {"metadata": {"labels": other}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}},
+    }
+    labels = {"app.kubernetes.io/managed-by": "rochallor-operator", "rochallor.io/worker": NAME}
+    metadata = {"name": NAME, "labels": labels}
+    api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})
+    api.create(resource())
+    words = ("Deployment 'payments' has a change by someone else that can't be reverted", "field is immutable")
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "Drifted", *words))
 
 
 OTHERS: dict[str, tuple[str, str, Object]] = {
@@ -80,21 +161,28 @@ OTHERS: dict[str, tuple[str, str, Object]] = {
         "spec",
         {"spec": {"selector": {"rochallor.io/worker": "other"}}},
     ),
+    "Service with another port of the same name": (
+        f"{NAME}-metrics",
+        "spec",
+        {"spec": {"ports": [{"name": "metrics", "port": 9191, "targetPort": "metrics"}]}},
+    ),
+    "PodDisruptionBudget with the opposite": (NAME, "spec", {"spec": {"maxUnavailable": None, "minAvailable": 1}}),
     "ServiceAccount": (f"{NAME}-worker", "automountServiceAccountToken", {"automountServiceAccountToken": True}),
     "PodDisruptionBudget": (NAME, "spec", {"spec": {"maxUnavailable": 2}}),
 }
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("case", OTHERS)
 @pytest.mark.usefixtures("deployment")
-def test_drift_of_another_child_is_put_right(api: Api, kind: str) -> None:
-    name, part, change = OTHERS[kind]
+def test_drift_of_another_child_is_reverted(api: Api, case: str) -> None:
+    kind = case.split(maxsplit=1)[0]
+    name, part, change = OTHERS[case]
     before = api.the(kind, name)[part]
     assert api.patch(kind, name, change)[part] != before
     api.until_the(kind, name, lambda live: live[part] == before, timeout=5)
 
 
-def test_an_autoscaler_is_put_right_and_back_within_two_seconds(api: Api) -> None:
+def test_an_autoscaler_is_reverted_and_restored_within_two_seconds(api: Api) -> None:
     kind = "HorizontalPodAutoscaler"
     api.create(resource(autoscaling=hpa(1, 5)))
     old = api.until_the(kind, NAME, lambda _: True)
@@ -108,7 +196,7 @@ def test_an_autoscaler_is_put_right_and_back_within_two_seconds(api: Api) -> Non
     assert time.monotonic() - started <= 2
 
 
-def test_what_others_own_stays(api: Api, deployment: Object) -> None:
+def test_fields_of_others_stay(api: Api, deployment: Object) -> None:
     restarted = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
     theirs = {
         "metadata": {"labels": {"team": "shop"}, "annotations": {"note": "kept"}},

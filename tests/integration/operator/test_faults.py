@@ -1,10 +1,10 @@
-"""Killed at any request, with others at work on the same resource, with the namespace gone: always the same end."""
+"""Killed at any request, with others changing the resource, with the namespace deleted: always the same end state."""
 
 from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from integration.operator.api import Api, Object, RefusedError, condition, has
 from integration.operator.conftest import CHART, helm
 from integration.operator.process import Operator
 from integration.operator.samples import NAME, make_available, play_kubelet, resource, until_available
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,23 +26,25 @@ pytestmark = pytest.mark.timeout(400)
 
 
 def end_state(api: Api) -> Object:
-    """What must be the same however often the operator was killed on the way."""
+    """What must be the same however often the operator was killed meanwhile."""
     worker = api.the("RochallorWorker", NAME)
-    told = Counter(event["reason"] for event in api.every("Event") if event["involvedObject"]["name"] == NAME)
+    events = Counter(event["reason"] for event in api.every("Event") if event["involvedObject"]["name"] == NAME)
     return {
         "status": {name: value for name, value in worker["status"].items() if name != "conditions"},
         "conditions": {item["type"]: (item["status"], item["reason"]) for item in worker["status"]["conditions"]},
         "Deployment": api.the("Deployment", NAME)["spec"],
         "Service": api.the("Service", f"{NAME}-metrics")["spec"]["ports"],
         "generation": api.the("Deployment", NAME)["metadata"]["generation"],
-        "told twice": [reason for reason, count in told.items() if count > 1 and reason in {"RollingOut", "Available"}],
+        "reported twice": [
+            reason for reason, count in events.items() if count > 1 and reason in {"RollingOut", "Available"}
+        ],
         "kept on the resource": {"annotations", "finalizers"} & worker["metadata"].keys(),
     }
 
 
 @pytest.fixture
 def namespaces(cluster: Api) -> Iterator[list[Api]]:
-    """Fresh namespaces, as many as are taken."""
+    """New namespaces, as many as needed."""
     taken: list[Api] = []
     yield taken
     for api in taken:
@@ -68,8 +71,8 @@ def test_killed_at_every_request_it_reaches_the_same_end(
     for number in range(1, 100):
         api = fresh(cluster, namespaces)
         api.create(resource())
-        monkeypatch.setenv("MORTAL", f"{number} {when} {api.namespace}")
-        with Operator(kubeconfig, module="integration.operator.mortal", namespaces=api.namespace) as mortal:
+        monkeypatch.setenv("KILL_AT", f"{number} {when} {api.namespace}")
+        with Operator(kubeconfig, module="integration.operator.killed", namespaces=api.namespace) as mortal:
             completed = not _dies(api, mortal)
         with Operator(kubeconfig, namespaces=api.namespace):
             until_available(api)
@@ -121,26 +124,26 @@ def test_two_field_managers_share_a_resource(api: Api, kubeconfig: Path) -> None
 def test_a_namespace_full_of_resources_can_be_deleted(cluster: Api, kubeconfig: Path, namespaces: list[Api]) -> None:
     api = fresh(cluster, namespaces)
     names = [f"worker-{number}" for number in range(40)]
-    with Operator(kubeconfig, log_level="DEBUG", namespaces=api.namespace) as operator:
+    with ExitStack() as stack, Operator(kubeconfig, log_level="DEBUG", namespaces=api.namespace) as operator:
         for name in names:
             api.create(resource(name))
         for name in names:
             api.until_the("Deployment", name, lambda _: True)
         namespaces.remove(api)
+        stack.callback(api.__exit__)
         cluster.delete("Namespace", api.namespace)
         cluster.until("Namespace", api.namespace, lambda live: live is None, timeout=90)
 
         def forgotten(lines: list[Object]) -> bool:
-            last = {line["worker"]: line["result"] for line in lines if line["event"] == "reconciled"}
+            last = {line["resource"]: line["result"] for line in lines if line["event"] == "reconciled"}
             return len(last) == len(names) and set(last.values()) == {"settled"}
 
         operator.until(forgotten, timeout=90)
-        assert operator.metric("rochallor_operator_resources") == 0
-        assert operator.metric("rochallor_operator_queue_depth") == 0
-    api.__exit__()
+        wait_until(lambda: operator.metric("rochallor_operator_resources") == 0)
+        wait_until(lambda: operator.metric("rochallor_operator_queue_depth") == 0)
 
 
-def test_an_upgrade_of_the_chart_and_the_way_back_leave_workers_alone(
+def test_an_upgrade_and_a_downgrade_of_the_chart_leave_workers_alone(
     api: Api, cluster: Api, control_plane: ControlPlane, kubeconfig: Path
 ) -> None:
     crd = cluster.the("CustomResourceDefinition", "rochallorworkers.rochallor.io")["metadata"]["uid"]

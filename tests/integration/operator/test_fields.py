@@ -1,4 +1,4 @@
-"""Every field of the spec reaches the objects, when a resource is made and when it is edited."""
+"""Every field of the spec reaches the objects, when a resource is created and when it is edited."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from integration.operator.api import has
 from integration.operator.samples import (
     NAME,
+    account,
     code,
     container,
     environment,
@@ -20,6 +21,7 @@ from integration.operator.samples import (
     resource,
     secret,
     until_available,
+    with_label,
 )
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
     "jobTypes": ({"jobTypes": ["a", "b"]}, variable("JOB_TYPES", "a,b")),
     "parallelism": ({"parallelism": 8}, variable("PARALLELISM", "8")),
     "pollInterval": ({"pollInterval": "1s"}, variable("POLL_INTERVAL", "1s")),
+    "lease": ({"lease": "5s"}, variable("LEASE", "5s")),
     "handlerTimeout": ({"handlerTimeout": "20s"}, variable("HANDLER_TIMEOUT", "20s")),
     "drainTimeout": ({"drainTimeout": "5s"}, pod(terminationGracePeriodSeconds=15)),
     "handlers.module": ({"handlers": {"module": "shop.other:registry"}}, variable("HANDLERS", "shop.other:registry")),
@@ -155,15 +158,15 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
     ),
     "template with null": (template(topologySpreadConstraints=None), pod(topologySpreadConstraints=None)),
     "template with another service account": (
-        template(serviceAccountName="default"),
-        pod(serviceAccountName="default"),
+        template(serviceAccountName="shop"),
+        pod(serviceAccountName="shop"),
     ),
 }
 
 
 @pytest.mark.parametrize("field", EDITS)
-def test_an_edit_reaches_the_deployment_and_so_does_its_end(api: Api, field: str) -> None:
-    for each in (*SECRETS, code()):
+def test_an_edit_reaches_the_deployment_and_so_does_its_removal(api: Api, field: str) -> None:
+    for each in (*SECRETS, code(), with_label(account("shop"))):
         api.create(each)
     original = resource()
     api.create(original)
@@ -178,7 +181,7 @@ def test_an_edit_reaches_the_deployment_and_so_does_its_end(api: Api, field: str
 
 
 def merged(old: Object, change: Object) -> Object:
-    """change over old, as an editor would write it; null at the top of a change removes, in a template it stays."""
+    """change merged over old, as an editor would do; null at the top of a change removes, in a template it stays."""
     result = dict(old)
     for name, value in change.items():
         if isinstance(value, dict) and name in {"engine", "handlers"}:
@@ -191,11 +194,10 @@ def merged(old: Object, change: Object) -> Object:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (template(containers=None), "spec.template: the container 'worker' must stay"),
+        (template(containers=None), "spec.template: the container 'worker' must not be removed"),
         (template(containers=[{"image": "proxy:1"}]), "spec.template: each item of containers needs its name"),
         (template(containers=[{"name": "main"}]), "image: Required value"),
         ({"template": {"metadata": {"labels": {"rochallor.io/worker": "x"}}}}, "the label rochallor.io/worker must"),
-        (template(nodeSelektor={"disk": "ssd"}), "nodeSelektor"),
         (template(restartPolicy="Never"), 'supported values: "Always"'),
     ],
 )
@@ -220,8 +222,8 @@ def test_a_restart_by_kubectl_stays(api: Api) -> None:
     live = api.until_the("Deployment", NAME, variable("PARALLELISM", "8"))
     assert pod_annotations(live) == restarted
     api.create(secret("token", token="1"))
-    api.patch("RochallorWorker", NAME, {"spec": {"engine": {"tokenSecret": {"name": "token", "key": "token"}}}})
-    live = api.until_the("Deployment", NAME, variable("ENGINE_TOKEN_FILE", "/etc/rochallor/engine/token"))
+    api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 9, "envFrom": [{"secretRef": {"name": "token"}}]}})
+    live = api.until_the("Deployment", NAME, variable("PARALLELISM", "9"))
     assert pod_annotations(live).items() > restarted.items()
 
 
@@ -232,7 +234,7 @@ OPTIONAL: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("kind", OPTIONAL)
-def test_an_optional_child_comes_and_goes_with_its_field(api: Api, kind: str) -> None:
+def test_an_optional_child_is_created_and_removed_with_its_field(api: Api, kind: str) -> None:
     api.create(resource())
     make_available(api, 1)
     assert api.get(kind, NAME) is None
@@ -246,12 +248,13 @@ def test_an_optional_child_comes_and_goes_with_its_field(api: Api, kind: str) ->
     api.until("Deployment", NAME, replicas(1))
 
 
-def test_a_budget_goes_when_a_single_pod_is_left(api: Api) -> None:
+def test_a_budget_is_removed_when_a_single_pod_is_left(api: Api) -> None:
     api.create(resource(replicas=2, disruptionBudget={"maxUnavailable": "50%"}))
     live = api.until_the("PodDisruptionBudget", NAME, lambda _: True)
     assert live["spec"] == {
         "maxUnavailable": "50%",
         "selector": {"matchLabels": {"rochallor.io/worker": NAME}},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
     api.patch("RochallorWorker", NAME, {"spec": {"replicas": 1}}, "/scale")
     api.until("PodDisruptionBudget", NAME, lambda found: found is None)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.timeout(120)
-def test_kinds_that_come_later_are_made_and_watched(cluster: Api, api: Api, kubeconfig: Path) -> None:
+def test_kinds_that_are_installed_later_are_made_and_watched(cluster: Api, api: Api, kubeconfig: Path) -> None:
     with Operator(kubeconfig) as operator:
         operator.event("watching")
         api.create(resource(**MONITORED))
         api.until_the("RochallorWorker", NAME, has("PodMonitorReady", "False", "PodMonitorNotInstalled"))
         with knowing(cluster):
-            api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})  # sooner than by itself
+            api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})  # sooner than by the backoff
             made = api.until_the("PodMonitor", NAME, lambda _: True)
             operator.event("watching", 2)
             api.patch("PodMonitor", NAME, {"metadata": {"labels": None}})

@@ -1,4 +1,4 @@
-"""Two operators: one works, the other one stands by. (A leader that dies or stands still: tests/faults/operator.py.)"""
+"""Two operators: one is active, the other stands by. (A leader that dies or freezes: tests/faults/operator.py.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.operator.conftest import released
+from integration.operator.conftest import CHART, helm, released
 from integration.operator.process import SYSTEM
 from integration.operator.samples import NAME, resource, until_available
 
@@ -42,13 +42,32 @@ def test_the_second_one_stands_by_ready_and_takes_over(api: Api, candidate: Call
 
             first.process.send_signal(signal.SIGTERM)
             assert first.ended() == 0
-            gone = time.monotonic()
+            stopped = time.monotonic()
             second.event("leading")
-            assert time.monotonic() - gone < LEASE_S / 2, "it was released, not waited for"
+            assert time.monotonic() - stopped < LEASE_S / 2, "it was released, and did not expire"
             api.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})
             api.until_the("Deployment", NAME, lambda live: live["spec"]["replicas"] == 2)
-            told = [line for one in (first, second) for line in one.lines if line["level"] not in {"info", "debug"}]
-            assert told == []
+            logged = [line for one in (first, second) for line in one.lines if line["level"] not in {"info", "debug"}]
+            assert logged == []
+
+
+def test_nothing_stays_when_the_chart_is_uninstalled(api: Api, cluster: Api, control_plane: ControlPlane) -> None:
+    name = f"{api.namespace}-rochallor-operator"
+    with type(cluster)(cluster.kubeconfig, SYSTEM) as system:
+        with released(control_plane, cluster, api.namespace) as make, make() as operator:
+            operator.event("watching")
+            for kind, child in (("Lease", name), ("ConfigMap", f"{name}-canary")):
+                (owner,) = system.until_the(kind, child, lambda _: True)["metadata"]["ownerReferences"]
+                assert (owner["kind"], owner["name"]) == ("ServiceAccount", name)
+            # As helm does it, while the pod ends: rights and account go first.
+            helm(control_plane, "uninstall", name)
+            operator.process.send_signal(signal.SIGTERM)
+            operator.ended()
+            helm(
+                control_plane, "install", name, str(CHART), "--set", "crds.install=false"
+            )  # for the teardown of the fixture
+        for kind, child in (("Lease", name), ("ConfigMap", f"{name}-canary")):
+            system.until(kind, child, lambda live: live is None, timeout=60)
 
 
 def test_the_lease_is_readable_for_people(api: Api, cluster: Api, candidate: Callable[[], Operator]) -> None:

@@ -1,4 +1,4 @@
-"""The operator as a process: its start, its rest, its end and its rights."""
+"""The operator as a process: its start, its steady state, its end and its rights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from cluster.controlplane import ControlPlane
 from integration.operator.api import Api, has
 from integration.operator.conftest import CHART, account_kubeconfig, helm
-from integration.operator.process import Operator
+from integration.operator.process import SYSTEM, Operator
 from integration.operator.samples import NAME, code, hpa, make_available, resource, with_config_map
 
 if TYPE_CHECKING:
@@ -37,25 +37,27 @@ def alone(api: Api, kubeconfig: Path) -> Operator:
 
 
 def versions(api: Api) -> dict[str, str]:
-    """The versions of everything that belongs to the worker: any write would change one."""
+    """The resource versions of all objects of the worker: any write would change one."""
     return {kind: api.the(kind, name)["metadata"]["resourceVersion"] for kind, name in KINDS.items()}
 
 
-def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
+def test_in_steady_state_it_writes_nothing(api: Api, alone: Operator) -> None:
     api.create(code())
+    api.create(code() | {"metadata": {"name": "settings"}})
     wish = with_config_map()
     wish["spec"] |= {"autoscaling": hpa(), "disruptionBudget": {"maxUnavailable": 1}}
+    wish["spec"] |= {"envFrom": [{"configMapRef": {"name": "settings"}}]}
     with alone:
         api.create(wish)
         make_available(api, 1)
-        # The last news: the autoscaler's controller looks every 15 s and finds no metrics here.
+        # The last change: the autoscaler's controller checks every 15 s and finds no metrics here.
         api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "MetricsUnavailable"), timeout=60)
-        # Each round is a ConfigMap event and so a reconcile; the first ones hear the last echoes of what came before.
+        # Each round is a ConfigMap event and so a reconcile; the first ones still see events of earlier changes.
         for number in range(10):
             if number == 5:
                 before, writes = versions(api), alone.writes()
             runs = alone.count("reconciled")
-            api.patch("ConfigMap", "code", {"metadata": {"labels": {"round": str(number)}}})
+            api.patch("ConfigMap", "settings", {"metadata": {"labels": {"round": str(number)}}})
             alone.event("reconciled", runs + 1)
         assert alone.lines[-1]["result"] == "settled"
         assert alone.writes() == writes > 0
@@ -64,7 +66,7 @@ def test_at_rest_it_writes_nothing(api: Api, alone: Operator) -> None:
         assert api.get("PodDisruptionBudget", NAME)
 
 
-def test_a_new_start_changes_nothing(api: Api, alone: Operator) -> None:
+def test_a_restart_changes_nothing(api: Api, alone: Operator) -> None:
     with alone:
         api.create(resource())
         make_available(api, 1)
@@ -79,7 +81,7 @@ def test_a_new_start_changes_nothing(api: Api, alone: Operator) -> None:
         assert versions(api) == before
 
 
-def test_what_happened_while_it_was_away_is_put_right(api: Api, alone: Operator) -> None:
+def test_changes_while_it_was_stopped_are_reverted(api: Api, alone: Operator) -> None:
     with alone:
         api.create(resource())
         make_available(api, 1)
@@ -93,7 +95,7 @@ def test_what_happened_while_it_was_away_is_put_right(api: Api, alone: Operator)
         assert live["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 15
 
 
-def test_what_was_asked_for_no_longer_while_it_was_away_is_removed(api: Api, alone: Operator) -> None:
+def test_children_dropped_from_the_spec_while_it_was_stopped_are_removed(api: Api, alone: Operator) -> None:
     kinds = ("HorizontalPodAutoscaler", "PodDisruptionBudget")
     with alone:
         api.create(resource(autoscaling=hpa(2, 5), disruptionBudget={"maxUnavailable": 1}))
@@ -140,12 +142,13 @@ def bare() -> Iterator[ControlPlane]:
 
 def test_it_waits_for_the_crd_and_for_the_api_server(bare: ControlPlane) -> None:
     with Api(bare.kubeconfig) as api, Operator(bare.kubeconfig) as operator:
-        sentence = "the API server does not know RochallorWorker in rochallor.io/v1alpha1: install the CRD"
+        sentence = "the API server does not serve RochallorWorker in rochallor.io/v1alpha1: install the CRD"
         operator.event(sentence)
         assert operator.http("/livez").status_code == 200
         assert operator.http("/readyz").status_code == 503
         assert operator.http("/readyz").text.startswith(sentence)
 
+        api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})  # of the key of its hashes
         api.create(yaml.safe_load(CRD.read_text()))
         operator.event("watching")
         assert operator.http("/readyz").status_code == 200
@@ -159,7 +162,7 @@ def test_it_waits_for_the_crd_and_for_the_api_server(bare: ControlPlane) -> None
 
         api.delete("CustomResourceDefinition", "rochallorworkers.rochallor.io")
         assert operator.ended() == 1
-        assert operator.lines[-1]["event"].startswith("stopped, because watching failed: ")
+        assert operator.lines[-1]["event"].startswith("stopped: watching failed: ")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the operator's chart has for a Prometheus Operator and Grafana. (The e2e tests ask the dashboard's queries.)"""
+"""The objects for a Prometheus Operator and Grafana in the operator's chart. (The e2e tests run its queries.)"""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import yaml
 
 from integration.operator.conftest import CHART
 from integration.operator.test_chart import objects, only, render
+from rochallor_operator.desired.autoscaling import autoscaler
+from unit.operator.samples import worker
+from unit.operator.test_desired import KEDA
 
 if TYPE_CHECKING:
     from integration.operator.api import Object
@@ -27,11 +30,31 @@ def rules() -> list[Object]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def test_each_alert_fires_for_its_trouble(promtool: str, tmp_path: Path) -> None:
+def test_each_alert_fires_for_its_problem(promtool: str, tmp_path: Path) -> None:
     for file in (ALERTS, TESTS):
         shutil.copy(file, tmp_path)
     command = [promtool, "test", "rules", TESTS.name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("stopped", "minutes", "busy"), [(False, 5, 1.5), (False, 7, None), (True, 7, 0.0)])
+def test_pods_that_are_no_longer_scraped_do_not_count_as_idle(
+    promtool: str, tmp_path: Path, stopped: bool, minutes: int, busy: float | None
+) -> None:
+    """Prometheus's answer to KEDA. No value is an error there, and keeps the pods."""
+    query = autoscaler(worker(**KEDA), stopped=stopped)[-1]["spec"]["triggers"][0]["metadata"]["query"]
+    series = 'rochallor_worker_utilization_ratio{namespace="shop",pod="payments-5d4f8c7b9d-%s"}'
+    values = [{"series": series % pod, "values": f"{ratio}x5 stale"} for pod, ratio in (("x7k2p", 1), ("a2b3c", 0.5))]
+    samples = [] if busy is None else [{"labels": "{}", "value": busy}]
+    asked = {"expr": query, "eval_time": f"{minutes}m", "exp_samples": samples}
+    file = tmp_path / "query_test.yaml"
+    file.write_text(
+        yaml.safe_dump({"tests": [{"interval": "1m", "input_series": values, "promql_expr_test": [asked]}]})
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", file.name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -53,7 +76,7 @@ def test_metrics_in_alerts_and_dashboard_exist() -> None:
     assert {name.removesuffix("_bucket") for name in used} <= known
 
 
-def test_nothing_of_it_unless_asked_for() -> None:
+def test_no_monitoring_by_default() -> None:
     assert not {"ServiceMonitor", "PrometheusRule", "ConfigMap", "Service"} & {each["kind"] for each in objects()}
 
 
@@ -78,7 +101,7 @@ def test_a_prometheus_finds_it_by_its_labels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ServiceMonitor", "PrometheusRule"])
-def test_labels_can_be_taken_back(kind: str) -> None:
+def test_labels_can_be_removed(kind: str) -> None:
     none = ("--set", "serviceMonitor.labels=null,prometheusRule.labels=null")
     assert only(kind, *ALL, *none)["metadata"]["labels"] == only(kind, *ALL)["metadata"]["labels"]
 

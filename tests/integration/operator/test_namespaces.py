@@ -1,4 +1,4 @@
-"""Named namespaces, with the chart's rights in them alone: what comes, goes or is missing does not stop the others."""
+"""Named namespaces, with the chart's rights in them alone: a new, deleted or missing one does not stop the others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_several_namespaces_one_without_rights_and_one_that_is_deleted(
     everything = ",".join(each.namespace for each in three)
     try:
         with Operator(account_kubeconfig(cluster, release), name=release, namespaces=everything) as operator:
-            operator.event("namespaces without rights are left out until there are some")
+            operator.event("leaving out namespaces until the operator has rights in them")
             for each in (first, second):
                 each.create(resource())
                 until_available(each)
@@ -61,8 +61,8 @@ def test_several_namespaces_one_without_rights_and_one_that_is_deleted(
             operator.event("watching", 2)
             until_available(late)
 
-            told = {line["event"] for line in operator.lines if line["level"] not in {"info", "debug"}}
-            assert told == {"namespaces without rights are left out until there are some"}
+            logged = {line["event"] for line in operator.lines if line["level"] not in {"info", "debug"}}
+            assert logged == {"leaving out namespaces until the operator has rights in them"}
             assert "orbidden" not in str(operator.lines)
 
             cluster.delete("Namespace", second.namespace)

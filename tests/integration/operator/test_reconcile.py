@@ -1,4 +1,4 @@
-"""What exists after a resource was created, edited, scaled, suspended and deleted."""
+"""What exists after a resource is created, edited, scaled, suspended and deleted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from integration.operator.api import condition, has
 from integration.operator.samples import (
     NAME,
     code,
+    code_version,
     environment,
     make_available,
     pods,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def gone(live: Object | None) -> bool:
+def deleted(live: Object | None) -> bool:
     return live is None
 
 
@@ -117,7 +118,7 @@ def test_scaled_to_zero_is_ready(api: Api) -> None:
     api.until_the("RochallorWorker", NAME, has("Ready", "True", "ScaledToZero"))
 
 
-# The garbage collector of a young cluster learns of a new CRD only after half a minute, and then looks by and by.
+# The garbage collector of a new cluster notices a new CRD only after half a minute, and then collects gradually.
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("propagation", ["Background", "Foreground"])
 def test_delete_removes_everything(api: Api, propagation: str) -> None:
@@ -127,7 +128,7 @@ def test_delete_removes_everything(api: Api, propagation: str) -> None:
     api.delete("RochallorWorker", NAME, propagation)
     children = {"Deployment": NAME, "Service": f"{NAME}-metrics", "Pod": pod["metadata"]["name"]}
     for kind, name in ({"RochallorWorker": NAME} | children).items():
-        api.until(kind, name, gone, timeout=100)
+        api.until(kind, name, deleted, timeout=100)
 
 
 def test_handlers_from_a_config_map(api: Api) -> None:
@@ -137,15 +138,12 @@ def test_handlers_from_a_config_map(api: Api) -> None:
     assert environment(deployment)["ROCHALLOR_HANDLERS"] == "handlers:registry"
     assert environment(deployment)["PYTHONPATH"] == "/handlers"
     pod = deployment["spec"]["template"]["spec"]
-    assert pod["volumes"][1]["configMap"]["name"] == "code"
+    assert pod["volumes"][1]["configMap"]["name"] == f"{NAME}-code-{code_version(deployment)}"
     assert pod["containers"][0]["volumeMounts"][1]["mountPath"] == "/handlers"
     make_available(api, 1)
-    before = deployment["spec"]["template"]["metadata"]["annotations"]
 
     api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = None"}})
-    api.until_the(
-        "Deployment", NAME, lambda live: live["spec"]["template"]["metadata"]["annotations"] != before, timeout=5
-    )
+    api.until_the("Deployment", NAME, lambda live: code_version(live) != code_version(deployment), timeout=5)
     api.until_the("Deployment", NAME, lambda live: live["status"].get("updatedReplicas") == 1)
 
 
@@ -155,7 +153,7 @@ def test_a_change_of_the_config_maps_labels_rolls_nothing(api: Api) -> None:
     make_available(api, 1)
     generation = api.the("Deployment", NAME)["metadata"]["generation"]
     api.patch("ConfigMap", "code", {"metadata": {"labels": {"team": "shop"}}})
-    api.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})  # what the operator does next, it does for both
+    api.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})  # the next reconcile is for both
     live = api.until_the("Deployment", NAME, lambda seen: seen["spec"]["replicas"] == 2)
     assert live["metadata"]["generation"] == generation + 1
 
@@ -164,7 +162,7 @@ def test_children_left_behind_by_a_deleted_resource_are_taken_over(api: Api) -> 
     api.create(resource())
     make_available(api, 1)
     api.delete("RochallorWorker", NAME, "Orphan")
-    api.until("RochallorWorker", NAME, gone)
+    api.until("RochallorWorker", NAME, deleted)
     orphan = api.until_the("Deployment", NAME, lambda live: not live["metadata"].get("ownerReferences"))
     made = api.create(resource())
     live = api.until_the("Deployment", NAME, lambda seen: seen["metadata"].get("ownerReferences"))

@@ -1,4 +1,4 @@
-"""Every right that the chart gives is needed: without it something fails, and says in words what is missing.
+"""Every right that the chart gives is needed: without it something fails, with a message that names it.
 
 (That the rights are enough, every other test here shows: their operators have no others.)
 """
@@ -20,7 +20,19 @@ from cluster.controlplane import ControlPlane
 from integration.operator.api import Api, has
 from integration.operator.conftest import ACCOUNT, CHART, account_kubeconfig, installed
 from integration.operator.process import SYSTEM, Operator
-from integration.operator.samples import KEDA, MONITORED, NAME, code, hpa, replicas, resource, secret, with_config_map
+from integration.operator.samples import (
+    KEDA,
+    MONITORED,
+    NAME,
+    code,
+    code_version,
+    hpa,
+    play_kubelet,
+    replicas,
+    resource,
+    secret,
+    with_config_map,
+)
 from integration.operator.test_chart import objects
 from rochallor_operator.names import APIS, KIND
 
@@ -31,7 +43,7 @@ if TYPE_CHECKING:
 
     from integration.operator.api import Object
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("known")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("known")]
 
 
 class Right(NamedTuple):
@@ -50,15 +62,15 @@ class Right(NamedTuple):
 
     @property
     def refusal(self) -> str:
-        """What the API server says without it."""
+        """The API server's message without it."""
         if self.resource.endswith("/finalizers"):
             return "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on"
         return f'cannot {self.verb} resource "{self.resource}"'
 
     @property
     def for_watching(self) -> bool:
-        """Whether it is needed to hear of objects, not to reconcile. Nothing tells the operator of pods."""
-        return self.verb in {"list", "watch"} and self.resource != "pods"
+        """Whether it is needed to watch objects, not to reconcile. Pods and ReplicaSets are only listed."""
+        return self.verb in {"list", "watch"} and self.resource not in {"pods", "replicasets"}
 
 
 def rights(rules: list[Object]) -> list[Right]:
@@ -78,13 +90,13 @@ def rules_of(kind: str, namespace: str | None, *arguments: str) -> list[Right]:
 
 
 def _of_users(role: Object) -> bool:
-    """Whether it is added to the roles that people have."""
+    """Whether it is added to the roles of users."""
     return any("aggregate-to" in label for label in role["metadata"]["labels"])
 
 
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[ControlPlane]:
-    """One that enforces what some clusters do: who lets an owner block a deletion has rights over the owner."""
+    """A cluster that enforces what some do: blockOwnerDeletion needs rights on the owner."""
     with ControlPlane("--enable-admission-plugins=OwnerReferencesPermissionEnforcement") as running:
         yield running
 
@@ -179,13 +191,20 @@ def create_all(api: Api, right: Right) -> None:
     budget: Object = {"disruptionBudget": {"maxUnavailable": 1}}
     scaling = KEDA if right.group == "keda.sh" else {"autoscaling": hpa()}
     wish = with_config_map()
-    wish["spec"] |= {"engine": engine} | budget | scaling | MONITORED
+    wish["spec"] |= {"engine": engine, "minReadySeconds": 0} | budget | scaling | MONITORED
     api.create(wish)
 
 
 def provoke(api: Api, right: Right) -> None:
-    """Do what the right is for, where that isn't the making of the resource."""
-    if right.verb == "delete":
+    """Do what the right is for, where creating the resource doesn't."""
+    if right == Right("", "configmaps", "delete"):
+        first = until_rolled_out(api)
+        api.patch("Deployment", NAME, {"spec": {"revisionHistoryLimit": 0}})
+        api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = None"}})
+        until_rolled_out(api, after=code_version(first))
+    elif right.resource == "replicasets":
+        until_rolled_out(api)
+    elif right.verb == "delete":
         kind = next(kind for kind, known in APIS.items() if known.plural == right.resource)
         api.until_the(kind, NAME, lambda _: True)
         api.replace(KIND, NAME, {"spec": resource()["spec"]})
@@ -194,13 +213,25 @@ def provoke(api: Api, right: Right) -> None:
         api.delete(KIND, NAME)
 
 
+def until_rolled_out(api: Api, after: str = "") -> Object:
+    """Let the pods run, of code after a version if one is given; the Deployment when none of another one is left."""
+
+    def arrived(live: Object) -> bool:
+        play_kubelet(api)
+        counts = [live["status"].get(name) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+        observed = live["status"].get("observedGeneration") == live["metadata"]["generation"]
+        return observed and counts == [1, 1, 1] and code_version(live) != after
+
+    return api.until_the("Deployment", NAME, arrived, timeout=40)
+
+
 def refused(live: Object, right: Right) -> bool:
-    """Whether a condition says what is missing."""
+    """Whether a condition names the missing right."""
     return any(right.refusal in item["message"] for item in live.get("status", {}).get("conditions", []))
 
 
 def mentions(sentence: str, lines: list[Object]) -> bool:
-    """Whether the log does."""
+    """Whether the log names it."""
     return sentence in str(lines)
 
 
@@ -211,27 +242,27 @@ def test_a_watch_without_a_right_says_so(cluster: Api, places: Callable[[], Api]
         place = places()
         there = {place: rules_of("Role", "a", *named), system: rules_of("Role", SYSTEM, *named)}
         with (
-            Deaf(cluster, system, {cluster: rules_of("ClusterRole", None)}) as everywhere,
-            Deaf(cluster, system, there, place.namespace) as somewhere,
+            Watches(cluster, system, {cluster: rules_of("ClusterRole", None)}) as everywhere,
+            Watches(cluster, system, there, place.namespace) as somewhere,
         ):
             assert everywhere.silent() == somewhere.silent() == []
 
 
-class Deaf:
+class Watches:
     """Watches that each lack one of the rights that are given in some places, at work in a process of their own."""
 
     def __init__(self, cluster: Api, system: Api, given: dict[Api, list[Right]], served: str = "") -> None:
         self.lacking = [(api, right) for api, rights in given.items() for right in rights if right.for_watching]
         kubeconfigs = []
         for number, lacks in enumerate(self.lacking):
-            account = f"deaf-{served}-{number}" if served else f"deaf-{number}"
+            account = f"watch-{served}-{number}" if served else f"watch-{number}"
             create_account(system, account)
             for api, rights in given.items():
                 kind = "ClusterRole" if api is cluster else "Role"
                 grant(api, account, [right for right in rights if (api, right) != lacks], kind)
             kubeconfigs.append(str(account_kubeconfig(cluster, account)))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "integration.operator.deaf", served, *kubeconfigs],
+            [sys.executable, "-m", "integration.operator.several_watches", served, *kubeconfigs],
             env=os.environ | {"PYTHONPATH": str(CHART.parents[1] / "tests")},
             stdout=subprocess.PIPE,
             text=True,
@@ -245,15 +276,16 @@ class Deaf:
         self.process.communicate()
 
     def silent(self) -> list[Right]:
-        """The rights that they did not miss."""
-        output, _ = self.process.communicate(timeout=200)
+        """The rights whose lack they did not notice."""
+        output, _ = self.process.communicate(timeout=250)
         assert self.process.returncode == 0
         sentences = zip(self.lacking, json.loads(output), strict=True)
         return [right for (_, right), sentence in sentences if right.refusal not in sentence]
 
 
 def test_an_operator_without_a_right_in_its_own_namespace_says_so(cluster: Api) -> None:
-    """None of them gets as far as to leave anything behind, except the last one, which may not renew its lease."""
+    """None of them gets as far as to leave anything behind but the key, except the last one, which may not renew its
+    lease."""
     own = rules_of("Role", SYSTEM, "--set", "replicas=2")
     assert own[-1].verb == "update"
     name = f"release-{ACCOUNT}"

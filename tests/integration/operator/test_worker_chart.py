@@ -1,4 +1,4 @@
-"""The chart of one worker: its values are the spec, and what is wrong is refused before the cluster sees it."""
+"""The chart of one worker: its values are the spec, and errors are refused before the cluster sees them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cluster import programs
+from integration.operator.api import RefusedError
 from integration.operator.conftest import CHART
 from integration.operator.samples import hpa, resource
 
@@ -30,10 +31,10 @@ FULL = {
 
 
 def helm(tmp_path: Path, *command: str, **values: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of helm on the chart with these values alone."""
+    """Run a helm command on the chart with only these values."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    kubernetes = ["--kube-version=1.37.0"]  # a helm that was built from source believes in one of long ago
+    kubernetes = ["--kube-version=1.37.0"]  # a helm that was built from source assumes a very old Kubernetes
     argv = [programs.tool("helm"), *command, str(WORKER_CHART), *kubernetes, f"--values={file}"]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
@@ -60,6 +61,21 @@ def test_the_values_are_the_spec_of_a_valid_resource(tmp_path: Path, api: Api, m
     api.create(manifest, fieldValidation="Strict")
 
 
+def test_replicas_that_kubectl_has_set_stand_in_the_way_of_helm_4(tmp_path: Path, api: Api) -> None:
+    """It applies on the server, by this manager. docs/troubleshooting.md and the chart's notes say how to fix it."""
+    chart = rendered(tmp_path, **resource(replicas=1)["spec"])
+    del chart["metadata"]["namespace"]
+    api.apply(chart, "helm")
+    api.patch("RochallorWorker", "payments", {"spec": {"replicas": 3}}, "/scale")
+    chart["spec"]["parallelism"] = 8
+    with pytest.raises(RefusedError, match=r'conflict with ".*" with subresource "scale".*: \.spec\.replicas'):
+        api.apply(chart, "helm")
+    assert api.the("RochallorWorker", "payments")["spec"]["parallelism"] == 64, "nothing is applied"
+    left = chart | {"spec": {field: value for field, value in chart["spec"].items() if field != "replicas"}}
+    assert api.apply(left, "helm")["spec"]["replicas"] == 3
+    assert api.apply(chart, "helm", force="true")["spec"]["replicas"] == 1
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -77,8 +93,8 @@ def test_a_wrong_value_is_refused_with_a_sentence(tmp_path: Path, values: Object
     assert sentence in done.stderr
 
 
-def test_null_takes_a_value_back(tmp_path: Path) -> None:
-    """As `--set autoscaling=null` beside a file of values; null inside of a template is a wish of its own."""
+def test_null_removes_a_value(tmp_path: Path) -> None:
+    """As `--set autoscaling=null` beside a values file; null inside a template has a meaning of its own."""
     template = {"spec": {"securityContext": None}}
     spec = resource(autoscaling=None, transport=None, template=template)["spec"]
     assert rendered(tmp_path, **spec)["spec"] == resource(template=template)["spec"]

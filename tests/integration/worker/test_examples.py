@@ -1,4 +1,4 @@
-"""The examples of plain Python use, and handlers that the end-to-end tests replace, do what they say."""
+"""The examples in plain Python, and the handlers that the end-to-end tests replace, do what they say."""
 
 import asyncio
 import json

@@ -72,7 +72,7 @@ async def test_a_bad_job_fails_and_the_worker_lives_on(engine: DevEngine, tmp_pa
     assert runs(engine) == 3
 
 
-async def test_sigterm_finishes_what_runs(engine: DevEngine, tmp_path: Path) -> None:
+async def test_sigterm_lets_running_jobs_finish(engine: DevEngine, tmp_path: Path) -> None:
     await start(engine, "slow", count=10)
     async with worker_process(tmp_path, engine.url) as worker:
         await worker.started()
@@ -104,6 +104,164 @@ async def test_a_thread_that_does_not_end_cannot_hold_the_process_past_the_drain
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended() == 0
     assert [job.retries_remaining for job in engine.state.jobs.values()] == [1]
+
+
+LEFT_RUNNING = """
+import threading, time
+from rochallor_worker import Job, Registry
+
+registry = Registry()
+threading.Thread(target=lambda: time.sleep(600), name="a library's own").start()
+
+@registry.handler("blocks")
+async def blocks(job: Job) -> None:
+    time.sleep(600)
+"""
+
+
+async def test_a_thread_that_a_module_started_cannot_hold_the_process_after_it_has_stopped(
+    engine: DevEngine, tmp_path: Path
+) -> None:
+    async with worker_process(tmp_path, engine.url, code=LEFT_RUNNING) as worker:
+        await worker.started()
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.logged('"stopped"')
+        assert await worker.ended() == 0
+    last = json.loads(worker.log.splitlines()[-1])
+    assert last["event"] == "ending the process although threads are still running"
+    assert "a library's own" in last["threads"]
+
+
+WITH_A_LIFESPAN = """
+import logging, threading, time
+from contextlib import asynccontextmanager
+from prometheus_client import Counter
+from rochallor_worker import Job, Registry
+
+log = logging.getLogger("shop")
+charges = Counter("shop_charges", "Charged cards.")
+
+@asynccontextmanager
+async def lifespan(worker):
+    log.warning("the pool is open")
+    yield {"db": "the pool"}
+    log.warning("the pool is closed")
+
+async def audit(job, call, state):
+    result = await call()
+    return {**(result or {}), "seen": state["db"]}
+
+registry = Registry(lifespan=lifespan, middleware=[audit])
+
+@registry.handler("quick")
+def quick(job: Job) -> None:
+    charges.inc()
+"""
+
+
+async def test_a_lifespan_is_open_while_jobs_run(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "quick", count=5)
+    async with worker_process(tmp_path, engine.url, code=WITH_A_LIFESPAN) as worker:
+        await worker.started()
+        await until(lambda: count(engine, "COMPLETED") == 5)
+        assert "\nshop_charges_total 5.0\n" in (await worker.get("/metrics")).text
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert {instance.variables["seen"] for instance in engine.state.instances.values()} == {"the pool"}
+    events = [json.loads(line)["event"] for line in worker.log.splitlines()]
+    order = ["the pool is open", "started", "draining", "the pool is closed", "stopped"]
+    assert [event for event in events if event in order] == order
+
+
+async def test_a_lifespan_that_does_not_close_cannot_hold_the_process(engine: DevEngine, tmp_path: Path) -> None:
+    closing = """
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
+"""
+    code = "import asyncio" + WITH_A_LIFESPAN.replace('\n    log.warning("the pool is closed")\n', closing)
+    async with worker_process(tmp_path, engine.url, code=code, drain_timeout="100ms") as worker:
+        await worker.started()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    events = [json.loads(line)["event"] for line in worker.log.splitlines()]
+    assert events[-3:] == [
+        "a lifespan has not closed in time, and is cancelled",
+        "stopped",
+        "ending the process although threads are still running",
+    ]
+
+
+THREAD = 'import threading, time; threading.Thread(target=time.sleep, args=(600,), name="a library\'s own").start()'
+FAILING = WITH_A_LIFESPAN.replace(
+    'log.warning("the pool is open")', f"{THREAD}\n    raise ConnectionError('the database\\nis down')"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (FAILING, "lifespan 'lifespan' failed: ConnectionError: the database is down (my_handlers.py, line 13)"),
+        (f"{THREAD}\nimport nowhere", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+    ids=["lifespan", "import"],
+)
+async def test_a_start_error_ends_the_process_whatever_thread_was_started(
+    engine: DevEngine, tmp_path: Path, code: str, sentence: str
+) -> None:
+    async with worker_process(tmp_path, engine.url, code=code) as worker:
+        assert await worker.ended() == 2
+    error, ending = [json.loads(line) for line in worker.log.splitlines()]
+    assert sentence in error["event"]
+    assert "a library's own" in ending["threads"]
+
+
+async def test_a_second_signal_ends_a_process_that_only_threads_hold(engine: DevEngine, tmp_path: Path) -> None:
+    async with worker_process(tmp_path, engine.url, code=LEFT_RUNNING) as worker:
+        await worker.started()
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.logged('"stopped"')
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() in {0, 1}
+
+
+async def test_a_blocked_loop_cannot_hold_the_process_past_the_drain(engine: DevEngine, tmp_path: Path) -> None:
+    await start(engine, "blocks")
+    async with worker_process(tmp_path, engine.url, code=LEFT_RUNNING, drain_timeout="100ms") as worker:
+        await worker.logged("blocks the event loop")
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 1
+
+
+ITS_OWN_LOOP = """
+import asyncio
+from rochallor_worker import Job, Registry
+
+async def fetch_limit():
+    return 5
+
+registry = Registry()
+limit = asyncio.run(fetch_limit())
+
+@registry.handler("quick")
+async def quick(job: Job) -> None: ...
+"""
+
+
+async def test_a_missing_folder_for_multiprocess_metrics_is_one_line(tmp_path: Path) -> None:
+    async with worker_process(tmp_path, "http://127.0.0.1:1", {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}) as worker:
+        assert await worker.ended() == 2
+    [line] = worker.log.splitlines()
+    assert "PROMETHEUS_MULTIPROC_DIR='/nowhere' is not a folder" in json.loads(line)["event"]
+
+
+async def test_a_module_may_run_a_loop_of_its_own_while_it_is_imported(engine: DevEngine, tmp_path: Path) -> None:
+    async with worker_process(tmp_path, engine.url, code=ITS_OWN_LOOP) as worker:
+        await worker.started()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
 
 
 AWKWARD = """
@@ -156,7 +314,7 @@ async def test_a_sigterm_while_handlers_are_imported_ends_the_process(engine: De
         assert await worker.ended() == 128 + signal.SIGTERM
 
 
-async def test_without_an_engine_it_waits_unready_and_starts_to_work_when_it_comes(
+async def test_without_an_engine_it_waits_unready_and_starts_when_one_comes(
     engine: DevEngine, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     async with worker_process(tmp_path, f"http://127.0.0.1:{unused_tcp_port}") as worker:
@@ -203,7 +361,7 @@ async def test_a_start_error_is_the_last_log_line_and_exit_status_two(
     assert "Traceback" not in worker.log
 
 
-def test_on_a_terminal_a_bad_setting_is_told_in_text() -> None:
+def test_on_a_terminal_a_bad_setting_is_reported_in_text() -> None:
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROCHALLOR_")}
     subprocess.run(
@@ -212,8 +370,8 @@ def test_on_a_terminal_a_bad_setting_is_told_in_text() -> None:
         stderr=theirs,
         check=False,
     )
-    told = os.read(ours, 10_000).decode()
+    shown = os.read(ours, 10_000).decode()
     os.close(ours)
     os.close(theirs)
-    assert "ROCHALLOR_PARALLELISM='lots' is not valid: must be a whole number" in told
-    assert not told.startswith("{")
+    assert "ROCHALLOR_PARALLELISM='lots' is not valid: must be a whole number" in shown
+    assert not shown.startswith("{")

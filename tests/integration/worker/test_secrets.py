@@ -1,4 +1,4 @@
-"""A worker's secrets are in nothing that it shows, whatever goes wrong: log, /metrics, /readyz, status page."""
+"""A worker never shows its secrets, whatever goes wrong: log, /metrics, /readyz, status page."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,9 +15,10 @@ from integration.engine.pki import Authority
 from integration.worker.conftest import Worker, worker_process
 from integration.worker.test_process import start
 from rochallor_worker.devengine import DevEngine
-from rochallor_worker.engine.base import Connection
+from rochallor_worker.engine.client import Connection
 from rochallor_worker.engine.credentials import Credentials
-from rochallor_worker.source import brokers, client
+from rochallor_worker.source.kafka import client
+from rochallor_worker.source.kafka.connection import Kafka
 
 TOKEN, HEADER, PASSWORD = "planted-token-1f", "planted-header-2f", "planted-password-3f"
 PLANTED = (TOKEN, HEADER, PASSWORD)
@@ -43,11 +44,11 @@ async def retried(job: Job) -> None:
 async def asking(job: Job) -> None:
     await job.instance()
 """
-"""Handlers whose frames hold all secrets when they raise."""
+"""Handlers whose frames contain all secrets when they raise."""
 
 
 async def shown(worker: Worker) -> str:
-    """All that a running worker shows."""
+    """Everything that a running worker shows."""
     return worker.log + "".join([(await worker.get(path)).text for path in ("/", "/livez", "/readyz", "/metrics")])
 
 
@@ -74,8 +75,8 @@ async def test_jobs_that_fail(engine: DevEngine, tmp_path: Path, verbose: dict[s
 
 
 async def echo(request: web.Request) -> web.Response:
-    """A gateway that refuses, and says to whom."""
-    return web.json_response({"message": f"no access for {dict(request.headers)} {'x' * 400}"}, status=401)
+    """A gateway that refuses requests, and repeats their headers."""
+    return web.json_response({"message": f"no access for {dict(request.headers)} {'x' * 400}"}, status=429)
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def rest_gateway() -> AsyncIterator[dict[str, str]]:
 class _Echo(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         async def refuse(_: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"no access for {details.invocation_metadata}")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"no access for {details.invocation_metadata}")
 
         return grpc.unary_unary_rpc_method_handler(refuse)
 
@@ -116,11 +117,11 @@ async def test_a_gateway_that_repeats_what_it_refuses(gateway: type, tmp_path: P
         await worker.started()
         await worker.logged("[redacted]")
         assert "no access for" in (await worker.get("/readyz")).text
-        assert "blue" in worker.log, "what is no secret is told"
+        assert "blue" in worker.log, "what is no secret is shown"
         assert planted_in(await shown(worker)) == []
 
 
-async def test_nobody_answers(tmp_path: Path) -> None:
+async def test_nothing_answers(tmp_path: Path) -> None:
     secret = {"engine_token": TOKEN, "engine_headers": HEADERS}
     user = {"kafka_sasl_username": "shop", "kafka_sasl_password": PASSWORD, "kafka_sasl_mechanism": "PLAIN"}
     kafka = {"transport": "kafka", "kafka_bootstrap_servers": "127.0.0.1:1", "kafka_security_protocol": "SASL_SSL"}
@@ -179,20 +180,20 @@ async def test_a_start_that_fails(tmp_path: Path, authority: Authority) -> None:
     keys = {"engine_url": "https://e", "engine_cert_file": str(authority.ca.cert), "engine_key_file": TOKEN}
     bad = [*BAD.values(), (keys, "the engine's client key file cannot be read: No such file")]
 
-    async def told(settings: dict[str, str]) -> str:
+    async def log_of(settings: dict[str, str]) -> str:
         async with worker_process(tmp_path, "http://engine:1", **settings, log_level="debug") as worker:
             assert await worker.ended() == 2
             return worker.log
 
-    logs = await asyncio.gather(*(told(settings) for settings, _ in bad))
+    logs = await asyncio.gather(*(log_of(settings) for settings, _ in bad))
     for log, (_, sentence) in zip(logs, bad, strict=True):
         assert sentence in log
         assert planted_in(log) == []
 
 
-def test_values_that_hold_secrets_do_not_print_them(authority: Authority) -> None:
+def test_objects_with_secrets_do_not_print_them(authority: Authority) -> None:
     connection = Connection(token=TOKEN, headers=(("X-Api-Key", HEADER),))
-    kafka = brokers.Kafka("kafka:1", "SASL_SSL", username="shop", password=PASSWORD)
+    kafka = Kafka("kafka:1", "SASL_SSL", username="shop", password=PASSWORD)
     files = Connection(cert_file=str(authority.ca.cert), key_file=str(authority.ca.key))
     tls = Credentials(files).tls
     assert tls is not None

@@ -5,28 +5,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from structlog.testing import capture_logs
 
-from rochallor_worker import demo
+from logged import logged_by
+from rochallor_worker.cli import demo
 from rochallor_worker.devengine import DevEngine
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import NonRetryableError
+from rochallor_worker.execution.runner import Runner
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
-from rochallor_worker.runner import Runner
 
 
 @pytest.fixture(autouse=True)
 def no_logs() -> Iterator[None]:
-    """Keep the worker's log out of what the demo shows."""
-    with capture_logs():
+    """Keep the worker's log out of the demo's output."""
+    with logged_by("rochallor_worker"):
         yield
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[DevEngine]:
-    async with DevEngine() as running:
-        yield running
 
 
 def hello() -> Registry:
@@ -62,7 +56,7 @@ async def working(engine: DevEngine, registry: Registry) -> AsyncIterator[None]:
             await running
 
 
-async def test_every_instance_in_its_right_end(engine: DevEngine, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_every_instance_ends_as_expected(engine: DevEngine, capsys: pytest.CaptureFixture[str]) -> None:
     async with working(engine, hello()):
         assert await demo.run_demo(engine.url, 30) == 0
     shown = capsys.readouterr().out
@@ -102,7 +96,7 @@ async def test_a_wrong_end_is_named(engine: DevEngine, capsys: pytest.CaptureFix
 async def test_without_a_worker_it_says_so_and_gives_up(
     engine: DevEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(demo, "CHECK_SECONDS", 0.01)
     monkeypatch.setattr(demo, "HINT_SECONDS", 0.0)
     monkeypatch.setattr(demo, "STALL_SECONDS", 0.05)
     assert await demo.run_demo(engine.url, 2) == 1

@@ -1,4 +1,4 @@
-"""When an event is made, and in which order events are published (engine.md: Kafka dispatch)."""
+"""When events are created, and the order in which they are published (engine.md: Kafka dispatch)."""
 
 from typing import TYPE_CHECKING
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dispatching(state: EngineState) -> EngineState:
-    """The engine that knows `order`, as it is when Kafka dispatches."""
+    """The engine that knows `order`, with Kafka dispatch."""
     state.dispatch_mode = "kafka_outbox"
     return state
 
 
-def test_each_step_that_is_entered_makes_one_event(dispatching: EngineState) -> None:
+def test_each_entered_step_creates_one_event(dispatching: EngineState) -> None:
     instance = dispatching.start("order", variables={"sku": 7})
     [first] = dispatching.outbox.waiting
     assert (first.job.job_type, first.retries_remaining) == ("pick", 2)
 
     dispatching.complete(first.job.id, "w", {"picked": True})
-    dispatching.complete(first.job.id, "w", {"picked": True})  # a repeat makes nothing
+    dispatching.complete(first.job.id, "w", {"picked": True})  # a repeat creates no event
     [_, second] = dispatching.outbox.waiting
     assert (second.job.job_type, second.job.variables) == ("ship", {"sku": 7, "picked": True})
     assert first.job.variables == {"sku": 7}
@@ -44,19 +44,34 @@ def test_each_step_that_is_entered_makes_one_event(dispatching: EngineState) -> 
     assert len(dispatching.outbox.waiting) == 2
 
 
-def test_a_retry_is_a_new_event_of_the_same_job_until_retries_are_spent(dispatching: EngineState, clock: Clock) -> None:
+def test_a_retry_is_a_new_event_until_retries_are_spent(dispatching: EngineState, clock: Clock) -> None:
     instance = dispatching.start("order")
-    [job] = dispatching.jobs.values()
     while instance.status == "ACTIVE":
         clock.now += 1
-        dispatching.fail(job.id, "w", "boom", retryable=True)
+        dispatching.fail(list(dispatching.jobs)[-1], "w", "boom", retryable=True)
     events = dispatching.outbox.waiting
-    assert [(event.job.id, event.retries_remaining) for event in events] == [(job.id, 2), (job.id, 1), (job.id, 0)]
+    assert [event.retries_remaining for event in events] == [2, 1, 0]
     assert [event.created_at - instance.started_at for event in events] == [0, 1, 2]
     assert len({event.dedup_id for event in events}) == 3
+    assert {event.job.execution.id for event in events} == {instance.history[0].id}
+    assert len({event.job.id for event in events}) == (1 if dispatching.generation == "A" else 3)
 
 
-def test_a_fail_that_is_not_retryable_makes_no_event(dispatching: EngineState) -> None:
+def test_the_first_outcome_of_an_event_counts_on_a_fenced_engine(fenced: EngineState) -> None:
+    fenced.dispatch_mode = "kafka_outbox"
+    instance = fenced.start("order")
+    [first] = fenced.outbox.waiting
+    fenced.fail(first.job.id, "w", "boom", retryable=True)
+    for _ in range(2):  # its outcome once more after a redelivery, and another worker's
+        fenced.fail(first.job.id, "w", "boom", retryable=True)
+        fenced.complete(first.job.id, "other")
+    [_, retry] = fenced.outbox.waiting
+    assert (retry.retries_remaining, instance.current_step_ids) == (1, ("a",))
+    fenced.complete(retry.job.id, "other")
+    assert instance.current_step_ids == ("b",)
+
+
+def test_a_fail_that_is_not_retryable_creates_no_event(dispatching: EngineState) -> None:
     dispatching.start("order")
     [job] = dispatching.jobs.values()
     dispatching.fail(job.id, "w", "bad address", retryable=False)
@@ -73,7 +88,7 @@ def test_no_job_is_ever_leased(dispatching: EngineState, clock: Clock) -> None:
     assert (job.status, job.lock_expires_at, len(dispatching.outbox.waiting)) == ("UNLOCKED", 0, 1)
 
 
-def test_jobs_that_are_polled_make_no_events(state: EngineState) -> None:
+def test_polled_jobs_create_no_events(state: EngineState) -> None:
     state.start("order")
     assert state.outbox.waiting == []
 
@@ -109,7 +124,7 @@ def test_what_was_published_last_is_published_again(clock: Clock, state: EngineS
     [new] = [event.dedup_id for event in engine.outbox.waiting]
     engine.outbox.replay()
     assert published(engine.outbox) == [*first[1:], new]
-    for _ in range(2):  # a second restart finds it waiting already
+    for _ in range(2):  # at a second restart it is already waiting
         engine.outbox.replay()
     assert published(engine.outbox) == [first[2], new]
     assert engine.outbox.waiting == []
@@ -121,7 +136,7 @@ def test_a_wave_has_a_bound(dispatching: EngineState) -> None:
     assert [len(published(dispatching.outbox)) for _ in range(3)] == [WAVE_EVENTS, 1, 0]
 
 
-def test_a_refused_job_type_holds_no_other_up(dispatching: EngineState) -> None:
+def test_a_refused_job_type_does_not_hold_up_others(dispatching: EngineState) -> None:
     dispatching.start("order")
     [job] = dispatching.jobs.values()
     dispatching.complete(job.id, "w")
@@ -135,7 +150,7 @@ def test_a_refused_job_type_holds_no_other_up(dispatching: EngineState) -> None:
 def test_whatever_is_refused_nothing_is_lost_and_an_instance_keeps_its_order(
     retries: list[int], refused: list[set[int]]
 ) -> None:
-    """Each instance has an event and one for each of its retries; each wave has the refused ones of its number."""
+    """Each instance has an event and one for each of its retries; each wave refuses the events with these numbers."""
     engine = EngineState(dispatch_mode="kafka_outbox")
     steps = [
         {"id": "a", "name": "A", "type": "SERVICE_TASK", "jobType": "a", "retryCount": 4, "nextStep": "e"},
@@ -144,20 +159,19 @@ def test_whatever_is_refused_nothing_is_lost_and_an_instance_keeps_its_order(
     engine.definitions.upload(msgspec.convert({"id": "d", "name": "D", "steps": steps}, Definition))
     for count in retries:
         engine.start("d")
-        job_id = list(engine.jobs)[-1]
         for _ in range(count):
-            engine.fail(job_id, "w", "boom", retryable=True)
+            engine.fail(list(engine.jobs)[-1], "w", "boom", retryable=True)
     made = engine.outbox.waiting
     arrived: list[Dispatch] = []
     for refusals in [*refused, *([set[int]()] * len(made))]:
         wave = engine.outbox.wave()
         accepted = [event for number, event in enumerate(wave) if number not in refusals]
         engine.outbox.published(accepted)
-        arrived += reversed(accepted)  # within a wave any order may come
+        arrived += reversed(accepted)  # within a wave any order is possible
     assert engine.outbox.waiting == []
-    for job in engine.jobs.values():
-        expected = [event.dedup_id for event in made if event.job is job]
-        assert [event.dedup_id for event in arrived if event.job is job] == expected
+    for instance in engine.instances.values():
+        expected = [event.dedup_id for event in made if event.job.instance is instance]
+        assert [event.dedup_id for event in arrived if event.job.instance is instance] == expected
     assert len(arrived) == len(made)
 
 
@@ -172,5 +186,5 @@ def test_a_bad_address_is_refused(address: str) -> None:
         DevEngine(dispatch_mode="kafka_outbox", kafka=address)
 
 
-def test_several_addresses_are_taken() -> None:
+def test_several_addresses_are_accepted() -> None:
     DevEngine(dispatch_mode="kafka_outbox", kafka="a:9092, b:9092")

@@ -1,4 +1,4 @@
-"""The relay on Kafka's bad days: away, slow, refusing, or with a producer that is done for."""
+"""The relay while Kafka is unavailable, slow or refusing, or its producer has failed."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from structlog.testing import capture_logs
 
+from logged import logged_by
 from rochallor_worker.devengine import relay
 from rochallor_worker.devengine.model import EngineState
 from waiting import until
@@ -18,13 +18,13 @@ PICK, SHIP = "workflow.jobs.pick", "workflow.jobs.ship"
 
 @pytest.fixture
 def dispatching(state: EngineState) -> EngineState:
-    """The engine that knows `order`, as it is when Kafka dispatches."""
+    """The engine that knows `order`, with Kafka dispatch."""
     state.dispatch_mode = "kafka_outbox"
     return state
 
 
 class Kafka:
-    """A stand-in for the producer: `refuse` gives an error for a topic; the first `silent` flushes bring no answer."""
+    """A stand-in for the producer: `refuse` returns a topic's error; the first `silent` flushes bring no answer."""
 
     def __init__(self, refuse: Callable[[str], KafkaError | None] = lambda _: None, silent: int = 0) -> None:
         self.producers = 0
@@ -49,33 +49,31 @@ class Kafka:
         pass
 
 
-async def test_events_wait_for_a_broker_that_is_away_and_a_stop_does_not(
+async def test_events_wait_for_an_unavailable_broker_and_a_stop_does_not(
     dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "SILENCE_SECONDS", 0)
     dispatching.start("order")
-    with capture_logs() as said:
+    with logged_by("rochallor_worker") as logs:
         async with relay.relaying(dispatching.outbox, NOWHERE):
-            await until(lambda: said)
+            await until(lambda: logs)
             dispatching.start("order")
             stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 10
     assert len(dispatching.outbox.waiting) == 2
 
 
-async def test_silence_is_said_once(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_is_logged_once(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "Producer", Kafka(silent=5))
     monkeypatch.setattr(relay, "SILENCE_SECONDS", 0)
     dispatching.start("order")
-    with capture_logs() as said:
+    with logged_by("rochallor_worker") as logs:
         async with relay.relaying(dispatching.outbox, NOWHERE):
             await until(lambda: not dispatching.outbox.waiting)
-    assert said == [{"event": "Kafka does not answer: events wait", "kafka": NOWHERE, "log_level": "warning"}]
+    assert logs == [{"event": "Kafka does not answer, events are waiting", "kafka": NOWHERE, "log_level": "warning"}]
 
 
-async def test_a_refused_job_type_is_left_alone_for_a_while(
-    dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refused_job_type_pauses(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka = Kafka(lambda topic: KafkaError(KafkaError._UNKNOWN_TOPIC) if topic == PICK else None)
     monkeypatch.setattr(relay, "Producer", kafka)
     monkeypatch.setattr(relay, "RETRY_SECONDS", 3600)
@@ -90,20 +88,18 @@ async def test_a_refused_job_type_is_left_alone_for_a_while(
     assert [event.job.job_type for event in dispatching.outbox.waiting] == ["pick", "pick"]
 
 
-async def test_a_refused_event_is_tried_again(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_event_is_retried(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka = Kafka(lambda _: KafkaError(KafkaError._UNKNOWN_TOPIC) if len(kafka.tried) < 4 else None)
     monkeypatch.setattr(relay, "Producer", kafka)
     monkeypatch.setattr(relay, "RETRY_SECONDS", 0.01)
     dispatching.start("order")
-    with capture_logs() as said:
+    with logged_by("rochallor_worker") as logs:
         async with relay.relaying(dispatching.outbox, NOWHERE):
             await until(lambda: not dispatching.outbox.waiting)
-    assert (kafka.tried, kafka.producers, len(said)) == ([PICK] * 4, 1, 1)
+    assert (kafka.tried, kafka.producers, len(logs)) == ([PICK] * 4, 1, 1)
 
 
-async def test_a_producer_that_is_done_for_is_replaced(
-    dispatching: EngineState, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_producer_is_replaced(dispatching: EngineState, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka = Kafka(lambda _: KafkaError(KafkaError._FATAL, fatal=True) if kafka.producers == 1 else None)
     monkeypatch.setattr(relay, "Producer", kafka)
     monkeypatch.setattr(relay, "RETRY_SECONDS", 0.01)

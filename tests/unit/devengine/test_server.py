@@ -1,4 +1,4 @@
-"""The dev engine as a process of its own."""
+"""The dev engine as a separate process."""
 
 import asyncio
 import json
@@ -6,17 +6,22 @@ import re
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 
 import httpx
 import pytest
 
 from rochallor_worker.devengine import DevEngine
-from rochallor_worker.engine.grpc import GrpcClient
+from rochallor_worker.engine.grpc.client import GrpcClient
 from waiting import child
+
+from .definitions import ORDER
 
 SERVE = """
 import sys
+from rochallor_worker.cli import logs
 from rochallor_worker.devengine.server import run
+logs.configure("INFO", "text")
 sys.exit(run('127.0.0.1', *map(int, sys.argv[1:])))
 """
 
@@ -32,12 +37,12 @@ async def output(process: asyncio.subprocess.Process) -> bytes:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_says_where_it_listens_and_stops_at_once_when_told(signal_number: signal.Signals) -> None:
+async def test_it_logs_its_address_and_stops_at_once_on_a_signal(signal_number: signal.Signals) -> None:
     async with serving(0) as process:
         line = (await output(process)).decode()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line
-        async with httpx.AsyncClient(base_url=found[0]) as http:  # its idle connection must not hold the stop up
+        async with httpx.AsyncClient(base_url=found[0]) as http:  # its idle connection must not delay the stop
             assert (await http.get("/healthz")).status_code == 200
             process.send_signal(signal_number)
             async with asyncio.timeout(20):
@@ -76,8 +81,8 @@ async def test_a_taken_grpc_port_is_named_too() -> None:
         assert process.returncode == 2
 
 
-async def test_whoever_asks_for_neither_grpc_nor_kafka_does_not_load_it() -> None:
-    text = "import sys, rochallor_worker, rochallor_worker.devengine, rochallor_worker.engine.fake"
+async def test_grpc_and_kafka_are_loaded_only_when_needed() -> None:
+    text = "import sys, rochallor_worker, rochallor_worker.devengine, rochallor_worker.devengine.client"
     text += "; sys.exit(any(name in sys.modules for name in ('grpc', 'google.protobuf', 'confluent_kafka')))"
     async with child(sys.executable, "-c", text) as process:
         assert await process.wait() == 0
@@ -100,15 +105,40 @@ async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> No
             assert await process.wait() == 0
 
 
-async def test_a_bad_address_of_kafka_is_one_clear_line() -> None:
-    async with child(*command_line("--kafka=broker"), stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
+@pytest.mark.parametrize(
+    ("options", "renewed"),
+    [((), 200), (("--generation=C",), 404), (("--generation=A",), 404), (("--generation=D", "--lease=60"), 200)],
+)
+async def test_the_command_line_chooses_the_rules(options: tuple[str, ...], renewed: int) -> None:
+    async with child(*command_line(*options), stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        url = json.loads(await process.stderr.readline())["url"]
+        async with httpx.AsyncClient(base_url=url) as http:
+            await http.post("/v1/definitions", json=ORDER)
+            await http.post("/v1/instances", json={"definitionId": "order"})
+            [job] = (await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["pick"]})).json()["jobs"]
+            ends, begins = (datetime.fromisoformat(job[name]) for name in ("lockExpiresAt", "lockedAt"))
+            assert (ends - begins).total_seconds() == (60 if "--lease=60" in options else 30)
+            answer = await http.post(f"/v1/jobs/{job['id']}/heartbeat", json={"workerId": "w"})
+        assert answer.status_code == renewed
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--kafka=broker", "a Kafka address must be host:port, is 'broker'"),
+        ("--generation=B", "--generation must be A, C or D, is 'B'"),
+    ],
+)
+async def test_a_bad_option_is_one_clear_line(option: str, line: str) -> None:
+    async with child(*command_line(option), stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
         _, text = await process.communicate()
-    assert text.decode() == "dev-engine: a Kafka address must be host:port, is 'broker'\n"
+    assert text.decode() == f"dev-engine: {line}\n"
     assert process.returncode == 2
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
-async def test_a_number_that_is_no_port_is_refused(option: str) -> None:
+async def test_an_invalid_port_is_refused(option: str) -> None:
     command = command_line(f"{option}=65536")
     async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
         _, text = await process.communicate()

@@ -1,4 +1,4 @@
-"""The page of the last measurement has the words of the program that writes it; only a new run changes its figures."""
+"""The page of the last measurement has the text of the program that writes it; only a new run changes its figures."""
 
 import re
 
@@ -7,15 +7,15 @@ from bench.throughput import Result
 from pages import ROOT
 
 
-def test_the_benchmarks_have_the_words_of_their_program() -> None:
+def test_the_benchmarks_have_the_text_of_their_program() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert [words for words in re.split(r"\{\w+\}", PAGE) if words not in page] == []
+    assert [text for text in re.split(r"\{\w+\}", PAGE) if text not in page] == []
 
 
 def test_a_figure_that_misses_its_target_is_bold() -> None:
     raw = Result("rest", "raw client", "fast", 1000, 0.1, None)
-    well = Result("rest", "this worker", "fast", 1000 * LEAST_SHARE, 0.5, 60)
-    badly = Result("rest", "this worker", "fast", 600, 0.6, 60)
+    good = Result("rest", "this worker", "fast", 1000 * LEAST_SHARE, 0.5, 60)
+    bad = Result("rest", "this worker", "fast", 600, 0.6, 60)
     assert throughput_row(raw, [raw])[4:6] == ("", "0.100 ms")
-    assert throughput_row(well, [raw, well])[4:6] == ("90%", "0.500 ms")
-    assert throughput_row(badly, [raw, badly])[4:6] == ("**60%**", "**0.600 ms**")
+    assert throughput_row(good, [raw, good])[4:6] == ("90%", "0.500 ms")
+    assert throughput_row(bad, [raw, bad])[4:6] == ("**60%**", "**0.600 ms**")

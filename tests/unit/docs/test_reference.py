@@ -1,4 +1,4 @@
-"""The reference pages say what the code says."""
+"""The reference pages agree with the code."""
 
 import importlib.util
 
@@ -9,7 +9,7 @@ from pages import ROOT
 DOCS = ROOT / "docs"
 
 
-async def test_what_is_generated_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_generated_files_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(DOCS)
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None

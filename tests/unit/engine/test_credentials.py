@@ -1,4 +1,4 @@
-"""What is said about files that cannot be used, and when files are looked at."""
+"""Messages about files that cannot be used, and when files are checked."""
 
 import asyncio
 import subprocess
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from rochallor_worker.engine.base import Connection
-from rochallor_worker.engine.credentials import LOOK_SECONDS, Credentials, Renewed
-from rochallor_worker.engine.grpc import GrpcClient
-from rochallor_worker.engine.rest import RestClient
+from rochallor_worker.engine.client import Connection
+from rochallor_worker.engine.credentials import CHECK_SECONDS, Credentials, Rotating
+from rochallor_worker.engine.grpc.client import GrpcClient
+from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import StartError
 
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pairs, `one` and `two`, `locked` with an encrypted key, and files that are no PEM."""
+    """A folder with two pairs, `one` and `two`, `locked` with an encrypted key, and files that are not PEM."""
     folder = tmp_path_factory.mktemp("pki")
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     for name, locked in (("one", ["-nodes"]), ("two", ["-nodes"]), ("locked", ["-passout", "pass:secret"])):
@@ -77,28 +77,28 @@ def test_a_token_that_cannot_be_sent_is_not_shown() -> None:
     assert "geheim" not in str(refused.value)
 
 
-def test_what_an_answer_repeats_of_the_headers_is_taken_out() -> None:
+def test_headers_repeated_in_an_answer_are_redacted() -> None:
     headers = (("X-Team", "blue"), ("X-Short", "abcdefgh"), ("X-Login", "Basic c2hvcDp4eA=="))
     found = Credentials(Connection(token="abcdefgh-and-more", headers=headers))
     text = "team blue: no access with abcdefgh-and-more, 'abcdefgh' or c2hvcDp4eA=="
-    assert found.redact(text) == "team blue: no access with [redacted], '[redacted]' or [redacted]"
+    assert found.redact(text, found.headers) == "team blue: no access with [redacted], '[redacted]' or [redacted]"
 
 
-def test_files_are_looked_at_once_a_second(tmp_path: Path) -> None:
+def test_files_are_checked_once_a_second(tmp_path: Path) -> None:
     now = 0.0
     file = tmp_path / "token"
     file.write_text("a")
     found = Credentials(Connection(token_file=str(file)), clock=lambda: now)
     file.write_text("changed")
-    now = LOOK_SECONDS - 0.01
+    now = CHECK_SECONDS - 0.01
     found.refresh()
     assert found.headers == {"authorization": "Bearer a"}
-    now = LOOK_SECONDS
+    now = CHECK_SECONDS
     found.refresh()
     assert found.headers == {"authorization": "Bearer changed"}
 
 
-def test_the_tls_files_make_a_new_version_only_when_they_are_good(pki: Path, tmp_path: Path) -> None:
+def test_only_valid_tls_files_make_a_new_version(pki: Path, tmp_path: Path) -> None:
     now = 0.0
     file = tmp_path / "ca.crt"
     file.write_bytes((pki / "one.crt").read_bytes())
@@ -107,7 +107,7 @@ def test_the_tls_files_make_a_new_version_only_when_they_are_good(pki: Path, tmp
     assert first is not None
     for content, version in (("junk", 0), ("two.crt", 1)):
         file.write_bytes((pki / content).read_bytes())
-        now += LOOK_SECONDS
+        now += CHECK_SECONDS
         found.refresh()
         assert found.version == version
         assert (found.tls is first) == (version == 0)
@@ -125,18 +125,18 @@ async def test_a_transport_is_closed_after_its_last_call() -> None:
     async def close(transport: str) -> None:
         closed.append(transport)
 
-    renewed = Renewed(credentials, make, close)
+    rotating = Rotating(credentials, make, close)
     assert made == []
-    slow, quick = renewed.current(), renewed.current()
+    slow, quick = rotating.current(), rotating.current()
     with slow as transport:
         with quick as same:
             assert transport == same == "transport 0"
         credentials.version += 1
-        with renewed.current() as fresh:
+        with rotating.current() as fresh:
             assert fresh == "transport 1"
         await asyncio.sleep(0)
         assert closed == []
     await asyncio.sleep(0)
     assert closed == ["transport 0"]
-    await renewed.aclose()
+    await rotating.aclose()
     assert closed == made

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rochallor_worker.devengine import wire
-from rochallor_worker.engine.struct import from_struct, to_struct
+from rochallor_worker.engine.grpc.struct import from_struct, to_struct
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 values = st.recursive(
@@ -15,7 +15,7 @@ values = st.recursive(
 
 
 def exact(value: object) -> object:
-    """Return a value so that 1, 1.0 and True differ, and the order of keys does not count."""
+    """Return a value in which 1, 1.0 and True differ, and the order of keys does not matter."""
     if isinstance(value, dict):
         return {name: exact(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -25,19 +25,19 @@ def exact(value: object) -> object:
 
 @settings(deadline=None)
 @given(st.dictionaries(text, values, max_size=4))
-def test_what_comes_back_is_what_rest_would_give(variables: dict[str, object]) -> None:
+def test_values_come_back_as_over_rest(variables: dict[str, object]) -> None:
     sent = to_struct(variables).SerializeToString()
     received = type(to_struct({})).FromString(sent)
     assert exact(from_struct(received)) == exact(wire.variables(variables))
 
 
-def test_what_is_empty_is_not_absent() -> None:
+def test_empty_is_not_absent() -> None:
     struct = to_struct({"object": {}, "list": []})
     assert from_struct(struct) == {"object": {}, "list": []}
     assert struct.fields["object"].WhichOneof("kind") == "struct_value"
 
 
-def test_other_services_can_send_no_kind_at_all() -> None:
+def test_a_value_without_a_kind_is_none() -> None:
     struct = to_struct({})
     struct.fields["x"].SetInParent()
     assert from_struct(struct) == {"x": None}

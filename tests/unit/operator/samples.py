@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rochallor_operator.spec import Worker, parse
+from rochallor_operator.spec.worker import Worker, parse
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest

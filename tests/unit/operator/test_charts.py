@@ -1,4 +1,4 @@
-"""What the charts repeat of the resource definition, and what `helm show values` tells."""
+"""The parts of the CRD that the charts repeat, and the output of `helm show values`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CRD is written by hand; these tests hold it together with its copy and with the code that reads it."""
+"""The CRD is written by hand; these tests keep it consistent with its copy and with the code that reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest, account_name, service_name
-from rochallor_operator.spec import RESERVED_ENV, Spec
+from rochallor_operator.spec.worker import RESERVED_ENV, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ SPEC: Manifest = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 
 def _properties(schema: Manifest, path: str = "spec") -> Iterator[tuple[str, Manifest]]:
+    if path == "spec.template.spec":
+        return  # a PodSpec, which is generated
     for name, child in schema.get("properties", {}).items():
         yield f"{path}.{name}", child
         yield from _properties(child, f"{path}.{name}")
@@ -35,7 +37,7 @@ def test_the_names_are_those_of_the_code() -> None:
 
 
 def _fields(model: Manifest, root: Manifest, path: str = "spec") -> Iterator[tuple[str, Manifest]]:
-    """The fields of a pydantic model's JSON schema, those of its parts too."""
+    """The fields of a pydantic model's JSON schema, including those of its sections."""
     for name, field in model["properties"].items():
         yield f"{path}.{name}", field
         for form in (field, field.get("items", {}), *field.get("anyOf", []), *field.get("allOf", [])):
@@ -47,7 +49,7 @@ def _fields(model: Manifest, root: Manifest, path: str = "spec") -> Iterator[tup
 MODEL = Spec.model_json_schema()
 FIELDS = dict(_fields(MODEL, MODEL))
 OPAQUE = ("spec.resources.", "spec.env[].", "spec.envFrom[].", "spec.imagePullSecrets[].", "spec.template.")
-"""What the code hands on as it is."""
+"""Fields that the code passes on unchanged."""
 
 
 def _understood(path: str) -> bool:
@@ -80,12 +82,35 @@ def test_the_longest_name_leaves_room_for_the_service() -> None:
     assert int(longest[1]) + len(SERVICE_SUFFIX) == 63
 
 
+def _open(schema: Manifest, path: str = "spec") -> Iterator[str]:
+    """Fields in which a user may write as much as fits into a request, or anything at all."""
+    inner = {f".{name}": child for name, child in schema.get("properties", {}).items()}
+    many = schema.get("items") or schema.get("additionalProperties")
+    if isinstance(many, dict):
+        inner["[]"] = many
+    kind, either = schema.get("type"), schema.get("x-kubernetes-int-or-string", False)
+    if schema.get("x-kubernetes-preserve-unknown-fields") or (kind == "object" and not inner):
+        yield f"{path} takes anything"
+    if (kind == "string" or either) and not schema.keys() & {"maxLength", "enum"}:
+        yield f"{path} takes a text of any length"
+    if kind == "array" and "maxItems" not in schema:
+        yield f"{path} takes any number of items"
+    if "additionalProperties" in schema and "maxProperties" not in schema:
+        yield f"{path} takes any number of entries"
+    for name, child in inner.items():
+        yield from _open(child, path + name)
+
+
+def test_nothing_in_a_spec_is_unbounded() -> None:
+    assert list(_open(SPEC)) == []
+
+
 COUNTED = re.compile(r"pods?|jobs|seconds|percentage|generation|percent|number", re.IGNORECASE)
-DURATION = re.compile(r"\b[0-9]+(ms|s|m)\b")
+DURATION = re.compile(r"\b[0-9]+(ms|s|m|h)\b")
 
 
 def _flaws(field: Manifest) -> Iterator[str]:
-    """What `kubectl explain`, which shows neither defaults nor rules, would leave open."""
+    """What is missing from a description, as `kubectl explain` shows neither defaults nor rules."""
     text: str = field.get("description", "")
     if not text.endswith(".") or len(text.split()) < 3:
         yield "is no sentence"
@@ -94,7 +119,7 @@ def _flaws(field: Manifest) -> Iterator[str]:
     if field.get("type") == "integer" and not COUNTED.search(text):
         yield "does not say what it counts"
     rules = [rule["rule"] for rule in field.get("x-kubernetes-validations", [])]
-    if any("(ms|s|m)" in rule for rule in rules) and not DURATION.search(text):
+    if any("(ms|s|m|h)" in rule for rule in rules) and not DURATION.search(text):
         yield "does not show a duration's form"
 
 

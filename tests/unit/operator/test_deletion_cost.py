@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_operator.deletion_cost import ASKED, BUSY, LOOK_S, NO_RIGHT, WRITES, DeletionCosts, changes
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import DELETION_COST, Key
-from rochallor_operator.observe import Trouble
+from rochallor_operator.observe import Problem
+from rochallor_operator.pods.deletion_cost import ASKED, BUSY, CHECK_S, NO_RIGHT, WRITES, DeletionCosts, changes
 from unit.operator.samples import pod
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from rochallor_operator.kube import Kube
+    from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.names import Manifest
 
 KEY = Key("shop", "payments")
-SHORT = LOOK_S / 2
-"""After it, the first look is over and the second one has not begun."""
+SHORT = CHECK_S / 2
+"""After it, the first check is over and the second has not begun."""
 
 
 def running(name: str, cost: str | None = None, *, ready: bool = True) -> Manifest:
@@ -39,17 +39,17 @@ def running(name: str, cost: str | None = None, *, ready: bool = True) -> Manife
 
 
 class Cluster:
-    """Pods, what they say of themselves, and when they were asked and written to. Both Kube and the pods."""
+    """Pods, their answers, and when they were asked and written to. Both Kube and the pods."""
 
     def __init__(self, *pods: Manifest) -> None:
         self.all = {each["metadata"]["name"]: each for each in pods}
         self.busy: dict[str, bool | None] = {}
-        """What a pod says; one that isn't named here is idle."""
+        """The answer of a pod; one that isn't named here is idle."""
         self.allowed = True
         self.refusal: KubernetesError | None = None
         self.asked: list[float] = []
         self.written: list[tuple[float, str, str | None]] = []
-        self.told: list[Key] = []
+        self.changed: list[Key] = []
 
     async def may_patch_pods(self, _namespace: str) -> bool:
         return self.allowed
@@ -75,11 +75,11 @@ class Cluster:
         return {name: found[DELETION_COST] for name, found in annotations.items() if DELETION_COST in found}
 
     @asynccontextmanager
-    async def looked_at(self) -> AsyncIterator[DeletionCosts]:
-        """Costs at work, for a resource that asks for them."""
+    async def checked(self) -> AsyncIterator[DeletionCosts]:
+        """The running checks, for a resource that asks for them."""
         costs = DeletionCosts(cast("Kube", self), self.is_busy)
         costs.want(KEY, wanted=True)
-        task = asyncio.create_task(costs.run(self.told.append))
+        task = asyncio.create_task(costs.run(self.changed.append))
         try:
             yield costs
         finally:
@@ -95,7 +95,7 @@ def _now() -> float:
 async def test_only_a_change_is_written() -> None:
     cluster = Cluster(running("a"), running("b"))
     cluster.busy["a"] = True
-    async with cluster.looked_at() as costs:
+    async with cluster.checked() as costs:
         await asyncio.sleep(SHORT)
         assert cluster.costs() == {"a": BUSY}
         await asyncio.sleep(1000)
@@ -106,7 +106,7 @@ async def test_only_a_change_is_written() -> None:
             await asyncio.sleep(0.1)
         assert len(cluster.asked) == asked
         cluster.busy["a"] = False
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(CHECK_S)
     assert [(name, cost) for _, name, cost in cluster.written] == [("a", BUSY), ("a", None)]
 
 
@@ -114,87 +114,87 @@ async def test_only_a_change_is_written() -> None:
 async def test_many_pods_are_asked_and_written_to_at_a_bounded_rate() -> None:
     cluster = Cluster(*(running(f"p-{number}") for number in range(3 * ASKED)))
     cluster.busy = dict.fromkeys(cluster.all, True)
-    async with cluster.looked_at():
+    async with cluster.checked():
         await asyncio.sleep(60 - SHORT)
         assert len(cluster.asked) == 6 * ASKED
         assert len(cluster.written) == 6 * WRITES
         await asyncio.sleep(3600)
-    assert cluster.costs() == dict.fromkeys(cluster.all, BUSY), "each one has its turn"
+    assert cluster.costs() == dict.fromkeys(cluster.all, BUSY), "each pod has its turn"
     assert len(cluster.written) == len(cluster.all)
 
 
 @pytest.mark.looptime
-async def test_who_can_not_be_asked_stays_as_it_is() -> None:
+async def test_a_pod_that_does_not_answer_stays_as_it_is() -> None:
     ending = running("ending", BUSY)
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     cluster = Cluster(running("silent", BUSY), running("starts", ready=False), ending, pod("no-status"))
     cluster.busy = {"silent": None, "starts": True, "no-status": True}
-    async with cluster.looked_at():
+    async with cluster.checked():
         await asyncio.sleep(100)
     assert cluster.written == []
 
 
 @pytest.mark.looptime
-async def test_without_the_right_no_pod_is_asked_and_the_trouble_is_told_once() -> None:
+async def test_without_the_right_no_pod_is_asked_and_the_problem_is_reported_once() -> None:
     cluster = Cluster(running("a"))
     cluster.busy["a"], cluster.allowed = True, False
-    async with cluster.looked_at() as costs:
+    async with cluster.checked() as costs:
         await asyncio.sleep(100)
-        assert costs.trouble(KEY) == Trouble("Forbidden", NO_RIGHT)
-        assert (cluster.asked, cluster.told) == ([], [KEY])
+        assert costs.problem(KEY) == Problem("Forbidden", NO_RIGHT)
+        assert (cluster.asked, cluster.changed) == ([], [KEY])
         cluster.allowed = True
-        await asyncio.sleep(LOOK_S)
-        assert costs.trouble(KEY) is None
-        assert cluster.told == [KEY, KEY]
+        await asyncio.sleep(CHECK_S)
+        assert costs.problem(KEY) is None
+        assert cluster.changed == [KEY, KEY]
         assert cluster.costs() == {"a": BUSY}
 
 
 @pytest.mark.looptime
-async def test_a_right_that_is_taken_away_is_told() -> None:
+async def test_a_right_that_is_revoked_is_reported() -> None:
     cluster = Cluster(running("a"))
-    async with cluster.looked_at() as costs:
+    async with cluster.checked() as costs:
         await asyncio.sleep(SHORT)
         cluster.busy["a"], cluster.allowed, cluster.refusal = True, False, KubernetesError(403, "cannot patch")
-        await asyncio.sleep(LOOK_S)
-        assert costs.trouble(KEY) == Trouble("Forbidden", "cannot patch")
-        await asyncio.sleep(LOOK_S)
-        assert costs.trouble(KEY) == Trouble("Forbidden", NO_RIGHT)
+        await asyncio.sleep(CHECK_S)
+        assert costs.problem(KEY) == Problem("Forbidden", "cannot patch")
+        await asyncio.sleep(CHECK_S)
+        assert costs.problem(KEY) == Problem("Forbidden", NO_RIGHT)
 
 
 @pytest.mark.looptime
-async def test_an_api_server_that_is_away_is_no_trouble_of_the_resource() -> None:
+async def test_an_unreachable_api_server_is_no_problem_of_the_resource() -> None:
     cluster = Cluster(running("a"))
     cluster.busy["a"], cluster.refusal = True, KubernetesError(None, "refused")
-    async with cluster.looked_at() as costs:
+    async with cluster.checked() as costs:
         await asyncio.sleep(600)
-        assert costs.trouble(KEY) is None
+        assert costs.problem(KEY) is None
         cluster.refusal = None
         await asyncio.sleep(60)
     assert cluster.costs() == {"a": BUSY}
 
 
 @pytest.mark.looptime
-async def test_the_costs_go_when_they_are_no_longer_wanted() -> None:
+async def test_the_costs_are_removed_when_they_are_no_longer_wanted() -> None:
     cluster = Cluster(*(running(f"p-{number}") for number in range(WRITES + 1)), running("theirs", "7"))
     cluster.busy = dict.fromkeys(cluster.all, True)
-    async with cluster.looked_at() as costs:
-        await asyncio.sleep(2 * LOOK_S)
+    async with cluster.checked() as costs:
+        await asyncio.sleep(2 * CHECK_S)
         assert len(cluster.costs()) == WRITES + 2
         costs.want(KEY, wanted=False)
-        await asyncio.sleep(2 * LOOK_S)
+        await asyncio.sleep(2 * CHECK_S)
         assert cluster.costs() == {"theirs": "7"}
         asked = len(cluster.asked)
         await asyncio.sleep(100)
         assert len(cluster.asked) == asked
         costs.want(KEY, wanted=True)
-        await asyncio.sleep(2 * LOOK_S)
+        await asyncio.sleep(2 * CHECK_S)
         assert len(cluster.costs()) == WRITES + 2
 
 
 @pytest.mark.looptime
-async def test_a_resource_that_is_gone_is_not_looked_at() -> None:
+async def test_a_resource_that_is_deleted_is_not_checked() -> None:
     cluster = Cluster(running("a"))
-    async with cluster.looked_at() as costs:
+    async with cluster.checked() as costs:
         await asyncio.sleep(SHORT)
         costs.forget(KEY)
         cluster.asked.clear()
@@ -207,7 +207,7 @@ COSTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([None, BUSY, "-5
 
 
 @given(COSTS, st.dictionaries(st.sampled_from(NAMES), st.booleans()))
-def test_the_changes_make_the_costs_right_and_touch_nothing_else(
+def test_the_changes_correct_the_costs_and_touch_nothing_else(
     before: dict[str, str | None], busy: dict[str, bool]
 ) -> None:
     found = changes([running(name, cost) for name, cost in before.items()], busy)

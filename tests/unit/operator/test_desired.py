@@ -1,7 +1,7 @@
 """The objects the operator makes, pinned as YAML.
 
 A new version of the operator must not roll pods whose spec did not change, so a difference here is a decision: look at
-it, then write the files anew with `python -m unit.operator.test_desired` in tests/.
+it, then rewrite the files with `python -m unit.operator.test_desired` in tests/.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ import pytest
 import yaml
 
 from rochallor_operator.desired.autoscaling import autoscaler
-from rochallor_operator.desired.deployment import deployment
-from rochallor_operator.desired.disruption_budget import disruption_budget
+from rochallor_operator.desired.companions import disruption_budget, pod_monitor, service, service_account
+from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
-from rochallor_operator.desired.pod_monitor import pod_monitor
-from rochallor_operator.desired.service import service
-from rochallor_operator.desired.service_account import service_account
 from rochallor_operator.errors import InvalidSpecError
 from unit.operator.samples import worker
 
@@ -72,6 +69,7 @@ KAFKA: Manifest = {
     "jobTypes": ["charge-card", "refund"],
     "handlerTimeout": "10m",
 }
+LONG: Manifest = {"lease": "5s", "handlerTimeout": "24h", "drainTimeout": "24h"}
 TEMPLATE: Manifest = {
     "template": {
         "metadata": {"annotations": {"mesh.example.com/inject": "true"}, "labels": {"team": "shop"}},
@@ -121,11 +119,12 @@ MONITORED: Manifest = {
     }
 }
 CASES: dict[str, Manifest] = {
-    "deployment-minimal": deployment(worker(), "worker:1", None),
-    "deployment-full": deployment(worker(**FULL), "worker:1", "0123456789abcdef"),
-    "deployment-grpc": deployment(worker(**GRPC), "worker:1", "0123456789abcdef"),
-    "deployment-kafka": deployment(worker(**KAFKA), "worker:1", "0123456789abcdef"),
-    "deployment-template": deployment(worker(**TEMPLATE), "worker:1", "0123456789abcdef"),
+    "deployment-minimal": deployment(worker(), "worker:1"),
+    "deployment-full": deployment(worker(**FULL), "worker:1", Content("0123456789abcdef", "fedcba9876543210")),
+    "deployment-grpc": deployment(worker(**GRPC), "worker:1", Content("0123456789abcdef", None)),
+    "deployment-kafka": deployment(worker(**KAFKA), "worker:1", Content("0123456789abcdef", None)),
+    "deployment-long": deployment(worker(**LONG), "worker:1", Content("0123456789abcdef", None)),
+    "deployment-template": deployment(worker(**TEMPLATE), "worker:1", Content("0123456789abcdef", None)),
     "service": service(worker()),
     "service-account": service_account(worker()),
     "disruption-budget": disruption_budget(worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}))[0],
@@ -147,33 +146,55 @@ def test_golden(name: str) -> None:
     assert _text(CASES[name]) == (GOLDEN / f"{name}.yaml").read_text()
 
 
+def test_the_default_lease_is_no_change_of_the_pods() -> None:
+    usual, other = (deployment(worker(lease=lease), "worker:1") for lease in ("30s", "31s"))
+    assert usual == deployment(worker(), "worker:1") != other
+
+
 def test_a_suspended_worker_keeps_its_pod_template() -> None:
-    running, suspended = (deployment(worker(suspend=flag), "worker:1", None) for flag in (False, True))
+    running, suspended = (deployment(worker(suspend=flag), "worker:1") for flag in (False, True))
     assert suspended["spec"]["replicas"] == 0
     assert suspended["spec"]["template"] == running["spec"]["template"]
 
 
+def test_how_pods_are_replaced_is_no_change_of_the_pods() -> None:
+    steps = {"maxSurge": 0, "maxUnavailable": "50%", "minReadySeconds": 30, "progressDeadlineSeconds": 900}
+    usual, other = (deployment(worker(**spec), "worker:1")["spec"] for spec in ({}, steps))
+    assert other["template"] == usual["template"]
+    assert other["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": "50%"}
+    assert (other["minReadySeconds"], other["progressDeadlineSeconds"]) == (30, 900)
+
+
+def test_the_last_log_lines_of_added_containers_are_their_termination_messages_unless_they_set_a_policy() -> None:
+    own = {"name": "own", "image": "i", "terminationMessagePolicy": "File"}
+    added = {"initContainers": [{"name": "migrate", "image": "i"}], "containers": [own, {"name": "p", "image": "i"}]}
+    pod = pod_template(worker(template={"spec": added}), "worker:1")["spec"]
+    policies = {item["name"]: item["terminationMessagePolicy"] for item in [*pod["initContainers"], *pod["containers"]]}
+    words = "FallbackToLogsOnError"
+    assert policies == {"migrate": words, "worker": words, "own": "File", "p": words}
+
+
 def test_replicas_do_not_touch_the_pod_template() -> None:
-    one, two = (deployment(worker(replicas=number), "worker:1", None) for number in (1, 2))
+    one, two = (deployment(worker(replicas=number), "worker:1") for number in (1, 2))
     assert one["spec"]["template"] == two["spec"]["template"]
 
 
-@pytest.mark.parametrize(("drain", "grace"), [("25s", 35), ("1500ms", 12), ("10m", 610)])
+@pytest.mark.parametrize(("drain", "grace"), [("25s", 35), ("1500ms", 12), ("10m", 610), ("24h", 86410)])
 def test_a_pod_may_live_ten_seconds_longer_than_its_drain(drain: str, grace: int) -> None:
-    made = deployment(worker(drainTimeout=drain), "worker:1", None)
+    made = deployment(worker(drainTimeout=drain), "worker:1")
     assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace
 
 
 @pytest.mark.parametrize("spec", [HPA, KEDA, KEDA_KAFKA], ids=["hpa", "keda", "kafka"])
 def test_replicas_are_left_to_an_autoscaler(spec: Manifest) -> None:
-    assert "replicas" not in deployment(worker(replicas=3, **spec), "worker:1", None)["spec"]
+    assert "replicas" not in deployment(worker(replicas=3, **spec), "worker:1")["spec"]
 
 
 @pytest.mark.parametrize("spec", [HPA, KEDA, KEDA_KAFKA], ids=["hpa", "keda", "kafka"])
 def test_suspend_wins_over_an_autoscaler(spec: Manifest) -> None:
     suspended = worker(suspend=True, **spec)
     assert autoscaler(suspended) == []
-    assert deployment(suspended, "worker:1", None)["spec"]["replicas"] == 0
+    assert deployment(suspended, "worker:1")["spec"]["replicas"] == 0
 
 
 def test_without_secrets_keda_needs_no_authentication() -> None:
@@ -186,7 +207,7 @@ def test_without_secrets_keda_needs_no_authentication() -> None:
 
 
 def pod_name(worker: str, template_hash: str) -> str:
-    """As Kubernetes makes it: what is before the last five characters is cut at 58."""
+    """As Kubernetes makes it: the part before the last five characters is truncated at 58."""
     return f"{worker}-{template_hash}-"[:58] + "x7k2p"
 
 
@@ -204,12 +225,14 @@ def test_kedas_query_finds_the_pods_of_this_worker_alone(length: int, template_h
         assert not query(name[:end]).fullmatch(pod_name(other, template_hash))
 
 
-@pytest.mark.parametrize(("least", "expected"), [(0, True), (1, False)])
-def test_no_series_is_an_error_unless_there_may_be_no_pod(least: int, expected: bool) -> None:
+@pytest.mark.parametrize("least", [0, 1])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_series_is_an_error_unless_there_is_no_pod(least: int, stopped: bool) -> None:
+    """Pods that are no longer scraped may be busy, also where there may be none (keda#8036)."""
     scaling = KEDA["autoscaling"] | {"minReplicas": least}
-    trigger = autoscaler(worker(autoscaling=scaling))[1]["spec"]["triggers"][0]
+    trigger = autoscaler(worker(autoscaling=scaling), stopped=stopped)[1]["spec"]["triggers"][0]
     assert trigger["metadata"]["ignoreNullValues"] == "false"
-    assert ("or vector(0)" in trigger["metadata"]["query"]) is expected
+    assert ("or vector(0)" in trigger["metadata"]["query"]) is stopped
 
 
 @pytest.mark.parametrize(
@@ -233,11 +256,14 @@ def container(**change: object) -> Manifest:
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ({"spec": {"containers": None}}, "the container 'worker' must stay"),
-        ({"spec": None}, "the container 'worker' must stay"),
+        ({"spec": {"containers": None}}, "the container 'worker' must not be removed"),
+        ({"spec": None}, "the container 'worker' must not be removed"),
         ({"spec": {"containers": [{"image": "x"}]}}, "each item of containers needs its name"),
         ({"spec": {"containers": ["worker"]}}, "each item of containers needs its name"),
-        ({"metadata": None}, "the label app.kubernetes.io/name must stay 'rochallor-worker': it is the operator's"),
+        (
+            {"metadata": None},
+            "the label app.kubernetes.io/name must stay 'rochallor-worker': it belongs to the operator",
+        ),
         (
             {"metadata": {"labels": {"rochallor.io/worker": "refunds"}}},
             "the label rochallor.io/worker must stay",
@@ -245,13 +271,29 @@ def container(**change: object) -> Manifest:
         ({"metadata": {"labels": {"app.kubernetes.io/managed-by": "x"}}}, "the label app.kubernetes.io/managed-by"),
         (container(env=[{"name": "ROCHALLOR_PARALLELISM", "value": "1"}]), "the ROCHALLOR_ variables that mirror"),
         (container(env=[{"name": "ROCHALLOR_ENGINE_HEADERS", "value": "A: b"}]), "the ROCHALLOR_ variables that"),
-        (container(env=None), "the ROCHALLOR_ variables that mirror a field of the spec must stay"),
+        (container(env=None), "the ROCHALLOR_ variables that mirror a field of the spec must not be changed"),
     ],
 )
-def test_a_template_that_takes_away_what_the_rest_needs_is_refused(template: Manifest, sentence: str) -> None:
+def test_a_template_that_removes_what_the_rest_needs_is_refused(template: Manifest, sentence: str) -> None:
     with pytest.raises(InvalidSpecError) as caught:
         pod_template(worker(template=template), "worker:1")
     assert str(caught.value).startswith(f"spec.template: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("pod", "shared"),
+    [
+        ({}, True),
+        ({"initContainers": [{"name": "migrate", "image": "m"}]}, True),
+        ({"containers": [{"name": "proxy", "image": "p"}]}, None),
+        ({"initContainers": [{"name": "proxy", "image": "p", "restartPolicy": "Always"}]}, None),
+        ({"containers": [{"name": "proxy", "image": "p"}], "shareProcessNamespace": True}, True),
+        ({"shareProcessNamespace": False}, False),
+    ],
+)
+def test_processes_are_not_shared_with_other_containers_unless_asked_for(pod: Manifest, shared: bool | None) -> None:
+    made = pod_template(worker(template={"spec": pod}), "worker:1")
+    assert made["spec"].get("shareProcessNamespace") is shared
 
 
 FROM_CONFIG_MAP: Manifest = {"handlers": {"configMap": {"name": "code", "module": "handlers:registry"}}}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rochallor_operator.events import transitions
+from rochallor_operator.status.events import transitions
 from unit.operator.samples import resource
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SUSPENDING = conditions("True Suspended", "True RollingOut")
 READY_BUT_REFUSED = conditions("True Available", "False Available", "True Forbidden")
 
 
-def told(before: list[Manifest], after: list[Manifest]) -> list[str]:
+def reported(before: list[Manifest], after: list[Manifest]) -> list[str]:
     events = transitions(resource() | {"status": {"conditions": before}}, after, NOW)
     return [f"{event['type']} {event['reason']}" for event in events]
 
@@ -54,17 +54,19 @@ def told(before: list[Manifest], after: list[Manifest]) -> list[str]:
         (REFUSED, REFUSED, []),
     ],
 )
-def test_a_reason_is_told_when_it_is_new(before: list[Manifest], after: list[Manifest], expected: list[str]) -> None:
-    assert told(before, after) == expected
+def test_a_reason_is_reported_when_it_is_new(
+    before: list[Manifest], after: list[Manifest], expected: list[str]
+) -> None:
+    assert reported(before, after) == expected
 
 
 def test_another_message_is_no_transition() -> None:
-    assert told(ROLLING, [item | {"message": "1 of 2"} for item in ROLLING]) == []
+    assert reported(ROLLING, [item | {"message": "1 of 2"} for item in ROLLING]) == []
 
 
-def test_other_conditions_tell_nothing() -> None:
+def test_other_conditions_have_no_event() -> None:
     other = {"type": "AutoscalerReady", "status": "False", "reason": "KedaNotInstalled", "message": ""}
-    assert told(AVAILABLE, [*AVAILABLE, other]) == []
+    assert reported(AVAILABLE, [*AVAILABLE, other]) == []
 
 
 def test_the_same_transition_has_the_same_name_and_the_next_one_another() -> None:
@@ -77,7 +79,7 @@ def test_the_same_transition_has_the_same_name_and_the_next_one_another() -> Non
     assert name("7") == name("7") != name("8")
 
 
-def test_what_kubectl_describe_looks_for() -> None:
+def test_the_fields_that_kubectl_describe_needs() -> None:
     (event,) = transitions(resource(), ROLLING, NOW)
     assert event["involvedObject"] == {
         "apiVersion": "rochallor.io/v1alpha1",
@@ -87,5 +89,3 @@ def test_what_kubectl_describe_looks_for() -> None:
         "uid": "uid-1",
     }
     assert (event["message"], event["metadata"]["namespace"]) == ("Ready says", "shop")
-    long = [item | {"message": "x" * 5000} for item in ROLLING]
-    assert len(transitions(resource(), long, NOW)[0]["message"]) == 1024

@@ -1,4 +1,4 @@
-"""What may stand in the API server's or a kubeconfig's place. (The real ones: tests/integration.)"""
+"""Wrong kubeconfigs, and answers that are not from an API server. (The real ones: tests/integration.)"""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
+from rochallor_operator.cluster.cache import Cache
+from rochallor_operator.cluster.client import load_configuration
+from rochallor_operator.cluster.kube import Kube
 from rochallor_operator.errors import KubernetesError, StartError
-from rochallor_operator.kube import Kube, load_configuration
-from rochallor_operator.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from rochallor_operator.names import Manifest
@@ -38,7 +39,7 @@ def kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[byt
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"- 1", b"hello", b"\xff\xfe\x00", b"current-context: a"])
-async def test_what_is_no_kubeconfig_is_one_sentence(kubeconfig: Callable[[bytes], str], content: bytes) -> None:
+async def test_an_invalid_kubeconfig_is_one_sentence(kubeconfig: Callable[[bytes], str], content: bytes) -> None:
     path = kubeconfig(content)
     with pytest.raises(StartError) as caught:
         await load_configuration()
@@ -46,7 +47,7 @@ async def test_what_is_no_kubeconfig_is_one_sentence(kubeconfig: Callable[[bytes
     assert "\n" not in str(caught.value)
 
 
-async def test_certificates_that_are_none_are_one_sentence(kubeconfig: Callable[[bytes], str]) -> None:
+async def test_invalid_certificates_are_one_sentence(kubeconfig: Callable[[bytes], str]) -> None:
     cluster = {"server": "https://127.0.0.1:1", "certificate-authority-data": "AAAA"}
     content: Manifest = {
         "clusters": [{"name": "here", "cluster": cluster}],
@@ -57,12 +58,12 @@ async def test_certificates_that_are_none_are_one_sentence(kubeconfig: Callable[
     kubeconfig(yaml.safe_dump(content).encode())
     configuration = await load_configuration()
     with pytest.raises(StartError, match="the certificates for the cluster can't be used: "):
-        Kube(configuration, Recent(lambda: 0))
+        Kube(configuration, Cache(lambda: 0))
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
-async def test_an_answer_that_is_no_json_is_passing_trouble(kind: str) -> None:
-    """A proxy in the API server's place may send its own page with status 200."""
+async def test_an_answer_that_is_not_json_is_a_transient_error(kind: str) -> None:
+    """A proxy may send a page of its own with status 200."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(body=b"<html>\xff", content_type=kind)
@@ -70,10 +71,31 @@ async def test_an_answer_that_is_no_json_is_passing_trouble(kind: str) -> None:
     api = web.Application()
     api.router.add_route("*", "/{path:.*}", page)
     async with TestServer(api) as server:
-        kube = Kube(Configuration(host=str(server.make_url(""))), Recent(lambda: 0))
+        kube = Kube(Configuration(host=str(server.make_url(""))), Cache(lambda: 0))
         try:
-            with pytest.raises(KubernetesError, match="sends no JSON") as caught:
+            with pytest.raises(KubernetesError, match="non-JSON answer") as caught:
                 await kube.read("ConfigMap", "shop", "code")
         finally:
             await kube.close()
     assert caught.value.status is None
+
+
+async def test_an_operator_that_no_longer_leads_writes_nothing() -> None:
+    """Nobody listens at that address: a request would fail otherwise."""
+    kube = Kube(Configuration(host="http://127.0.0.1:1"), Cache(lambda: 0))
+    kube.may_write = lambda: False
+    child: Manifest = {"kind": "Service", "apiVersion": "v1", "metadata": {"namespace": "shop", "name": "payments"}}
+    live: Manifest = {"metadata": child["metadata"] | {"uid": "u"}}
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: kube.apply(child),
+        lambda: kube.apply_status(child),
+        lambda: kube.hand_over_replicas(live, 2),
+        lambda: kube.delete("Service", "shop", "payments", "u"),
+        lambda: kube.annotate_pod("shop", "payments-1", "a", None),
+    ]
+    try:
+        for write in writes:
+            with pytest.raises(KubernetesError, match="this operator no longer leads"):
+                await write()
+    finally:
+        await kube.close()

@@ -25,7 +25,7 @@ def keyed(key: str, fields: st.SearchStrategy[Manifest]) -> st.SearchStrategy[li
 
 
 def manifests(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Manifest]:
-    """Things of the form of a pod."""
+    """Objects of the form of a pod."""
     flat = st.dictionaries(st.sampled_from(["p", "q"]), leaves, max_size=2)
     container = st.fixed_dictionaries(
         {}, optional={"image": leaves, "env": keyed("name", flat), "args": st.lists(SCALARS, max_size=2)}
@@ -47,7 +47,7 @@ PATCHES = manifests(st.one_of(SCALARS, st.none()))
 
 
 def nulls(value: Any) -> int:
-    """How many nulls there are outside of lists that are replaced as they are."""
+    """The number of nulls outside of lists that are replaced as a whole."""
     if isinstance(value, dict):
         return sum(nulls(part) for name, part in value.items() if name != "tolerations")
     if isinstance(value, list):
@@ -92,7 +92,7 @@ def test_keys_stay_unique_and_in_order(pod: Manifest, patch: Manifest) -> None:
 
 
 @given(PODS, PATCHES)
-def test_the_parts_stay_as_they_are(pod: Manifest, patch: Manifest) -> None:
+def test_the_arguments_are_not_changed(pod: Manifest, patch: Manifest) -> None:
     before = (repr(pod), repr(patch))
     merge(pod, patch)
     assert (repr(pod), repr(patch)) == before

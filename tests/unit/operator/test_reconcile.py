@@ -1,141 +1,239 @@
-"""How a reconcile goes on when the API server refuses a part. (What it does to a cluster: tests/integration.)"""
+"""How a reconcile continues when the API server refuses a part. (Its effect on a cluster: tests/integration.)"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import Key
-from rochallor_operator.queue import Outcome
-from rochallor_operator.reconcile import Reconciler
-from unit.operator.samples import resource
-from unit.operator.test_desired import HPA, KEDA, MONITORED
+from rochallor_operator.runtime.queue import Result
+from unit.operator.fake_kube import CHILDREN, EVERYTHING, KEY, FakeKube, reconciler, roll_out
+from unit.operator.samples import pod, resource
+from unit.operator.test_desired import HPA
 
 if TYPE_CHECKING:
-    from rochallor_operator.kube import Kube
     from rochallor_operator.names import Manifest
-
-KEY = Key("shop", "payments")
-EVERYTHING: Manifest = HPA | MONITORED | {"disruptionBudget": {"maxUnavailable": 1}}
-CHILDREN = [
-    "ServiceAccount",
-    "Service",
-    "PodDisruptionBudget",
-    "Deployment",
-    "HorizontalPodAutoscaler",
-    "PodMonitor",
-]
-"""What everything makes, in the order in which it is made."""
-
-
-class FakeKube:
-    """Holds one resource, accepts every apply except of the kinds it refuses, and remembers what it was asked."""
-
-    def __init__(self, refused: dict[str, KubernetesError] | None = None, **spec: Any) -> None:
-        self._refused = refused or {}
-        self.live: dict[str, Manifest] = {"RochallorWorker": resource(**spec)}
-        self.applied: list[str] = []
-        self.read: list[str] = []
-        self.status: Manifest = {}
-        self.events: list[str] = []
-
-    async def get(self, kind: str, _namespace: str, _name: str) -> Manifest | None:
-        self.read.append(kind)
-        if kind in self._refused and kind in {"ConfigMap", "Secret"}:
-            raise self._refused[kind]
-        return self.live.get(kind)
-
-    async def apply(self, manifest: Manifest) -> Manifest:
-        kind = manifest["kind"]
-        if kind in self._refused:
-            raise self._refused[kind]
-        self.applied.append(kind)
-        metadata = manifest["metadata"] | {"uid": f"uid-of-{kind}", "generation": 1}
-        self.live[kind] = manifest | {"metadata": metadata}
-        return self.live[kind]
-
-    async def delete(self, kind: str, _namespace: str, _name: str, uid: str) -> None:
-        assert self.live.pop(kind)["metadata"]["uid"] == uid
-
-    async def apply_status(self, manifest: Manifest) -> None:
-        self.status = manifest["status"]
-        self.live["RochallorWorker"] = self.live["RochallorWorker"] | {"status": self.status}
-
-    async def create(self, manifest: Manifest) -> Manifest:
-        if manifest["kind"] in self._refused:
-            raise self._refused[manifest["kind"]]
-        self.events.append(f"{manifest['type']} {manifest['reason']}")
-        return manifest
-
-    async def pods(self, _namespace: str, _selector: dict[str, str]) -> list[Manifest]:
-        self.read.append("Pod")
-        return []
-
-    def condition(self, kind: str) -> tuple[str, str, str]:
-        (found,) = [item for item in self.status["conditions"] if item["type"] == kind]
-        return found["status"], found["reason"], found["message"]
-
-    def change(self, **spec: Any) -> None:
-        """Edit the resource, which has the last status."""
-        self.live["RochallorWorker"] = resource(**spec) | {"status": self.status}
-
-
-def reconciler(kube: FakeKube) -> Reconciler:
-    return Reconciler(cast("Kube", kube), "worker:1")
 
 
 async def test_the_children_are_applied_once() -> None:
     kube = FakeKube()
     work = reconciler(kube)
-    assert await work.reconcile(KEY) is Outcome.UNSETTLED
-    assert await work.reconcile(KEY) is Outcome.UNSETTLED
+    assert await work.reconcile(KEY) is Result.UNSETTLED
+    assert await work.reconcile(KEY) is Result.UNSETTLED
     assert kube.applied == ["ServiceAccount", "Service", "Deployment"]
+
+
+WARNED: Manifest = {
+    "conditions": [
+        {
+            "type": "Degraded",
+            "status": "True",
+            "reason": "LeaseNotRenewable",
+            "message": "pod a: too long",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"handlerTimeout": "45s"}, "LeaseNotRenewable"),
+        ({"handlerTimeout": "20s"}, "Healthy"),
+        ({"handlerTimeout": "45s", "suspend": True}, "Healthy"),
+    ],
+)
+async def test_pods_warn_of_leases_only_where_handlers_may_outlive_one(spec: Manifest, reason: str) -> None:
+    kube = FakeKube(**spec)
+    kube.live["RochallorWorker"] |= {"status": WARNED}
+    await reconciler(kube).reconcile(KEY)
+    assert kube.condition("Degraded")[1] == reason
 
 
 @pytest.mark.parametrize("refused", ["ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"])
 async def test_a_refused_child_is_a_condition_and_the_other_ones_are_still_made(refused: str) -> None:
     kube = FakeKube({refused: KubernetesError(403, "cannot patch")}, **EVERYTHING)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED
-    assert kube.applied == [kind for kind in CHILDREN if kind != refused]
+    assert await reconciler(kube).reconcile(KEY) is Result.REFUSED
+    unwanted = {refused, "HorizontalPodAutoscaler"} if refused == "Deployment" else {refused}
+    assert kube.applied == [kind for kind in CHILDREN if kind not in unwanted]
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot patch")
+    assert kube.condition("Ready")[1] == ("Forbidden" if refused == "Deployment" else "RollingOut")
 
 
-@pytest.mark.parametrize(
-    ("kind", "condition"), [("HorizontalPodAutoscaler", "AutoscalerReady"), ("PodMonitor", "PodMonitorReady")]
-)
-@pytest.mark.parametrize(
-    ("status", "reason"), [(403, "Forbidden"), (422, "InvalidSpec"), (500, "ApiError"), (503, "ApiError")]
-)
-async def test_what_pods_can_live_without_is_a_condition_of_its_own(
-    kind: str, condition: str, status: int, reason: str
-) -> None:
-    kube = FakeKube({kind: KubernetesError(status, "no")}, **EVERYTHING)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED
-    assert kube.applied == [child for child in CHILDREN if child != kind]
-    assert kube.condition(condition) == ("False", reason, "no")
-    assert kube.condition("Degraded")[0] == "False"
-    assert ("autoscaler" in kube.status) is (kind == "PodMonitor")
+@pytest.mark.parametrize("refused", ["ServiceAccount", "Service", "PodDisruptionBudget"])
+@pytest.mark.parametrize("message", ["exceeded quota: small", "cannot patch"])
+async def test_a_refused_child_does_not_make_available_pods_unready(refused: str, message: str) -> None:
+    kube = FakeKube({refused: KubernetesError(403, message)}, replicas=3, disruptionBudget={"maxUnavailable": 1})
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    roll_out(kube)
+    assert await work.reconcile(KEY) is Result.REFUSED
+    assert kube.condition("Ready") == ("True", "Available", "3 of 3 pods available")
+    assert kube.condition("Progressing")[:2] == ("False", "Available")
+    assert kube.condition("Degraded")[::2] == ("True", message)
 
 
-@pytest.mark.parametrize(
-    ("spec", "kind", "condition", "reason"),
-    [
-        (KEDA, "ScaledObject", "AutoscalerReady", "KedaNotInstalled"),
-        (MONITORED, "PodMonitor", "PodMonitorReady", "PodMonitorNotInstalled"),
-    ],
-)
-async def test_a_kind_that_the_cluster_does_not_know(spec: Manifest, kind: str, condition: str, reason: str) -> None:
-    missing = KubernetesError(404, "the server could not find the requested resource")
-    kube = FakeKube({kind: missing, "TriggerAuthentication": missing}, **spec)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.REFUSED, "tried again: it may be installed later"
-    assert kube.condition(condition)[:2] == ("False", reason)
-    assert kube.condition("Degraded")[0] == "False"
-    assert kube.applied == ["ServiceAccount", "Service", "Deployment"]
+ACCOUNT: Manifest = {
+    "metadata": {
+        "namespace": "shop",
+        "name": "payments-worker",
+        "uid": "other",
+        "labels": {"rochallor.io/for-workers": "true"},
+    }
+}
 
 
-async def test_a_first_reconcile_asks_little() -> None:
+async def test_no_pod_is_made_for_an_account_that_is_not_ours() -> None:
+    kube = FakeKube()
+    kube.live["ServiceAccount"] = ACCOUNT
+    work = reconciler(kube)
+    assert await work.reconcile(KEY) is Result.REFUSED
+    assert kube.applied == ["Service"]
+    assert kube.condition("Ready")[:2] == ("False", "NameConflict")
+    kube.change(template={"spec": {"serviceAccountName": "mine"}})
+    await work.reconcile(KEY)
+    assert kube.applied == ["Service", "Deployment"], "the pods' account may be another one"
+    kube.change()
+    await work.reconcile(KEY)
+    assert kube.live["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    assert kube.condition("Ready")[:2] == ("False", "NameConflict")
+    del kube.live["ServiceAccount"]
+    await work.reconcile(KEY)
+    assert kube.live["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == "payments-worker"
+
+
+async def test_a_deployment_that_has_its_account_is_still_applied() -> None:
+    kube = FakeKube()
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    kube.live["ServiceAccount"] = ACCOUNT
+    kube.change(suspend=True)
+    await work.reconcile(KEY)
+    assert kube.live["Deployment"]["spec"]["replicas"] == 0
+    assert kube.condition("Degraded")[:2] == ("True", "NameConflict")
+
+
+async def test_a_removal_that_is_refused_stops_no_other_one() -> None:
+    kube = FakeKube(**EVERYTHING)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    kube.refused = {"PodDisruptionBudget": KubernetesError(403, "cannot delete")}
+    kube.change(replicas=7)
+    assert await work.reconcile(KEY) is Result.REFUSED
+    assert kube.condition("Degraded") == ("True", "Forbidden", "cannot delete")
+    assert set(kube.live) == {"RochallorWorker", "ServiceAccount", "Service", "Deployment", "PodDisruptionBudget"}
+    assert kube.live["Deployment"]["spec"]["replicas"] == 7
+
+
+async def test_a_missing_source_stops_no_change_of_a_deployment_that_runs() -> None:
+    """Its pods keep what they have: the hash stays, so that nothing is rolled."""
+    kube = FakeKube(envFrom=[{"configMapRef": {"name": "code"}}])
+    kube.live["ConfigMap"] = {"metadata": {"uid": "c"}, "data": {"a": "1"}}
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    annotations = kube.live["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert "rochallor.io/config-hash" in annotations
+    del kube.live["ConfigMap"]
+    kube.change(envFrom=[{"configMapRef": {"name": "code"}}], replicas=7)
+    assert await work.reconcile(KEY) is Result.REFUSED
+    assert kube.live["Deployment"]["spec"]["replicas"] == 7
+    assert kube.live["Deployment"]["spec"]["template"]["metadata"]["annotations"] == annotations
+    assert kube.condition("Degraded")[:2] == ("True", "ConfigMapNotFound")
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "Service", "Deployment", "HorizontalPodAutoscaler"])
+async def test_a_child_under_deletion_is_not_applied_and_recreated_once_it_is_deleted(kind: str) -> None:
+    """An apply would be answered with the object that is about to be deleted, and count as done."""
+    kube = FakeKube(**HPA)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    live = kube.live[kind]
+    kube.live[kind] = live | {
+        "metadata": live["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z", "labels": {"changed": "x"}},
+        "spec": live.get("spec", {}) | {"minReadySeconds": 99},
+    }
+    kube.applied.clear()
+    await work.reconcile(KEY)
+    assert kind not in kube.applied
+    del kube.live[kind]
+    await work.reconcile(KEY)
+    assert kind in kube.applied
+
+
+def of(template: Manifest, name: str, hashed: str, created: str, image: str, **status: Any) -> Manifest:
+    """A pod of the Deployment, of some template."""
+    made = pod(name, created=created, template=hashed, **status)
+    made["metadata"]["labels"] |= template["metadata"]["labels"]
+    spec = dict(template["spec"])
+    spec["containers"] = [spec["containers"][0] | {"image": image}]
+    return made | {"spec": spec}
+
+
+async def test_the_reason_stays_when_an_old_pod_is_evicted_during_a_broken_rollout() -> None:
+    kube = FakeKube(replicas=2, image="worker:broken")
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    roll_out(kube, replicas=3, updatedReplicas=1, availableReplicas=2, readyReplicas=2)
+    template = kube.live["Deployment"]["spec"]["template"]
+    pulling = {"name": "worker", "image": "worker:broken", "state": {"waiting": {"reason": "ErrImagePull"}}}
+    broken = of(template, "b", "7e", "2026-01-02T00:00:00Z", "worker:broken", containerStatuses=[pulling])
+    kube.listed = [of(template, "a", "7d", "2026-01-01T00:00:00Z", "worker:1"), broken]
+    await work.reconcile(KEY)
+    assert kube.condition("Ready")[1] == "ImagePullBackOff"
+    kube.listed = [of(template, "c", "7d", "2026-01-03T00:00:00Z", "worker:1"), broken]
+    await work.reconcile(KEY)
+    assert kube.condition("Ready")[1] == "ImagePullBackOff"
+    assert kube.events.count("Warning ImagePullBackOff") == 1
+
+
+async def test_a_resource_is_not_ready_while_a_container_keeps_restarting() -> None:
+    kube = FakeKube(replicas=1)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    template = kube.live["Deployment"]["spec"]["template"]
+    proxy = {"name": "proxy", "ready": True, "started": True, "restartCount": 1, "state": {"running": {}}}
+
+    def proxy_ended(ago: float) -> None:
+        at = (datetime.now(UTC) - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        last = {"terminated": {"exitCode": 7, "reason": "Error", "finishedAt": at}}
+        status = [proxy | {"lastState": last}]
+        kube.listed = [of(template, "a", "7d", "2026-01-01T00:00:00Z", "worker:1", containerStatuses=status)]
+
+    roll_out(kube)
+    proxy_ended(20)
+    assert await work.reconcile(KEY) is Result.UNSETTLED
+    sentence = "pod a: container 'proxy': the container exited with Error (exit code 7)"
+    assert kube.condition("Ready") == ("False", "CrashLoopBackOff", sentence)
+    proxy_ended(100)
+    assert await work.reconcile(KEY) is Result.SETTLED
+    assert kube.condition("Ready")[:2] == ("True", "Available")
+    kube.read.clear()
+    await work.reconcile(KEY)
+    assert "Pod" not in kube.read, "those of a ready resource aren't read"
+
+
+async def test_a_pod_that_is_no_longer_ready_is_named_with_its_container() -> None:
+    kube = FakeKube(replicas=1)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    roll_out(kube)
+    await work.reconcile(KEY)
+    roll_out(kube, availableReplicas=0, readyReplicas=0)
+    proxy = {"name": "proxy", "ready": False, "started": True, "state": {"running": {}}}
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T01:00:00Z"}
+    template = kube.live["Deployment"]["spec"]["template"]
+    status = {"containerStatuses": [proxy], "conditions": [unready]}
+    kube.listed = [of(template, "a", "7d", "2026-01-01T00:00:00Z", "worker:1", **status)]
+    assert await work.reconcile(KEY) is Result.UNSETTLED
+    sentence = "pod a: container 'proxy' runs, but its readiness probe fails"
+    for kind, value in (("Ready", "False"), ("Progressing", "False"), ("Stalled", "True")):
+        assert kube.condition(kind) == (value, "PodsNotReady", sentence)
+
+
+async def test_a_first_reconcile_makes_few_requests() -> None:
     kube = FakeKube()
     await reconciler(kube).reconcile(KEY)
     assert kube.read == ["RochallorWorker", "Deployment", "ServiceAccount", "Service"]
@@ -146,7 +244,7 @@ async def test_a_first_reconcile_asks_little() -> None:
     assert len(kube.read) + len(kube.applied) + 1 == 12
 
 
-async def test_what_is_no_longer_asked_for_is_removed_and_not_looked_for_again() -> None:
+async def test_what_is_no_longer_asked_for_is_removed_and_not_looked_up_again() -> None:
     kube = FakeKube(**EVERYTHING)
     work = reconciler(kube)
     await work.reconcile(KEY)
@@ -160,24 +258,14 @@ async def test_what_is_no_longer_asked_for_is_removed_and_not_looked_for_again()
 
 
 @pytest.mark.parametrize("kind", ["HorizontalPodAutoscaler", "PodDisruptionBudget", "PodMonitor"])
-async def test_after_a_new_start_an_event_is_enough_to_remove_a_child(kind: str) -> None:
+async def test_after_a_restart_an_event_is_enough_to_remove_a_child(kind: str) -> None:
     kube = FakeKube(**EVERYTHING)
     await reconciler(kube).reconcile(KEY)
     kube.change()
     work = reconciler(kube)
-    assert work.hear(kind, kube.live[kind], gone=False)
+    assert work.on_child_event(kind, kube.live[kind], deleted=False)
     await work.reconcile(KEY)
     assert kind not in kube.live
-
-
-async def test_the_status_is_enough_to_remove_an_autoscaler() -> None:
-    kube = FakeKube(**HPA)
-    await reconciler(kube).reconcile(KEY)
-    kube.change(suspend=True, **HPA)
-    await reconciler(kube).reconcile(KEY)
-    assert "HorizontalPodAutoscaler" not in kube.live
-    assert kube.live["Deployment"]["spec"]["replicas"] == 0
-    assert "autoscaler" not in kube.status
 
 
 async def test_a_foreign_object_of_an_unwanted_childs_name_stays() -> None:
@@ -185,82 +273,87 @@ async def test_a_foreign_object_of_an_unwanted_childs_name_stays() -> None:
     foreign: Manifest = {"metadata": {"namespace": "shop", "name": "payments", "uid": "other"}}
     kube.live["PodDisruptionBudget"] = foreign
     work = reconciler(kube)
-    work.hear("PodDisruptionBudget", foreign, gone=False)
+    work.on_child_event("PodDisruptionBudget", foreign, deleted=False)
     await work.reconcile(KEY)
     assert kube.live["PodDisruptionBudget"] is foreign
 
 
-async def test_an_autoscalers_counting_is_no_news() -> None:
-    kube = FakeKube(**HPA)
-    work = reconciler(kube)
-    await work.reconcile(KEY)
-    kind = "HorizontalPodAutoscaler"
-    live = kube.live[kind]
-    working = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "…"}
-
-    def hear(**status: object) -> bool:
-        return work.hear(kind, live | {"status": status}, gone=False)
-
-    assert hear(conditions=[working], currentReplicas=2)
-    assert not hear(conditions=[working], currentReplicas=3)
-    assert hear(conditions=[working | {"status": "False"}], currentReplicas=3)
-    assert work.hear(kind, live | {"spec": live["spec"] | {"maxReplicas": 99}}, gone=False)
-    assert work.hear(kind, live, gone=True)
-    assert work.hear(kind, live | {"spec": live["spec"] | {"maxReplicas": 99}}, gone=False)
-
-
 @pytest.mark.parametrize(("kind", "field"), [("ConfigMap", "configMapRef"), ("Secret", "secretRef")])
 async def test_a_source_that_may_not_be_read_is_a_condition(kind: str, field: str) -> None:
-    kube = FakeKube({kind: KubernetesError(403, "cannot get it")}, envFrom=[{field: {"name": "code"}}])
+    kube = FakeKube(envFrom=[{field: {"name": "code"}}])
+    kube.hidden = {kind: KubernetesError(403, "cannot get it")}
     work = reconciler(kube)
-    assert await work.reconcile(KEY) is Outcome.REFUSED
+    assert await work.reconcile(KEY) is Result.REFUSED
     assert kube.applied == ["ServiceAccount", "Service"]
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot get it")
     assert work.users_of(kind, "shop", "code") == [KEY]
+    del kube.live["RochallorWorker"]
+    await work.reconcile(KEY)
+    assert work.users_of(kind, "shop", "code") == []
 
 
 @pytest.mark.parametrize("status", [None, 409, 500, 503])
-async def test_passing_trouble_is_tried_again_and_says_nothing_on_the_resource(status: int | None) -> None:
+async def test_a_transient_error_is_tried_again_and_is_not_in_the_status(status: int | None) -> None:
     kube = FakeKube({"Deployment": KubernetesError(status, "try again")})
-    assert await reconciler(kube).reconcile(KEY) is Outcome.FAILED
+    assert await reconciler(kube).reconcile(KEY) is Result.FAILED
     assert kube.status == {}
+
+
+async def test_the_end_of_a_namespace_is_no_problem(caplog: pytest.LogCaptureFixture) -> None:
+    sentence = "unable to create new content in namespace shop because it is being terminated"
+    kube = FakeKube({"Deployment": KubernetesError(403, f'deployments.apps "payments" is forbidden: {sentence}')})
+    assert await reconciler(kube).reconcile(KEY) is Result.SETTLED
+    assert (kube.status, kube.events) == ({}, [])
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 @pytest.mark.parametrize("wrong", [{"drainTimeout": "soon"}, {"template": {"spec": {"containers": None}}}])
 async def test_an_invalid_spec_changes_no_child(wrong: Manifest) -> None:
     kube = FakeKube(**wrong)
-    assert await reconciler(kube).reconcile(KEY) is Outcome.SETTLED
+    assert await reconciler(kube).reconcile(KEY) is Result.SETTLED
     assert kube.applied == []
     assert kube.condition("Degraded")[:2] == ("True", "InvalidSpec")
 
 
-@pytest.mark.parametrize("ending", ["gone", "being deleted"])
-async def test_a_resource_that_is_gone_is_forgotten(ending: str) -> None:
+@pytest.mark.parametrize("ending", ["deleted", "being deleted"])
+async def test_a_resource_that_is_deleted_is_forgotten(ending: str) -> None:
     kube = FakeKube()
     work = reconciler(kube)
     await work.reconcile(KEY)
-    if ending == "gone":
+    if ending == "deleted":
         del kube.live["RochallorWorker"]
     else:
         kube.live["RochallorWorker"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     kube.live.pop("Deployment")
     kube.applied.clear()
-    assert await work.reconcile(KEY) is Outcome.SETTLED
+    assert await work.reconcile(KEY) is Result.SETTLED
     assert kube.applied == []
+    kube.live["RochallorWorker"] = resource()
+    await work.reconcile(KEY)
+    assert kube.applied == ["ServiceAccount", "Service", "Deployment"], (
+        "nothing is remembered about the former one's children"
+    )
 
 
-async def test_an_event_tells_a_transition_and_a_refused_one_changes_nothing() -> None:
+async def test_an_event_reports_a_transition_and_a_refused_one_changes_nothing() -> None:
     kube = FakeKube({"Deployment": KubernetesError(403, "cannot patch")})
     await reconciler(kube).reconcile(KEY)
     assert kube.events == ["Warning Forbidden"]
     kube = FakeKube({"Event": KubernetesError(403, "cannot create events")})
-    assert await reconciler(kube).reconcile(KEY) is Outcome.UNSETTLED
+    assert await reconciler(kube).reconcile(KEY) is Result.UNSETTLED
     assert kube.condition("Degraded")[1] == "Healthy"
+
+
+@pytest.mark.parametrize("status", [429, None])
+async def test_an_event_waits_for_an_api_server_that_does_not_accept_it_now(status: int | None) -> None:
+    kube = FakeKube({"Event": KubernetesError(status, "not now", retry_after=10)})
+    assert await reconciler(kube).reconcile(KEY) is Result.FAILED
+    assert kube.status == {}, "the next run makes the Event, and then the status"
 
 
 async def test_a_resource_in_a_namespace_that_is_no_longer_served_is_left_alone() -> None:
     kube = FakeKube({})
     work = reconciler(kube)
     work.served = frozenset({"other"})
-    assert await work.reconcile(KEY) is Outcome.SETTLED
+    assert await work.reconcile(KEY) is Result.SETTLED
     assert (kube.applied, kube.status) == ([], {})

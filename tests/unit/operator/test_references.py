@@ -1,4 +1,4 @@
-"""Which Secrets and ConfigMaps a change of which rolls the pods."""
+"""The Secrets and ConfigMaps whose changes roll the pods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rochallor_operator.content import Users
+from rochallor_operator.content.hashes import Users
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.desired.references import Reference, references
 from rochallor_operator.errors import InvalidSpecError
@@ -70,6 +70,22 @@ def test_the_users_template() -> None:
     ]
 
 
+def test_an_optional_volume_may_be_missing() -> None:
+    """As a variable may: Kubernetes starts the pod without it."""
+    volumes = [
+        {"name": "a", "secret": {"secretName": "a", "optional": True}},
+        {"name": "b", "configMap": {"name": "b", "optional": True, "items": [{"key": "k", "path": "f"}]}},
+        {"name": "c", "projected": {"sources": [{"secret": {"name": "c", "optional": True}}]}},
+        {"name": "d", "configMap": {"name": "d", "optional": False}},
+    ]
+    assert uses(template={"spec": {"volumes": volumes}}) == [
+        Reference("ConfigMap", "b", "k", optional=True),
+        Reference("ConfigMap", "d", None, optional=False),
+        Reference("Secret", "a", None, optional=True),
+        Reference("Secret", "c", None, optional=True),
+    ]
+
+
 def test_the_index_follows_what_is_used() -> None:
     users = Users()
     one, two = Key("shop", "one"), Key("shop", "two")
@@ -96,12 +112,12 @@ def test_the_index_follows_what_is_used() -> None:
         {"initContainers": 5},
     ],
 )
-def test_what_is_not_of_a_pods_form_is_refused(spec: Manifest) -> None:
+def test_a_template_without_the_form_of_a_pod_is_refused(spec: Manifest) -> None:
     with pytest.raises(InvalidSpecError, match=r"spec\.template: .*kubectl explain pod\.spec"):
         uses(template={"spec": spec})
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../../other/secrets/admin", "%2e%2e", "a?b", "A", "a\n", "a" * 254])
-def test_a_name_that_no_object_has_is_refused(name: str) -> None:
-    with pytest.raises(InvalidSpecError, match=r"spec: no Secret is called '.*; a name has 1 to 253 characters"):
+def test_an_impossible_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSpecError, match=r"spec: no Secret can be named '.*; a name has 1 to 253 characters"):
         uses(engine={"url": "http://engine:8080", "tls": {"caSecret": name}})

@@ -7,8 +7,9 @@ from importlib.metadata import version
 
 import pytest
 
-from rochallor_operator import __main__, logs, settings
+from rochallor_operator import __main__
 from rochallor_operator.errors import StartError
+from rochallor_operator.runtime import logs, settings
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +19,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (values.http_port, values.namespaces, values.log_level) == (8080, (), "INFO")
 
 
-def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROCHALLOR_OPERATOR_WORKER_IMAGE", "shop/worker:2")
     monkeypatch.setenv("ROCHALLOR_OPERATOR_NAMESPACES", "a,b")
     values = settings.load()
@@ -62,8 +63,8 @@ def test_namespaces_may_have_spaces_between_them(
     ("value", "wrong"),
     [("Default", "Default"), ("a,*", "*"), ("a,", ""), (",", ""), (" ", ""), ("a;b", "a;b"), ("a" * 64, "a" * 64)],
 )
-def test_what_can_be_no_namespace_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, wrong: str) -> None:
-    """It would be looked for without end; and an empty list means all namespaces."""
+def test_an_impossible_namespace_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, wrong: str) -> None:
+    """The operator would wait for it forever; and an empty list means all namespaces."""
     monkeypatch.setenv("ROCHALLOR_OPERATOR_NAMESPACES", value)
     with pytest.raises(StartError) as caught:
         settings.load()
@@ -79,11 +80,11 @@ def test_the_help_names_every_variable_with_its_default(
     monkeypatch.setattr(sys, "argv", ["rochallor-operator", "--help"])
     with pytest.raises(SystemExit):
         __main__.main()
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in settings.Settings.model_fields:
-        assert f"  ROCHALLOR_OPERATOR_{name.upper()}\n" in told
-    assert told.count("(default: ") == len(settings.Settings.model_fields)
-    assert "None" not in told
+        assert f"  ROCHALLOR_OPERATOR_{name.upper()}\n" in printed
+    assert printed.count("(default: ") == len(settings.Settings.model_fields)
+    assert "None" not in printed
 
 
 def _record(**extra: object) -> logging.LogRecord:
@@ -93,7 +94,7 @@ def _record(**extra: object) -> logging.LogRecord:
 def test_a_log_line_is_one_json_object() -> None:
     line = json.loads(logs.JsonFormatter().format(_record(child="Service a/b", created=0.0)))
     assert line == {
-        "time": "1970-01-01T00:00:00.000+00:00",
+        "timestamp": "1970-01-01T00:00:00.000000Z",
         "level": "info",
         "event": "created",
         "logger": "rochallor_operator.x",
@@ -107,4 +108,4 @@ def test_a_traceback_stays_on_the_line() -> None:
     except RuntimeError:
         line = logs.JsonFormatter().format(_record(exc_info=sys.exc_info()))
     assert "\n" not in line
-    assert "RuntimeError: boom" in json.loads(line)["traceback"]
+    assert "RuntimeError: boom" in json.loads(line)["exception"]

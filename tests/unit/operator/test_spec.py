@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.part import seconds
-from rochallor_operator.spec import parse
+from rochallor_operator.spec.sections import seconds
+from rochallor_operator.spec.worker import parse
 from unit.operator.samples import resource, worker
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ BROKERS = {"bootstrapServers": "kafka:9092"}
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("500ms", 0.5), ("1ms", 0.001), ("30s", 30.0), ("10m", 600.0), ("25s", 25.0)]
+    ("text", "expected"),
+    [("500ms", 0.5), ("1ms", 0.001), ("30s", 30.0), ("10m", 600.0), ("25s", 25.0), ("24h", 86400.0)],
 )
 def test_durations(text: str, expected: float) -> None:
     assert seconds(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "5 s", "1.5s", "5h", "1m30s", "5S", "5s\n"])
+@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "5 s", "1.5s", "5d", "1m30s", "5S", "5s\n"])
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         seconds(text)
@@ -33,6 +34,22 @@ def test_defaults() -> None:
     spec = worker().spec
     assert (spec.transport, spec.parallelism, spec.poll_interval, spec.drain_timeout) == ("rest", 64, "500ms", "25s")
     assert (spec.replicas, spec.suspend, spec.handler_timeout, spec.image) == (1, False, None, None)
+    assert spec.lease == "30s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"lease": "5m"}, False),
+        ({"handlerTimeout": "29999ms"}, False),
+        ({"handlerTimeout": "30s"}, True),
+        ({"handlerTimeout": "24h", "transport": "grpc", "engine": {"grpcTarget": "engine:9090"}}, True),
+        ({"handlerTimeout": "24h", "transport": "kafka", "kafka": BROKERS}, False),
+    ],
+)
+def test_which_workers_may_outlive_a_lease_that_can_not_be_renewed(changes: Manifest, expected: bool) -> None:
+    assert worker(**changes).spec.may_outlive_lease is expected
 
 
 def test_no_pods_are_wanted_while_suspended() -> None:
@@ -60,7 +77,7 @@ def test_no_pods_are_wanted_while_suspended() -> None:
         ({"autoscaling": {}}, "spec.autoscaling.maxReplicas: Field required"),
         (
             {"autoscaling": {"maxReplicas": 2, "provider": "keda"}},
-            "spec: write autoscaling.prometheus: KEDA asks it how busy the workers are",
+            "spec: write autoscaling.prometheus: KEDA queries it for the workers' metrics",
         ),
         ({"transport": "pigeon"}, "spec.transport: Input should be 'rest'"),
         ({"drainTimeout": "soon"}, "spec.drainTimeout: 'soon' is not a duration"),

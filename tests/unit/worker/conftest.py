@@ -1,12 +1,13 @@
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+
+from logged import logged_by
 
 
 @pytest.fixture(autouse=True)
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged during the test."""
-    with capture_logs() as entries:
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """The log entries of the test."""
+    with logged_by("rochallor_worker") as entries:
         yield entries

@@ -2,14 +2,27 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
+from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.devengine.model import EngineState
-from rochallor_worker.engine.fake import FakeEngine
 
 T = TypeVar("T")
 Fault = Callable[[str, int], Exception | float | None]
-"""(call, how many of that call before) → what happens to its answer: an error, a delay in seconds, or nothing."""
+"""(call, number of earlier calls of its kind) → what happens to it: an error, a delay in seconds, or nothing."""
+
+
+Fleet = Literal["A", "C", "D", "rolling"]
+"""Which engines answer (engine.md, "Generations"): all of one generation, or A and D in turn."""
+FLEETS: tuple[Fleet, ...] = get_args(Fleet)
+
+
+def state_of(fleet: Fleet, lease: float = 30) -> EngineState:
+    state = EngineState(
+        generation="A" if fleet == "A" else "fenced", heartbeat=fleet != "C", lease=lease, clock=loop_time
+    )
+    state.rolling = fleet == "rolling"
+    return state
 
 
 def no_fault(_name: str, _number: int) -> None:
@@ -21,10 +34,17 @@ def loop_time() -> float:
 
 
 class FaultyEngine(FakeEngine):
-    """`before` may keep a call from being carried out; `after` may spoil the answer of one that was."""
+    """`before` may prevent a call; `after` may spoil the answer of one that was carried out."""
 
-    def __init__(self, *, before: Fault = no_fault, after: Fault = no_fault, lease: float = 30) -> None:
-        super().__init__(EngineState(lease=lease, clock=loop_time))
+    def __init__(
+        self,
+        *,
+        before: Fault = no_fault,
+        after: Fault = no_fault,
+        lease: float = 30,
+        fleet: Fleet = "D",
+    ) -> None:
+        super().__init__(state_of(fleet, lease))
         self.before = before
         self.after = after
         self.calls: list[tuple[str, float]] = []
@@ -39,6 +59,10 @@ class FaultyEngine(FakeEngine):
 
     def count(self, name: str) -> int:
         return sum(called == name for called, _ in self.calls)
+
+    def retries_remaining(self) -> int:
+        """The retries left of the only job; of its last attempt, where each attempt is a row of its own."""
+        return list(self.state.jobs.values())[-1].retries_remaining
 
     def times(self, name: str) -> list[float]:
         return [at for called, at in self.calls if called == name]

@@ -1,4 +1,4 @@
-"""A runner against a faulty engine, and the words the tests use for it."""
+"""A runner against a faulty engine, and helpers for tests of it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -34,6 +34,22 @@ async def running(
     finally:
         runner.stop()
         await task
+
+
+@asynccontextmanager
+async def sweeping(engine: FaultyEngine, every: float = 15) -> AsyncIterator[None]:
+    """The engine sweeps for leases that have ended, as often as the real one does."""
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(every)
+            engine.state.sweep()
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def start(engine: FaultyEngine, *job_types: str, count: int = 1, retries: int = 0) -> list[str]:

@@ -1,4 +1,4 @@
-"""When the polling source asks, on a virtual clock."""
+"""When the polling source polls, on a virtual clock."""
 
 import asyncio
 from itertools import pairwise
@@ -6,9 +6,19 @@ from random import Random
 
 import pytest
 
-from rochallor_worker.errors import DispatchMismatch, Unreachable
+from rochallor_worker.errors import (
+    AnswerLost,
+    DispatchMismatch,
+    EngineError,
+    InternalError,
+    Rejected,
+    TurnedAway,
+    Unreachable,
+    Unreadable,
+)
 from rochallor_worker.events import Event, Polled
-from rochallor_worker.source.polling import LEASE_MARGIN, MIN_GAP, OUTAGE_WAIT_CAP, UNHEALTHY_AFTER, PollingSource
+from rochallor_worker.execution.lease import MARGIN
+from rochallor_worker.source.polling import MIN_GAP, OUTAGE_WAIT_CAP, UNHEALTHY_AFTER, PollingSource
 from unit.worker.engines import FaultyEngine, definition, loop_time
 
 pytestmark = pytest.mark.looptime
@@ -25,12 +35,12 @@ def source_of(engine: FaultyEngine, events: list[Event] | None = None) -> Pollin
         lease=30,
         observer=(events if events is not None else []).append,
         clock=loop_time,
-        random=Random(1),  # how often it polls in an outage is bounded in the mean, not in every run
+        random=Random(1),  # the number of polls in an outage is bounded on average, not in every run
     )
 
 
-def trouble_of(source: PollingSource) -> str:
-    return "" if source.trouble is None else ": ".join(source.trouble)
+def problem_of(source: PollingSource) -> str:
+    return "" if source.problem is None else ": ".join(source.problem)
 
 
 async def poll(source: PollingSource, count: int = 10) -> int:
@@ -67,7 +77,7 @@ async def test_after_activity_the_waits_grow_from_ten_milliseconds() -> None:
     assert first < second < third
 
 
-async def test_a_full_answer_is_followed_at_once() -> None:
+async def test_a_full_answer_is_followed_by_a_poll_at_once() -> None:
     engine = FaultyEngine()
     source = source_of(engine)
     await start(engine, 25)
@@ -124,7 +134,8 @@ async def test_the_deadline_counts_from_before_the_request() -> None:
     await start(engine, 1)
     [delivery] = await source.take(1)
     assert loop_time() == pytest.approx(7)
-    assert delivery.deadline == pytest.approx(30 - LEASE_MARGIN)
+    assert delivery.lease is not None
+    assert delivery.lease.deadline == pytest.approx(30 - MARGIN)
 
 
 async def test_at_most_one_hundred_jobs_are_asked_for() -> None:
@@ -134,27 +145,64 @@ async def test_at_most_one_hundred_jobs_are_asked_for() -> None:
     assert len(await source.take(150)) == 100
 
 
-async def test_an_outage_is_waited_out_with_growing_waits_and_flips_health_once_it_lasts() -> None:
+async def test_an_outage_is_polled_with_growing_waits_and_is_a_problem_once_it_lasts() -> None:
     engine = FaultyEngine()
     events: list[Event] = []
     source = source_of(engine, events)
-    assert trouble_of(source) == "EngineUnreachable: the engine has not answered a poll yet"
+    assert problem_of(source) == "Starting: the engine has not answered the first poll yet"
     await poll(source)
-    assert trouble_of(source) == ""
+    assert problem_of(source) == ""
     engine.before = lambda *_: Unreachable("cannot connect")
     began = loop_time()
     await poll(source)
-    assert trouble_of(source) == ""
+    assert problem_of(source) == ""
     while loop_time() < began + 600:
         await poll(source)
-    assert trouble_of(source) == "EngineUnreachable: cannot connect"
+    assert problem_of(source) == "EngineUnreachable: cannot connect"
     failures = [at for at in engine.times("poll_jobs") if at > began + UNHEALTHY_AFTER]
     assert len(failures) < 600 / OUTAGE_WAIT_CAP * 4
     assert max(b - a for a, b in pairwise(failures)) <= OUTAGE_WAIT_CAP + 1e-6
     assert any(event == Polled("error", 0) for event in events)
     engine.before = lambda *_: None
     await poll(source)
-    assert trouble_of(source) == ""
+    assert problem_of(source) == ""
+
+
+async def test_an_outage_is_logged_once_a_minute_and_its_end_once(logged: list[dict[str, object]]) -> None:
+    engine = FaultyEngine(before=lambda *_: Unreachable("cannot connect"))
+    source = source_of(engine)
+    times = []
+    while loop_time() < 600:
+        before = len(logged)
+        await poll(source)
+        times += [engine.times("poll_jobs")[-1]] * (len(logged) - before)
+    assert {entry["error"] for entry in logged} == {"cannot connect"}
+    assert all(60 <= later - earlier <= 60 + OUTAGE_WAIT_CAP for earlier, later in pairwise(times))
+    assert len(times) > 5
+    engine.before = lambda *_: None
+    await poll(source)
+    assert logged[-1]["event"] == "the engine answers polls again"
+    engine.before = lambda *_: Unreachable("refused")
+    await poll(source)
+    assert logged[-1]["error"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Unreachable("cannot connect"), "EngineUnreachable"),
+        (AnswerLost("no answer in time"), "EngineUnreachable"),
+        (InternalError("502"), "EngineUnreachable"),
+        (TurnedAway("401"), "EngineRefuses"),
+        (Unreadable("a page"), "EngineRefuses"),
+        (Rejected("400 no"), "EngineRefuses"),
+    ],
+)
+async def test_an_engine_that_refuses_is_distinguished_from_an_outage(error: EngineError, reason: str) -> None:
+    engine = FaultyEngine(before=lambda *_: error)
+    source = source_of(engine)
+    await poll(source)
+    assert problem_of(source) == f"{reason}: {error}"
 
 
 async def test_while_polls_fail_one_job_is_asked_for_and_then_all_again() -> None:
@@ -180,7 +228,7 @@ async def test_during_an_outage_an_accepted_outcome_ends_the_wait() -> None:
     before = loop_time()
     await poll(source)
     assert loop_time() - before <= MIN_GAP + 1e-6
-    assert trouble_of(source) == ""
+    assert problem_of(source) == ""
 
 
 async def test_a_mismatch_is_one_log_line_and_one_poll_per_half_minute(logged: list[dict[str, object]]) -> None:
@@ -190,7 +238,7 @@ async def test_a_mismatch_is_one_log_line_and_one_poll_per_half_minute(logged: l
     while loop_time() < 95:
         await poll(source)
     assert engine.times("poll_jobs") == pytest.approx([0, 30, 60, 90, 120])
-    assert trouble_of(source).startswith("TransportMismatch: transport mismatch")
+    assert problem_of(source).startswith("TransportMismatch: transport mismatch")
     assert [entry["log_level"] for entry in logged] == ["error"]
     assert set(events) == {Polled("mismatch", 0)}
 

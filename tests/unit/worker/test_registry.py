@@ -1,6 +1,8 @@
+from typing import Annotated, Any
+
 import pytest
 
-from rochallor_worker import Job, Registry
+from rochallor_worker import Backoff, Job, Registry, StartError, State
 
 
 def test_a_second_handler_of_a_type_is_refused() -> None:
@@ -12,7 +14,8 @@ def test_a_second_handler_of_a_type_is_refused() -> None:
     def second(job: Job) -> None: ...
 
     with pytest.raises(
-        ValueError, match=r"job type 'pay' has two handlers, .*first and .*second; only one is possible"
+        ValueError,
+        match=r"job type 'pay' has two handlers, .*first \(test_registry.py, line 11\) and .*second .*; only one is",
     ):
         registry.handler("pay")(second)
 
@@ -28,7 +31,7 @@ def test_an_empty_job_type_is_refused() -> None:
         Registry().handler("")
 
 
-def test_kinds_of_handlers_are_told_apart() -> None:
+def test_kinds_of_handlers_are_distinguished() -> None:
     registry = Registry()
 
     class Callable:
@@ -46,3 +49,48 @@ def test_kinds_of_handlers_are_told_apart() -> None:
         "sync": (False, 3),
         "object": (True, None),
     }
+
+
+@pytest.mark.parametrize("given", [ValueError, (ValueError, "x"), [ValueError], (int,)])
+def test_what_is_not_retried_is_a_tuple_of_exceptions(given: Any) -> None:
+    with pytest.raises(ValueError, match="'pay': non_retryable is a tuple of exceptions, not"):
+        Registry().handler("pay", non_retryable=given)
+
+
+def test_a_retry_is_a_backoff() -> None:
+    given: Any = 5
+    with pytest.raises(ValueError, match="'pay': retry is a Backoff, not 5"):
+        Registry().handler("pay", retry=given)
+
+
+def test_another_registry_is_included_with_all_that_its_handlers_say() -> None:
+    billing, registry = Registry(), Registry()
+
+    @billing.handler("charge", timeout=3, non_retryable=(KeyError,), retry=Backoff(first=2))
+    def charge(job: Job) -> None: ...
+
+    registry.handler("charge")(charge)
+    registry.include(billing, prefix="billing-")
+    assert registry.job_types == ["charge", "billing-charge"]
+    included = registry.get("billing-charge")
+    assert included is not None
+    assert (included.function, included.timeout, included.non_retryable) == (charge, 3, (KeyError,))
+    assert included.retry == Backoff(first=2)
+    assert billing.job_types == ["charge"]
+    with pytest.raises(
+        ValueError, match=r"'charge' has two handlers, .*charge \(test_registry.py, line \d+\) and .*charge"
+    ):
+        registry.include(billing)
+
+
+def test_a_state_that_no_lifespan_yields_is_a_start_error_that_names_the_handler() -> None:
+    registry = Registry()
+
+    @registry.handler("pay")
+    def pay(job: Job, db: Annotated[object, State("db")]) -> None: ...
+
+    registry.check_state({"db": 1, "other": 2})
+    with pytest.raises(
+        StartError, match=r"pay \(test_registry.py, line \d+\) takes State\('db'\) .*, which yields 'other'$"
+    ):
+        registry.check_state({"other": 2})

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from rochallor_worker import InstanceStatus, Job, Registry, Runner, StartError
-from rochallor_worker.engine.base import ClaimedJob
+from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.errors import AnswerLost, Rejected, Unreachable
 from rochallor_worker.events import ClaimExpired, Duplicate, Reported, TimedOut
-from rochallor_worker.runner import CANCEL_SECONDS
-from unit.worker.engines import FaultyEngine, loop_time, no_fault
+from rochallor_worker.execution.runner import CANCEL_SECONDS
+from unit.worker.engines import FaultyEngine, Fleet, loop_time, no_fault
 from unit.worker.running import finished, nothing, registry_of, running, start
 from waiting import until
 
@@ -62,7 +62,7 @@ async def test_never_more_jobs_are_claimed_than_slots_are_free_and_none_runs_twi
         def all_done() -> bool:
             nonlocal most
             most = max(most, sum(job.status == "LOCKED" for job in engine.state.jobs.values()))
-            assert not runner.sick
+            assert not runner.unhealthy
             return finished(engine, InstanceStatus.COMPLETED) == 300
 
         began = loop_time()
@@ -92,15 +92,16 @@ async def test_a_claim_answered_too_late_is_not_started() -> None:
 
 
 @looptime
-async def test_a_job_that_comes_again_while_it_runs_is_not_run_twice() -> None:
-    engine = FaultyEngine(lease=5)
+@pytest.mark.parametrize("fleet", ["A", "C"])
+async def test_a_job_redelivered_while_it_runs_is_adopted_and_not_run_twice(fleet: Fleet) -> None:
+    engine = FaultyEngine(lease=5, fleet=fleet)
     await start(engine, "a")
     runs = 0
 
     async def stubborn(_: Job) -> None:
         nonlocal runs
         runs += 1
-        for _second in range(20):
+        for _second in range(9):
             try:
                 await asyncio.sleep(1)
             except asyncio.CancelledError:
@@ -115,8 +116,9 @@ async def test_a_job_that_comes_again_while_it_runs_is_not_run_twice() -> None:
 
 
 @looptime
-async def test_a_handler_is_bounded_by_its_lease() -> None:
-    engine = FaultyEngine()
+@pytest.mark.parametrize("fleet", ["A", "C"])
+async def test_a_handler_is_bounded_by_a_lease_that_cannot_be_renewed(fleet: Fleet) -> None:
+    engine = FaultyEngine(fleet=fleet)
     await start(engine, "a")
 
     async def endless(_: Job) -> None:
@@ -182,7 +184,7 @@ async def test_an_outage_under_load_loses_nothing_and_repeats_nothing() -> None:
 
 
 @looptime
-async def test_stop_takes_in_the_poll_in_flight_and_finishes_what_runs() -> None:
+async def test_stop_waits_for_the_poll_and_the_jobs_in_flight() -> None:
     engine = FaultyEngine(after=lambda name, _: 2.0 if name == "poll_jobs" else None)
     await start(engine, "a", count=3)
 
@@ -227,7 +229,7 @@ async def test_at_the_drain_timeout_the_rest_is_cut_off_without_a_fail() -> None
 
 
 @looptime
-async def test_a_handler_that_does_not_end_when_cancelled_cannot_hold_the_drain_up() -> None:
+async def test_a_handler_that_ignores_its_cancellation_cannot_delay_the_drain() -> None:
     engine = FaultyEngine()
     await start(engine, "a", retries=1)
     let_go = asyncio.Event()
@@ -246,39 +248,41 @@ async def test_a_handler_that_does_not_end_when_cancelled_cannot_hold_the_drain_
     let_go.set()
 
 
-async def test_a_sync_handler_is_told_that_it_is_cut_off() -> None:
+async def test_a_sync_handler_can_see_that_it_is_cut_off() -> None:
     engine = FaultyEngine()
     await start(engine, "a", retries=1)
-    begun, told = threading.Event(), threading.Event()
+    begun, cancelled = threading.Event(), threading.Event()
 
     def waits(job: Job) -> None:
         begun.set()
         while not job.cancelled:
             time.sleep(0.01)
-        told.set()
+        cancelled.set()
 
     runner = Runner(engine, registry_of(a=waits), worker_id="w", drain_timeout=0)
     task = asyncio.create_task(runner.run())
     await asyncio.to_thread(begun.wait)
     runner.stop()
     await task
-    assert await asyncio.to_thread(told.wait, 30)
+    assert await asyncio.to_thread(cancelled.wait, 30)
 
 
 @looptime
-async def test_a_result_that_is_refused_fails_the_job_for_good() -> None:
-    """A lease spends no retry, so it would be run and refused for ever."""
+async def test_a_result_that_is_refused_fails_the_job_permanently() -> None:
+    """A lease that ends spends no retry, so it would be run and refused forever."""
     engine = FaultyEngine(before=lambda name, _: Rejected("413 too large") if name == "complete_job" else None)
     await start(engine, "a", retries=3)
     async with running(engine, registry_of(a=nothing)) as (_, events):
         await until(lambda: finished(engine, InstanceStatus.FAILED) == 1)
     [instance] = engine.state.instances.values()
     assert instance.failure_reason == "the engine refuses the result: 413 too large"
-    assert [event[1:3] for event in events if isinstance(event, Reported)] == [("failed_final", "accepted")]
+    assert [(event.outcome, event.verdict) for event in events if isinstance(event, Reported)] == [
+        ("failed_final", "accepted")
+    ]
 
 
 @looptime
-async def test_a_drain_delivers_an_outcome_through_an_outage() -> None:
+async def test_a_drain_reports_an_outcome_through_an_outage() -> None:
     engine = FaultyEngine(
         before=lambda name, number: Unreachable("x") if name == "complete_job" and number < 5 else None
     )
@@ -304,14 +308,16 @@ async def test_a_poll_whose_answer_is_lost_costs_a_lease_and_no_job() -> None:
 @looptime
 async def test_a_job_of_a_type_not_asked_for_is_left_to_its_lease() -> None:
     class Confused(FaultyEngine):
-        async def poll_jobs(self, worker_id: str, job_types: Any, max_jobs: int) -> list[ClaimedJob]:
+        async def poll_jobs(
+            self, worker_id: str, job_types: Any, max_jobs: int, lease: float | None = None
+        ) -> list[ClaimedJob]:
             await asyncio.sleep(0.01)
             return [ClaimedJob(id="j", instance_id="i", job_type="z")] if self.count("x") == 0 else []
 
     engine = Confused()
     async with running(engine, registry_of(a=nothing)) as (runner, _):
         await asyncio.sleep(1)
-        assert not runner.sick
+        assert not runner.unhealthy
         assert runner.slots.busy == 0
     assert engine.count("complete_job") == engine.count("fail_job") == 0
 
@@ -339,8 +345,8 @@ def test_an_empty_registry_is_a_start_error() -> None:
 
 
 @looptime
-async def test_a_job_that_our_own_fail_gave_back_is_run_again_at_once() -> None:
-    """The engine unlocks the job when it takes the Fail, and a poll may claim it before that Fail's answer is read."""
+async def test_a_job_that_our_own_fail_requeued_is_run_again_at_once() -> None:
+    """The engine unlocks the job when it accepts the Fail; a poll may claim it before the Fail is answered."""
     engine = FaultyEngine(after=lambda name, _: 1.0 if name == "fail_job" else None)
     await start(engine, "a", retries=1)
     runs: list[float] = []

@@ -1,8 +1,8 @@
 import pytest
 
+from rochallor_worker.cli.parsing import parse_duration
+from rochallor_worker.cli.settings import load, unknown_variables
 from rochallor_worker.errors import StartError
-from rochallor_worker.parsing import parse_duration
-from rochallor_worker.settings import load, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "5s5", "1d", "5S"])
-def test_what_is_not_a_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
 
@@ -34,6 +34,13 @@ def test_defaults_are_the_documented_ones() -> None:
         "json",
     )
     assert settings.worker_id
+
+
+def test_timeouts_are_at_most_a_day_and_a_lease_at_most_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LEASE", "1h"), ("HANDLER_TIMEOUT", "24h"), ("DRAIN_TIMEOUT", "24h")):
+        monkeypatch.setenv(f"ROCHALLOR_{name}", value)
+    settings = load()
+    assert (settings.lease, settings.handler_timeout, settings.drain_timeout) == (3600, 86400, 86400)
 
 
 def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +58,13 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PARALLELISM", "many", "ROCHALLOR_PARALLELISM='many' is not valid: must be a whole number"),
         ("POLL_INTERVAL", "5", "ROCHALLOR_POLL_INTERVAL='5' is not valid: must be a duration such as 500ms, 30s, "
          "1m30s or 2h, from 10ms to 5m"),
+        ("LEASE", "4s", "ROCHALLOR_LEASE='4s' is not valid: must be a duration such as 500ms, 30s, 1m30s or 2h, "
+         "from 5s to 1h"),
+        ("LEASE", "61m", "ROCHALLOR_LEASE='61m' is not valid: must be a duration"),
+        ("HANDLER_TIMEOUT", "25h", "ROCHALLOR_HANDLER_TIMEOUT='25h' is not valid: must be a duration such as 500ms, "
+         "30s, 1m30s or 2h, above zero and at most 24h"),
+        ("DRAIN_TIMEOUT", "25h", "ROCHALLOR_DRAIN_TIMEOUT='25h' is not valid: must be a duration such as 500ms, 30s, "
+         "1m30s or 2h, at most 24h"),
         ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT='carrier-pigeon' is not valid: must be"),
         ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL='http://engine:80800' is not valid: must be"),
         ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET='engine:99999' is not valid: must be"),
@@ -62,6 +76,7 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ENGINE_URL", "engine:8080", "ROCHALLOR_ENGINE_URL='engine:8080' is not valid: must be a URL such as"),
         ("HANDLERS", "handlers", "ROCHALLOR_HANDLERS='handlers' is not valid: must be package.module:registry"),
         ("METRICS_PORT", "70000", "ROCHALLOR_METRICS_PORT='70000' is not valid: must be a port from 0"),
+        ("METRICS_HOST", "localhost", "ROCHALLOR_METRICS_HOST='localhost' is not valid: must be an IP address of this"),
         ("LOG_LEVEL", "loud", "ROCHALLOR_LOG_LEVEL='LOUD' is not valid: must be debug, info, warning"),
         ("ENGINE_HEADERS", "secret", "ROCHALLOR_ENGINE_HEADERS is not valid: must be lines of"),
         ("ENGINE_CERT_FILE", "c.pem", "ROCHALLOR_ENGINE_CERT_FILE and ROCHALLOR_ENGINE_KEY_FILE must be set together"),
@@ -104,3 +119,19 @@ def test_misspelt_variables_are_found() -> None:
 
 def test_secrets_are_not_in_the_representation() -> None:
     assert "hunter2" not in repr(load(engine_token="hunter2"))
+
+
+PLAIN = {"engine_url": "http://engine:8080", "engine_grpc_target": "engine:9090"}
+SECURE = {"engine_url": "https://engine", "engine_grpc_target": "https://engine:9090"}
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc", "kafka"])
+def test_a_token_without_tls_is_noticed(transport: str) -> None:
+    assert load(transport=transport, engine_token="t", **PLAIN).token_in_clear
+    assert load(transport=transport, engine_token_file="/t", **PLAIN).token_in_clear
+    assert not load(transport=transport, **PLAIN).token_in_clear
+    assert not load(transport=transport, engine_token="t", **SECURE).token_in_clear
+
+
+def test_tls_files_make_grpc_secure() -> None:
+    assert not load(transport="grpc", engine_token="t", engine_ca_file="ca.pem", **PLAIN).token_in_clear

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker.slots import Slots
+from rochallor_worker.execution.slots import Slots
 
 
 class Clock:

@@ -1,16 +1,23 @@
-"""What we give people for their own tests, and the project that `init` writes."""
+"""The test helpers for users, and the project that `init` writes."""
 
+import asyncio
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
 
-from rochallor_worker import InstanceStatus, Job, Registry, RestClient, StartError
+from rochallor_worker import InstanceStatus, Job, Registry, RestClient, StartError, Worker
+from rochallor_worker.cli.init import create
 from rochallor_worker.devengine import DevEngine
-from rochallor_worker.init import create
+from rochallor_worker.handlers.middleware import Call
 from rochallor_worker.testing import Completed, Failed, WorkerHarness, engine
 from unit.worker.engines import definition
 
@@ -49,6 +56,168 @@ async def test_the_harness_works_through_whole_instances(registry: Registry) -> 
         instance = await worker.finish(started.id)
     assert instance.status is InstanceStatus.COMPLETED
     assert instance.variables == {"n": 12, "attempt": 1, "retries": 0}
+
+
+def with_a_pool(trail: list[str]) -> Registry:
+    @asynccontextmanager
+    async def lifespan(worker: Worker) -> AsyncIterator[dict[str, str]]:
+        trail.append(f"opened for {worker.id}")
+        yield {"db": "the pool"}
+        trail.append("closed")
+
+    async def audit(job: Job, call: Call, state: Mapping[str, str]) -> object:
+        trail.append(f"{job.key} with {state['db']}")
+        return await call()
+
+    registry = Registry(lifespan=lifespan, middleware=[audit])
+    registry.handler("a")(lambda _: {"ran": True})
+    return registry
+
+
+async def test_the_harness_gives_a_job_the_ids_it_is_given() -> None:
+    registry = Registry()
+    registry.handler("ids")(lambda job: {"ids": [job.id, job.instance_id, job.step_execution_id, job.key]})
+    worker = WorkerHarness(registry)
+    assert await worker.run("ids", job_id="1", instance_id="2", step_execution_id="3") == Completed(
+        {"ids": ["1", "2", "3", "3"]}
+    )
+    assert await worker.run("ids") == Completed({"ids": ["job", "instance", "step-execution", "step-execution"]})
+
+
+async def test_the_harness_runs_lifespan_and_middleware() -> None:
+    trail: list[str] = []
+    worker = WorkerHarness(with_a_pool(trail))
+    assert await worker.run("a", step_execution_id="s1") == Completed({"ran": True})
+    assert trail == ["opened for harness", "s1 with the pool", "closed"]
+    trail.clear()
+    async with worker.working():
+        assert trail == ["opened for harness"]
+        instance = await worker.run_instance(definition("a", "a"))
+        assert (instance.status, instance.variables) == (InstanceStatus.COMPLETED, {"ran": True})
+        again = await worker.run_instance("d", {"n": 1})
+        assert again.variables == {"n": 1, "ran": True}
+    assert len(trail) == 1 + 4 + 1
+    assert trail[-1] == "closed"
+
+
+async def test_a_test_can_give_the_state_in_place_of_the_lifespan() -> None:
+    trail: list[str] = []
+    worker = WorkerHarness(with_a_pool(trail), state={"db": "a fake"})
+    assert await worker.run("a") == Completed({"ran": True})
+    async with worker.working():
+        await worker.run_instance(definition("a"))
+    assert [entry.partition(" with ")[2] for entry in trail] == ["a fake", "a fake"]
+
+
+async def test_a_lifespan_that_cannot_be_opened_fails_the_test_at_once() -> None:
+    @asynccontextmanager
+    async def lifespan(_: Worker) -> AsyncIterator[None]:
+        await asyncio.sleep(0)
+        raise_(ConnectionError("refused"))
+        yield
+
+    def raise_(error: Exception) -> None:
+        raise error
+
+    registry = Registry(lifespan=lifespan)
+    registry.handler("a")(lambda _: None)
+    with pytest.raises(StartError, match="ConnectionError: refused"):
+        await WorkerHarness(registry).run("a")
+    with pytest.raises(StartError, match="ConnectionError: refused"):
+        async with WorkerHarness(registry).working():
+            raise AssertionError("the block must not begin")
+
+
+WITHOUT_IMPORTS = """
+import urllib.request
+
+def test_the_engine_answers(engine):
+    assert urllib.request.urlopen(f"{engine.url}/healthz").status == 200
+
+def test_the_harness(worker_harness):
+    assert worker_harness.__name__ == "WorkerHarness"
+"""
+
+
+def test_pytest_finds_the_fixtures_without_an_import(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(WITHOUT_IMPORTS)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_the_plugin_imports_little_until_a_fixture_is_used() -> None:
+    program = "import sys, rochallor_worker.pytest_plugin; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+async def test_the_harness_says_at_once_where_an_instance_ended_instead(registry: Registry) -> None:
+    worker = WorkerHarness(registry)
+    async with worker.working() as fake:
+        await fake.upload_definition(definition("double", "approve"))
+        failed = await fake.start_instance("d", {"n": None})
+        with pytest.raises(AssertionError) as ended:
+            await worker.reach(failed.id, "step-1")
+        assert str(ended.value).startswith(f"instance {failed.id} is FAILED (TypeError: ")
+        assert str(ended.value).endswith("never reached 'step-1'")
+        waiting = await fake.start_instance("d", {"n": 1})
+        still = r"is still ACTIVE at \['step-1'\] after 0.1 s: no handler for its job type\?$"
+        with pytest.raises(AssertionError, match=still):
+            await worker.finish(waiting.id, within=0.1)
+
+
+def load_start(folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("start", folder / "start.py")
+    assert spec is not None
+    assert spec.loader is not None
+    start = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(start)
+    return start
+
+
+async def test_a_new_project_says_so_when_no_worker_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path / "shop")
+    start = load_start(tmp_path / "shop")
+    monkeypatch.setattr(start, "LIMIT_SECONDS", 0.1)
+    async with DevEngine() as engine:
+        monkeypatch.setenv("ROCHALLOR_ENGINE_URL", engine.url)
+        with pytest.raises(SystemExit, match=r"still ACTIVE after 0.1 s at step greet: is a worker running\?"):
+            await start.main()
+
+
+@pytest.mark.parametrize("where", ["in the repository", "alone"])
+def test_the_example_of_a_workflow_test_passes(where: str, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "examples" / "workflow-test"
+    if where == "alone":
+        shutil.copy(folder / "test_order.py", tmp_path)
+        folder = tmp_path
+    command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
+async def test_the_engine_fixture_lets_time_pass_from_another_thread(engine: DevEngine) -> None:
+    timer = {"type": "TIMER", "duration": "PT72H", "interrupting": True, "targetStepId": "late"}
+    steps = [
+        {"id": "u", "name": "U", "type": "USER_TASK", "nextStep": "end", "boundaryEvents": [timer]},
+        {"id": "late", "name": "L", "type": "TRANSFORMATION", "transformations": {"late": True}, "nextStep": "end"},
+        {"id": "end", "name": "E", "type": "END"},
+    ]
+    async with RestClient(engine.url) as client:
+        await client.upload_definition({"id": "patient", "name": "Patient", "steps": steps})
+        started = await client.start_instance("patient")
+        engine.advance(72 * 3600 - 60)
+        assert (await client.get_instance(started.id)).status is InstanceStatus.WAITING
+        engine.advance(60)
+        assert (await client.get_instance(started.id)).variables == {"late": True}
 
 
 def test_the_engine_fixture_serves_sync_tests(engine: DevEngine) -> None:
@@ -93,8 +262,11 @@ def test_a_new_project_overwrites_nothing(tmp_path: Path) -> None:
         create(folder)
 
 
-@pytest.mark.parametrize("name", ["My Shop", "hello-"])
-def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [("My Shop", "; try my-shop"), ("hello-", "; try hello"), ("My_Shop", "; try my-shop"), ("7", "")],
+)
+def test_a_new_project_has_a_name_that_kubernetes_takes(tmp_path: Path, name: str, better: str) -> None:
     rule = "must be up to 55 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"
-    with pytest.raises(StartError, match=f"'{name}' cannot name a worker: {rule}$"):
+    with pytest.raises(StartError, match=f"'{name}' cannot name a worker: {rule}{better}$"):
         create(tmp_path / name)

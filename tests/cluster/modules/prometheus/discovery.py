@@ -18,7 +18,7 @@ PORT = 8000
 
 
 def targets() -> list[dict[str, object]]:
-    """The pods as Prometheus takes them; raises OSError when the API server doesn't answer."""
+    """Return the pods in Prometheus' format. Raises OSError if the API server doesn't answer."""
     request = urllib.request.Request(PODS, headers={"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"})
     trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     with urllib.request.urlopen(request, context=trust, timeout=5) as answer:  # noqa: S310 - a constant
@@ -40,7 +40,7 @@ def targets() -> list[dict[str, object]]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers every GET with the targets, or with 500: then Prometheus keeps those that it has."""
+    """Answers every GET with the targets, or with 500: then Prometheus keeps the ones it has."""
 
     def do_GET(self) -> None:
         try:
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """A line for each request says nothing."""
+        """Log nothing per request."""
 
 
 if __name__ == "__main__":

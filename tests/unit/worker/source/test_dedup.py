@@ -1,9 +1,9 @@
-"""An event that was worked off is not worked off again within the window; a repeat in flight shares its fate."""
+"""A processed event is not processed again within the window; a repeat in flight shares its fate."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker.source.dedup import Dedup
+from rochallor_worker.source.kafka.dedup import Dedup
 
 WINDOW = 600.0
 
@@ -24,7 +24,7 @@ def test_a_repeat_in_flight_ends_with_the_first() -> None:
     assert dedup.ended("a")
 
 
-def test_an_event_that_was_dropped_is_taken_in_again() -> None:
+def test_an_event_that_was_dropped_can_begin_again() -> None:
     dedup: Dedup[int] = Dedup(WINDOW, Clock())
     dedup.begin("a", 1)
     dedup.begin("a", 2)

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker.source.offsets import Offsets
+from rochallor_worker.source.kafka.offsets import Offsets
 
-# offsets grow but may have gaps: compaction and transactions leave some
+# offsets grow but may have gaps, from compaction and transactions
 OFFSETS = st.lists(st.integers(1, 3), min_size=1, max_size=40).map(
     lambda steps: [sum(steps[: n + 1]) for n in range(len(steps))]
 )
@@ -13,6 +13,31 @@ OFFSETS = st.lists(st.integers(1, 3), min_size=1, max_size=40).map(
 
 def test_nothing_can_be_committed_before_the_first_record() -> None:
     assert Offsets().committable is None
+
+
+def test_an_empty_partition_ends_at_zero() -> None:
+    tracker = Offsets()
+    tracker.reached(0)
+    assert tracker.committable == 0
+
+
+def test_an_end_counts_when_all_before_it_is_done() -> None:
+    tracker = Offsets()
+    tracker.reached(900)
+    assert tracker.committable == 900
+    tracker.begin(905)
+    tracker.reached(908)
+    assert tracker.committable == 905
+    tracker.done(905)
+    assert tracker.committable == 908
+
+
+def test_an_end_that_comes_late_lowers_no_offset() -> None:
+    tracker = Offsets()
+    tracker.begin(5)
+    tracker.done(5)
+    tracker.reached(3)
+    assert tracker.committable == 6
 
 
 @given(offsets=OFFSETS, data=st.data())

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker.source.ordering import KeyedQueue
+from rochallor_worker.source.kafka.ordering import KeyedQueue
 
 STEPS = st.lists(
     st.one_of(
@@ -19,7 +19,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_against_a_plain_list(steps: list[tuple[str, str]]) -> None:
-    queue: KeyedQueue[tuple[str, int]] = KeyedQueue()
+    queue: KeyedQueue[str, tuple[str, int]] = KeyedQueue()
     waiting: list[tuple[str, int]] = []
     out: dict[str, tuple[str, int]] = {}
     for number, (step, key) in enumerate(steps):
@@ -54,7 +54,7 @@ def test_against_a_plain_list(steps: list[tuple[str, str]]) -> None:
 
 
 def test_keys_take_turns_in_the_order_they_came() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str, str] = KeyedQueue()
     for item in ("a1", "a2", "b1", "c1"):
         queue.put(item[0], item)
     assert [queue.take(), queue.take(), queue.take()] == ["a1", "b1", "c1"]

@@ -1,9 +1,9 @@
-"""What Kafka carries becomes a job or one sentence."""
+"""A record becomes a job, or an error of one line."""
 
 import pytest
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
-from rochallor_worker.source.records import UndecodableError, decode
+from rochallor_worker.source.kafka.records import UndecodableError, decode
 
 EVENT: dict[str, object] = {
     "schema_version": 1,
@@ -15,6 +15,8 @@ EVENT: dict[str, object] = {
     "retries_remaining": 2,
     "job_payload": b'{"n": 1, "x": 0.5}',
 }
+
+IDS = ("dedup_id", "job_id", "instance_id", "step_execution_id")
 
 
 def event(**fields: object) -> bytes:
@@ -45,12 +47,14 @@ def test_fields_of_later_engines_are_ignored() -> None:
         (b"\xff\xff", "the value is not a JobDispatchEvent"),
         (event(job_id=""), "the event names no job or no instance"),
         (event(job_type="b"), "the event is of job type 'b', its topic of 'a'"),
+        *((event(**{name: "x" * 700_000}), f"the event's {name} has 700,000 bytes; the limit is 512") for name in IDS),
+        (event(job_type="b" * 700_000), f"the event is of job type '{'b' * 100}', its topic of 'a'"),
         (event(job_payload=b"[1]"), "the job's variables are not a JSON object"),
         (event(job_payload=b'{"a": '), "the job's variables are not a JSON object"),
         (event(job_payload=b"[" * 100_000), "the job's variables are not a JSON object"),
     ],
 )
-def test_what_is_no_job_is_one_sentence(value: bytes | None, sentence: str) -> None:
+def test_what_is_not_a_job_is_one_line(value: bytes | None, sentence: str) -> None:
     with pytest.raises(UndecodableError) as refusal:
         decode(value, "a")
     assert str(refusal.value).startswith(sentence)

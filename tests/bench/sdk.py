@@ -1,0 +1,145 @@
+"""`python -m bench.sdk PYTHON`: the engine's Python SDK beside this worker, with no-op jobs over REST, in turn.
+
+PYTHON is the interpreter of an environment with `rochallor-sdk`, which nothing else here needs. It is used as its page
+on PyPI shows. Both run against a dev engine on the same machine. Prints a Markdown table: the median of the rounds,
+with the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.load import completed, start, upload
+from bench.page import machine
+from bench.processes import Worker, engine, worker
+from rochallor_worker import InstanceStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from bench.processes import Engine
+
+SDK_WORKER = """
+import json, sys, time
+from workflow_sdk.client.rest import RestEngineClient
+from workflow_sdk.handler.registry import HandlerRegistry
+from workflow_sdk.runner.runner import Runner
+
+registry = HandlerRegistry()
+registry.register("noop", lambda context: {"started": time.time()})
+client, options = RestEngineClient(sys.argv[1]), json.loads(sys.argv[2])
+Runner(client=client, registry=registry, worker_id="sdk", parallelism=64, **options).run()
+"""
+WARM_UP = 200
+"""Jobs before the clock starts: by then the process is loaded and connected."""
+CHAINS = 10
+"""Instances of three steps, one after another."""
+
+
+class Contestant(NamedTuple):
+    """A worker and how many jobs it runs: this one, or the SDK's with further arguments of its Runner, as JSON."""
+
+    name: str
+    jobs: int
+    sdk_options: str | None = None
+
+
+CONTESTANTS = (
+    Contestant("this worker", 5_000),
+    Contestant("SDK 1.1.0", 1_500, "{}"),
+    Contestant("SDK 1.1.0, `poll_interval=0.01`", 5_000, '{"poll_interval": 0.01}'),
+    Contestant("SDK 1.1.0, `heartbeat=True`", 1_500, '{"heartbeat": true}'),
+)
+
+
+class Round(NamedTuple):
+    """The figures of one round."""
+
+    jobs_per_second: float
+    cpu_ms: float
+    chain_seconds: float
+
+
+def working(who: Contestant, there: Engine, folder: Path, python: Path) -> AbstractAsyncContextManager[Worker]:
+    """Run a worker process with 64 slots and otherwise the defaults."""
+    if who.sdk_options is None:
+        return worker(folder, engine_url=there.url)
+    return _sdk_worker(python, there.url, who.sdk_options)
+
+
+@asynccontextmanager
+async def _sdk_worker(python: Path, url: str, options: str) -> AsyncIterator[Worker]:
+    running = await asyncio.create_subprocess_exec(
+        python, "-c", SDK_WORKER, url, options, stderr=subprocess.DEVNULL, env=os.environ
+    )
+    try:
+        yield Worker("", running.pid)
+    finally:
+        running.send_signal(signal.SIGTERM)
+        await running.wait()
+
+
+async def measure(who: Contestant, python: Path) -> Round:
+    """Measure one round with a new engine: first a backlog, then three steps in a row."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        async with engine(folder) as there:
+            await upload(there.client, "noop")
+            await start(there.client, WARM_UP + who.jobs)
+            async with working(who, there, folder, python) as process:
+                before = await completed(there.client, WARM_UP)
+                began, cpu = time.perf_counter(), process.cpu_seconds
+                jobs = await completed(there.client, WARM_UP + who.jobs) - before
+                seconds, cpu = time.perf_counter() - began, process.cpu_seconds - cpu
+                await upload(there.client, "noop", "noop", "noop")
+                chains = [await _chain(there) for _ in range(CHAINS)]
+    return Round(jobs / seconds, cpu / jobs * 1000, median(chains))
+
+
+async def _chain(there: Engine) -> float:
+    began = time.perf_counter()
+    instance = await there.client.start_instance("bench")
+    while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
+        await asyncio.sleep(0.005)
+    return time.perf_counter() - began
+
+
+def row(who: Contestant, rounds: list[Round]) -> str:
+    """Return one line of the table."""
+    rates, costs = [run.jobs_per_second for run in rounds], [run.cpu_ms for run in rounds]
+    return (
+        f"| {who.name} | {median(rates):,.0f} jobs/s ({min(rates):,.0f}–{max(rates):,.0f}) "
+        f"| {median(costs):.2f} ms ({min(costs):.2f}–{max(costs):.2f}) "
+        f"| {median(run.chain_seconds for run in rounds):.2g} s |"
+    )
+
+
+async def main() -> None:
+    """Measure the workers in turn."""
+    parser = argparse.ArgumentParser(prog="python -m bench.sdk", description=__doc__)
+    parser.add_argument("python", type=Path, help="an interpreter that has rochallor-sdk")
+    parser.add_argument("--rounds", type=int, default=5)
+    wanted = parser.parse_args()
+    rounds: dict[Contestant, list[Round]] = {who: [] for who in CONTESTANTS}
+    for _ in range(wanted.rounds):
+        for who, runs in rounds.items():
+            runs.append(await measure(who, wanted.python))
+            print(who.name, *(f"{figure:.3g}" for figure in runs[-1]), flush=True)
+    print(f"{machine()}\n\n| worker | throughput | CPU per job | three steps |\n|---|---|---|---|")
+    for who, runs in rounds.items():
+        print(row(who, runs))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,58 @@
+"""`make conformance` against the dev engine as each generation: every promise is kept over both transports."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.promises import ALONE, TOGETHER
+from rochallor_worker.devengine import DevEngine, Fault
+
+TESTS = Path(__file__).parents[2]
+CASES = "complete-twice"
+"""test_contract replays all of them."""
+
+
+async def conformance(engine: DevEngine, *arguments: str) -> tuple[int | None, str]:
+    """Run the command; return its exit status and output."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "conformance", engine.url, "--cases", CASES, *arguments),
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, " ".join(re.sub("[│┃]", " ", printed.decode()).split())
+
+
+KINDS: dict[str, tuple[dict[str, Any], str]] = {
+    "A: up to spring 2026": ({"generation": "A", "lease": 15}, "interrupted after"),
+    "C: after v1.1": ({"heartbeat": False, "lease": 15}, "interrupted after"),
+    "D: v1.2 or later": ({}, "ran for 8."),
+}
+"""Name of a generation: how to start a dev engine of it, and what happens to a long handler there."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_each_generation(name: str) -> None:
+    settings, long = KINDS[name]
+    async with DevEngine(grpc_port=0, sweep=0.5, **settings) as engine:
+        status, printed = await conformance(engine, "--grpc", engine.grpc_target)
+    assert status == 0, printed
+    assert name in printed
+    assert printed.count(long) == 2
+    assert "1 of 1 are answered as recorded" in printed
+    assert printed.count("REST:") == printed.count("gRPC:") == len(ALONE + TOGETHER)
+
+
+async def test_an_engine_that_fails() -> None:
+    async with DevEngine() as engine:
+        engine.faults.always("start_instance", Fault(times=0, answer="error"))
+        status, printed = await conformance(engine)
+    assert status == 1
+    assert "injected fault" in printed
+    assert "Traceback" not in printed
