@@ -35,6 +35,20 @@ def grow(job: Job) -> dict[str, Any]:
     return pid(job)
 
 
+@registry.handler("grow-slowly", executor="process")
+def grow_slowly(job: Job) -> None:
+    parts = []
+    for _ in range(job.variables["bytes"] // 1000):
+        parts.append(os.urandom(1000))  # noqa: PERF401 — each one is held by a local variable
+
+
+@registry.handler("grow-in-another-process", executor="process")
+def grow_in_another_process(job: Job) -> dict[str, Any]:
+    code = f"x = bytearray({job.variables['bytes']})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return {"error": ended.stderr.split()[-1]}
+
+
 _kept: list[bytes] = []
 
 

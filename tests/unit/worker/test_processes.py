@@ -20,12 +20,14 @@ from rochallor_worker import Instance, Job, Registry
 from rochallor_worker.cli import logs
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers import processes as module
-from rochallor_worker.handlers.cpus import cpu_limit
+from rochallor_worker.handlers.cgroup import cpu_limit, memory_limit
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.outcome import Completed, Failed, Outcome
 from rochallor_worker.testing import WorkerHarness
 from unit.worker.process_handlers import registry
+
+MIB = 1024**2
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
 
@@ -203,9 +205,9 @@ async def test_children_are_replaced_after_so_many_jobs_or_when_they_have_grown(
     async with children(jobs=2) as processes:
         pids = [await pid(processes) for _ in range(4)]
         assert pids[0] == pids[1] != pids[2] == pids[3]
-    async with children(memory=150 * 1024**2) as processes:
+    async with children(memory=400 * 1024**2) as processes:
         first = await pid(processes)
-        assert await pid(processes, "grow", bytes=200 * 1024**2) == first
+        assert await pid(processes, "grow", bytes=310 * 1024**2) == first
         assert await pid(processes) != first
 
 
@@ -241,6 +243,52 @@ async def test_no_process_thread_or_descriptor_remains() -> None:
         assert after <= before + 2
     for process in pids:
         await gone(process)
+
+
+@pytest.mark.skipif("sys.platform != 'linux'")
+@pytest.mark.parametrize("job_type", ["grow", "grow-slowly"])
+async def test_a_handler_that_would_use_more_memory_than_its_share_fails_and_nothing_dies(job_type: str) -> None:
+    async with children(memory=200 * 1024**2) as processes:
+        first = await pid(processes)
+        outcome = await run(processes, job_type, bytes=2 * 1024**3)
+        assert outcome == Failed("MemoryError: a process may use 200 MiB here", retryable=True)
+        assert await pid(processes) == first
+
+
+@pytest.mark.skipif("sys.platform != 'linux'")
+async def test_what_a_handler_starts_is_limited_too() -> None:
+    async with children(memory=200 * 1024**2) as processes:
+        outcome = await run(processes, "grow-in-another-process", bytes=2 * 1024**3)
+    assert outcome == Completed({"error": "MemoryError"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory"),
+    [(None, None), (1024 * MIB, 448 * MIB), (200 * MIB, 64 * MIB)],
+)
+def test_children_share_what_the_worker_leaves_of_the_pods_memory(
+    limit: int | None, memory: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "memory_limit", lambda: limit)
+    assert Processes(2).memory == memory
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "limit"),
+    [
+        ("memory.max", "max\n", None),
+        ("memory.max", "536870912\n", 536870912),
+        ("memory/memory.limit_in_bytes", "536870912\n", 536870912),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", None),
+        ("memory.max", "what?", None),
+        ("elsewhere", "1", None),
+    ],
+)
+def test_the_memory_limit_is_that_of_the_pod(path: str, text: str, limit: int | None, tmp_path: Path) -> None:
+    file = tmp_path / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    assert memory_limit(tmp_path) == limit
 
 
 @pytest.mark.skipif("sys.platform != 'linux'")

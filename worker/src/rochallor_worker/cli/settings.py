@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     process_jobs: Annotated[int, Field(ge=1, description="a whole number above zero")] = 1000
     """After how many jobs a child process is replaced."""
     process_memory: Annotated[int | None, Field(ge=1, description="a whole number of MiB above zero")] = None
-    """The MiB of memory above which a child process is replaced after a job. Default: no limit."""
+    """The MiB of memory that a child process may use; a handler that would use more gets a `MemoryError`. Default: the
+    memory limit of the pod less 128 MiB, shared by the child processes; without a limit, no limit."""
     poll_interval: Annotated[Duration, Field(ge=0.01, le=300, description=f"{DURATION_TEXT}, from 10ms to 5m")] = 0.5
     """The longest pause between polls while there are no jobs."""
     handler_timeout: Annotated[

@@ -15,6 +15,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,7 @@ class Setup(NamedTuple):
     """The first request: how the process is set up, before a handler's module is imported."""
 
     log_level: int
+    memory: int | None
     prepare: Callable[[], None] | None
 
 
@@ -147,19 +149,30 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     logging.basicConfig(level=setup.log_level, handlers=[_Forward(worker)])
     logging.captureWarnings(True)
+    if setup.memory is not None:
+        _limit_memory(setup.memory)
     if setup.prepare is not None:
         setup.prepare()
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=worker.listen, name="requests", daemon=True).start()
     while True:
-        _run(worker, worker.runs.get())
+        _run(worker, worker.runs.get(), setup.memory)
+
+
+def _limit_memory(limit: int) -> None:
+    """Refuse this process, and each one that it starts, more than `limit` bytes of memory of its own."""
+    import resource  # noqa: PLC0415 — not on every system; here it is: children are started by POSIX means
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _end(number: int, _: object) -> None:
     sys.exit(128 + number)  # raised where the handler is, so that what it has opened is closed
 
 
-def _run(worker: Worker, run: Run) -> None:
+def _run(worker: Worker, run: Run, limit: int | None) -> None:
     job = Job(
         **run.job,
         _limit=lambda: float(worker.ask("deadline")),
@@ -172,7 +185,7 @@ def _run(worker: Worker, run: Run) -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     with InJob(log_keys(job)):
-        answer = _answer(run, job)
+        answer = _answer(run, job, limit)
     signal.signal(signal.SIGTERM, _end)
     if job.cancelled:  # the handler has caught the exit
         sys.exit()
@@ -184,14 +197,18 @@ async def _instance(worker: Worker) -> Instance:
     return instance
 
 
-def _answer(run: Run, job: Job) -> Mapping[str, Any]:
+def _answer(run: Run, job: Job, limit: int | None) -> Mapping[str, Any]:
     try:
         call, signature = handler_of(run.module, run.name)
         outcome = outcome_of(call(job), signature)
         trace = ""
     except BaseException as error:  # noqa: BLE001 — a handler may raise SystemExit too
         kinds = run.non_retryable
-        outcome, trace = Failed(describe(error, kinds), retryable=not permanent(error, kinds)), traceback_of(error)
+        hint = ""
+        if isinstance(error, MemoryError):
+            traceback.clear_frames(error.__traceback__)  # to go on, this needs what they hold
+            hint = f": a process may use {limit // 1024**2} MiB here" if limit is not None else ""
+        outcome, trace = Failed(f"{describe(error, kinds)}{hint}", retryable=not permanent(error, kinds)), traceback_of(error)
     if isinstance(outcome, Completed):
         return {"result": outcome.variables}
     return {"failed": outcome.message, "retryable": outcome.retryable, "trace": trace}

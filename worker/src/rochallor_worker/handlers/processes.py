@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from rochallor_worker.errors import RochallorError
+from rochallor_worker.handlers.cgroup import cpu_limit, memory_limit
 from rochallor_worker.handlers.child import HEADER_BYTES, Reply, Run, Setup
-from rochallor_worker.handlers.cpus import cpu_limit
 from rochallor_worker.handlers.failure import ChildError, describe
 from rochallor_worker.job import Job
 from rochallor_worker.logger import Logger, get_logger
@@ -32,6 +32,12 @@ REAP_SECONDS = 0.5
 """How long after its end the processes that a child had started are reaped."""
 JOB_FIELDS = ("id", "instance_id", "step_execution_id", "job_type", "variables", "retries_remaining", "attempt")
 """What a child is told about its job."""
+WORKER_BYTES = 128 * 1024**2
+"""What is left to the worker itself of the pod's memory limit."""
+MIN_BYTES = 64 * 1024**2
+"""What a child may use at least, however small the pod is: Python and the handler's module need it."""
+GROWN = 0.75
+"""Which part of its memory a child may still hold after a job without being replaced."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Longest line from a child: more means that it has broken its memory."""
 _START = "import sys; sys.path[:] = sys.argv[1:]; from rochallor_worker.handlers.child import main; main()"
@@ -42,8 +48,10 @@ log = get_logger(__name__)
 class Processes:
     """Child processes for handlers, at most `limit` (default: the CPU limit of the pod); they start when needed.
 
-    A child runs one job at a time, and is replaced after `jobs` jobs, or when it holds more than `memory` bytes after
-    one. `prepare`, a function that can be pickled, is called in each new child.
+    A child runs one job at a time, and is replaced after `jobs` jobs. A handler that would use more than `memory` bytes
+    gets a `MemoryError`; the default leaves `WORKER_BYTES` of the pod's memory limit to the worker and shares the rest,
+    so that no handler makes Kubernetes end the pod. A child that still holds most of it after a job is replaced too.
+    `prepare`, a function that can be pickled, is called in each new child.
     """
 
     def __init__(
@@ -56,7 +64,7 @@ class Processes:
     ) -> None:
         self.limit = limit or cpu_limit()
         self._jobs = jobs
-        self._memory = memory
+        self.memory = memory or share_of_memory(self.limit)
         self._prepare = prepare
         self._room = asyncio.Semaphore(self.limit)
         self._idle: list[_Child] = []
@@ -76,7 +84,7 @@ class Processes:
             except BaseException:
                 await asyncio.shield(self._end(child))
                 raise
-            if child.jobs < self._jobs and (self._memory is None or answer["memory"] <= self._memory):
+            if child.jobs < self._jobs and (self.memory is None or answer["memory"] <= GROWN * self.memory):
                 self._idle.append(child)
             else:
                 self._end(child)
@@ -107,7 +115,7 @@ class Processes:
             raise ChildError(f"no process could be started for the handler: {error}") from error
         self._children.add(child)
         child.closed.add_done_callback(lambda _: self._children.discard(child))
-        child.send(Setup(logging.getLogger().getEffectiveLevel(), self._prepare))
+        child.send(Setup(logging.getLogger().getEffectiveLevel(), self.memory, self._prepare))
         return child
 
     def _end(self, child: "_Child") -> asyncio.Task[None]:
@@ -240,6 +248,12 @@ class _Child(asyncio.SubprocessProtocol):
             reply = Reply(None, error if isinstance(error, RochallorError) else RochallorError(describe(error)))
         if not self.exited.done():
             self.send(reply)
+
+
+def share_of_memory(children: int) -> int | None:
+    """Return the bytes that each of so many children may use in this pod; None where it has no memory limit."""
+    limit = memory_limit()
+    return None if limit is None else max(MIN_BYTES, (limit - WORKER_BYTES) // children)
 
 
 def _cause_of_death(returncode: int) -> str:

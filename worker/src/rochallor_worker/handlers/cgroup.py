@@ -1,10 +1,12 @@
-"""How many CPUs this process may use: in a pod fewer than the machine has."""
+"""What this process may use: in a pod fewer CPUs and less memory than the machine has."""
 
 import math
 import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+NO_LIMIT = 2**62
+"""A limit of memory from which on cgroup v1 means none; it writes the largest number of pages."""
 
 
 def cpu_limit(cgroup: Path = CGROUP) -> int:
@@ -16,6 +18,12 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
     if not all(word.isdecimal() and int(word) > 0 for word in words):  # "max" and -1 mean no limit
         return machine
     return min(machine, math.ceil(int(words[0]) / int(words[1])))
+
+
+def memory_limit(cgroup: Path = CGROUP) -> int | None:
+    """Return the memory limit of the pod in bytes, of cgroup v2 or v1; None without one."""
+    word = (_read(cgroup / "memory.max") or _read(cgroup / "memory" / "memory.limit_in_bytes")).strip()
+    return int(word) if word.isdecimal() and 0 < int(word) < NO_LIMIT else None  # "max" means no limit
 
 
 def _read(path: Path) -> str:
