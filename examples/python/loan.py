@@ -1,4 +1,4 @@
-"""Several handlers over gRPC: an async one, a plain one, and input that no retry can fix.
+"""Several handlers over gRPC: an async one, a plain one, typed input, and what they share for as long as they run.
 
 rochallor-worker dev-engine &
 python examples/python/loan.py
@@ -6,28 +6,49 @@ python examples/python/loan.py
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from rochallor_worker import GrpcClient, Job, NonRetryableError, Registry, Runner
+from rochallor_worker import GrpcClient, Job, Registry, Runner, State, Worker
 
-registry = Registry()
+
+@dataclass
+class Applicant:
+    income: int  # without it, no retry can help: the job and its instance are FAILED at once
+
+
+@dataclass
+class Score:
+    score: int
+
+
+@asynccontextmanager
+async def lifespan(worker: Worker) -> AsyncIterator[dict[str, Any]]:
+    """Open before the first job, closed after the last one."""
+    sent: list[bool] = []  # stands for a database
+    yield {"sent": sent}
+    print(f"{worker.id} has sent {len(sent)} decisions")
+
+
+registry = Registry(lifespan=lifespan)
 
 
 @registry.handler("check-applicant", timeout=10)
-async def check_applicant(job: Job) -> dict[str, int]:
-    if "income" not in job.variables:
-        raise NonRetryableError("income is required")  # the job and its instance are FAILED at once
-    return {"score": min(850, 300 + job.variables["income"] // 100)}
+async def check_applicant(applicant: Applicant) -> Score:
+    return Score(min(850, 300 + applicant.income // 100))
 
 
 @registry.handler("decide")
-def decide(job: Job) -> dict[str, bool]:  # a plain function runs in a thread
-    return {"approved": job.variables["score"] >= 600}
+def decide(score: Score) -> dict[str, bool]:  # a plain function runs in a thread
+    return {"approved": score.score >= 600}
 
 
 @registry.handler("notify")
-async def notify(job: Job) -> None:
-    job.log.info("decision sent", approved=job.variables["approved"])
+async def notify(job: Job, sent: Annotated[list[bool], State("sent")]) -> None:
+    sent.append(job.variables["approved"])
+    job.log.info("decision sent", approved=sent[-1])
 
 
 JOB_TYPES = ["check-applicant", "decide", "notify"]

@@ -27,6 +27,7 @@ def start(kubectl: Kubectl) -> None:
         kubectl("rollout", "status", "deployment/postgres", "--timeout=3m")
 
 
-def run(kubectl: Kubectl, statement: str) -> None:
-    """Run one SQL statement."""
-    kubectl("exec", "deploy/postgres", "--", "psql", "--host=/tmp", "--quiet", f"--command={statement}")
+def run(kubectl: Kubectl, statement: str) -> str:
+    """Run one SQL statement; return its result as bare text."""
+    psql = ("psql", "--host=/tmp", "--username=postgres", "--quiet", "--tuples-only", "--no-align")
+    return kubectl("exec", "deploy/postgres", "--", *psql, f"--command={statement}").strip()

@@ -22,11 +22,16 @@ CHART = images.ROOT / "charts" / "rochallor-operator"
 HELLO = images.ROOT / "examples" / "hello"
 
 
+def image(target: str) -> str:
+    """The name of the image of the Dockerfile's stage `target`."""
+    return f"rochallor/rochallor-{target}:{version('rochallor-' + target)}"
+
+
 def build_images() -> list[str]:
     """Build both images; return their names."""
     names = []
     for target in ("worker", "operator"):
-        names.append(f"rochallor/rochallor-{target}:{version('rochallor-' + target)}")
+        names.append(image(target))
         images.build(target, names[-1])
     return names
 

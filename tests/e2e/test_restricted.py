@@ -4,11 +4,11 @@ restricted Pod Security Standard."""
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cluster import product
 from cluster.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def look(target: str) -> dict[str, Any]:
     """Return a pod that runs it in the image of the Dockerfile's stage `target`, as the image's user."""
     container = {
         "name": "look",
-        "image": f"rochallor/rochallor-{target}:{version('rochallor-' + target)}",
+        "image": product.image(target),
         "imagePullPolicy": "Never",
         "command": ["python", "-c", LOOK],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

@@ -208,7 +208,10 @@ def _answer(run: Run, job: Job, limit: int | None) -> Mapping[str, Any]:
         if isinstance(error, MemoryError):
             traceback.clear_frames(error.__traceback__)  # to go on, this needs what they hold
             hint = f": a process may use {limit // 1024**2} MiB here" if limit is not None else ""
-        outcome, trace = Failed(f"{describe(error, kinds)}{hint}", retryable=not permanent(error, kinds)), traceback_of(error)
+        outcome, trace = (
+            Failed(f"{describe(error, kinds)}{hint}", retryable=not permanent(error, kinds)),
+            traceback_of(error),
+        )
     if isinstance(outcome, Completed):
         return {"result": outcome.variables}
     return {"failed": outcome.message, "retryable": outcome.retryable, "trace": trace}

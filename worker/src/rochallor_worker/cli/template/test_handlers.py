@@ -12,6 +12,7 @@ def test_greet() -> None:
     assert outcome == Completed({"greeting": "Hello, Ada!"})
 
 
-def test_a_missing_name_fails_permanently() -> None:
+def test_variables_that_do_not_fit_fail_permanently() -> None:
     outcome = asyncio.run(WorkerHarness(registry).run("greet"))
-    assert outcome == Failed("NonRetryableError: the variable name is required", retryable=False)
+    message = "NonRetryableError: the variables do not fit Person: name: missing"
+    assert outcome == Failed(message, retryable=False)

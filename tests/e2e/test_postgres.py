@@ -1,0 +1,44 @@
+"""The example with a pool of connections to PostgreSQL: its image, its lifespan and its handler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from cluster import images, kind, node, postgres, product
+from e2e.instances import run
+
+if TYPE_CHECKING:
+    from cluster.kubectl import Kubectl
+
+EXAMPLE = images.ROOT / "examples" / "postgres"
+IMAGE = "ledger:0.0.1"
+
+
+def build(worker: str) -> None:
+    """Build the example's image on this checkout's worker, and load it into the cluster."""
+    images.build_from(EXAMPLE, IMAGE, f"--build-arg=WORKER_IMAGE={worker}")
+    (kind if kind.works() else node).load(IMAGE)
+
+
+def test_a_pool_of_connections(kubectl: Kubectl) -> None:
+    build(product.image("worker"))
+    postgres.load_image()
+    kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}", f"--filename={EXAMPLE / 'worker.yaml'}")
+    # until there is a database, the worker is no pod that is ready; then it needs no help
+    kubectl("wait", "deployment/ledger", "--for=create", "--timeout=30s")
+    postgres.start(kubectl)
+    with product.explained(kubectl, "deployment/ledger"):
+        kubectl("wait", "rw/ledger", "--for=condition=Ready", "--timeout=120s")
+    transfers = [("T1", "9.50"), ("T2", "0.25"), ("T1", "9.50")]
+    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url) as engine:
+        wishes = [{"transfer": number, "account": "Ada", "amount": amount} for number, amount in transfers]
+        *credited, refused = run(engine, EXAMPLE, [*wishes, {"transfer": "T3", "account": "Ada"}])
+    assert {each["status"] for each in credited} == {"COMPLETED"}
+    assert max(each["variables"]["balance"] for each in credited) == "9.75"
+    assert refused["failureReason"] == "NonRetryableError: the variables do not fit Transfer: amount: missing"
+    kubectl("delete", "rw/ledger")
+    kubectl("wait", "pods", "--selector=rochallor.io/worker=ledger", "--for=delete", "--timeout=60s")
+    clients = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    assert postgres.run(kubectl, clients) == "0"
