@@ -6,6 +6,8 @@ from typing import Literal, TypeVar, get_args
 
 from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.devengine.model import EngineState
+from rochallor_worker.execution.gates import Gate, one_pod
+from rochallor_worker.handlers.limits import NO_LIMITS, Limits
 
 T = TypeVar("T")
 Fault = Callable[[str, int], Exception | float | None]
@@ -72,6 +74,11 @@ class FaultyEngine(FakeEngine):
         if isinstance(fault, Exception):
             raise fault
         await asyncio.sleep(fault or 0)
+
+
+def gates_of(*job_types: str, limits: Limits = NO_LIMITS) -> dict[str, Gate]:
+    """The gates of these types, on the loop's clock."""
+    return {job_type: Gate(job_type, limits, loop_time, one_pod) for job_type in job_types}
 
 
 def definition(*job_types: str, retries: int = 0) -> dict[str, object]:

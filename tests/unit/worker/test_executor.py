@@ -27,13 +27,15 @@ from rochallor_worker.events import (
     Verdict,
 )
 from rochallor_worker.execution.executor import MAX_RETRY_PAUSE, Attempts, Executor
+from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.lease import Grant, Lease
+from rochallor_worker.execution.slots import Slots
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.outcome import Completed, Failed
 from rochallor_worker.registry import Handler
 from rochallor_worker.source.base import Delivery
-from unit.worker.engines import Fault, FaultyEngine, definition, loop_time, no_fault
+from unit.worker.engines import Fault, FaultyEngine, definition, gates_of, loop_time, no_fault
 from unit.worker.killable import KillableJournal
 
 pytestmark = pytest.mark.looptime
@@ -51,6 +53,8 @@ class Scene:
         self.events: list[Event] = []
         self.verdicts: list[Verdict] = []
         self.threads = threads
+        self.slots = Slots(1, loop_time)
+        self.gates = gates_of("a")
         self._made: Executor | None = None
         self.options: dict[str, Any] = {"handler_timeout": None, "retry_pause": None}
 
@@ -61,6 +65,7 @@ class Scene:
                 self.engine,
                 "w",
                 self.journal,
+                gates=self.gates,
                 threads=self.threads,
                 processes=Processes(1),
                 stopping=self.stopping,
@@ -85,8 +90,16 @@ class Scene:
 
     async def execute(self, job: ClaimedJob, function: Callable[[Job], Any], *, leased: bool = True) -> Delivery:
         delivery = self.delivery(job, leased=leased)
-        await self.executor.execute(delivery, handler(function))
+        await self.run(delivery, handler(function))
         return delivery
+
+    async def run(self, delivery: Delivery, handler: Handler) -> None:
+        """Execute a job on the only slot."""
+        await self.slots.reserve(1)
+        self.slots.occupy()
+        place = Place(self.slots)
+        await self.executor.execute(delivery, handler, self.gates["a"].enter(), place)
+        place.vacate()
 
 
 def handler(function: Callable[[Job], Any], timeout: float | None = None) -> Handler:
@@ -119,7 +132,7 @@ async def test_a_job_emits_events_from_its_start_to_the_engines_answer(scene: Sc
     job = await scene.job(after=lambda *_: 0.5)
     delivery = scene.delivery(job)
     await asyncio.sleep(3)
-    await scene.executor.execute(delivery, handler(a))
+    await scene.run(delivery, handler(a))
     assert scene.events == [
         Started("a", 3),
         Executed("a", "completed", 2, ""),
@@ -180,7 +193,7 @@ async def test_a_handler_has_its_own_timeout_or_the_workers_or_the_lease(
 ) -> None:
     scene.options["handler_timeout"] = default
     job = await scene.job()
-    await scene.executor.execute(scene.delivery(job), handler(endless, own))
+    await scene.run(scene.delivery(job), handler(endless, own))
     assert TimedOut("a") in scene.events
     assert loop_time() == seconds
 
@@ -189,7 +202,7 @@ async def test_a_handler_has_its_own_timeout_or_the_workers_or_the_lease(
 async def test_a_job_whose_variables_come_too_late_is_not_started(scene: Scene, answered: float) -> None:
     job = await scene.job(after=lambda name, _: answered if name == "get_instance" else None)
     delivery = scene.delivery(replace(job, variables=None))
-    await scene.executor.execute(delivery, handler(lambda _: None))
+    await scene.run(delivery, handler(lambda _: None))
     started = any(isinstance(event, Started) for event in scene.events)
     assert started == (answered < LEASE - 1)
     assert (ClaimExpired("a") in scene.events) != started
@@ -213,7 +226,7 @@ async def test_a_job_without_a_lease_starts_only_while_it_is_ours(scene: Scene, 
         return ours
 
     delivery = dataclasses.replace(scene.delivery(await scene.job(), leased=False), still_ours=answer)
-    await scene.executor.execute(delivery, handler(lambda _: None))
+    await scene.run(delivery, handler(lambda _: None))
     assert asked == [0]
     assert (Started("a", 2) in scene.events) is ours
     assert scene.verdicts == ["accepted" if ours else "abandoned"]
@@ -223,7 +236,7 @@ async def test_nothing_is_sent_for_a_job_that_was_taken_away(scene: Scene, tmp_p
     scene.journal = Journal(tmp_path)
     delivery = scene.delivery(await scene.job())
     assert delivery.lease is not None
-    executing = asyncio.create_task(scene.executor.execute(delivery, handler(endless)))
+    executing = asyncio.create_task(scene.run(delivery, handler(endless)))
     await asyncio.sleep(1)
     delivery.lease.lose()
     await executing
@@ -366,7 +379,7 @@ async def test_a_handler_may_have_pauses_of_its_own(
     job = await scene.job()
     failed_again(scene, job, before)
     own = dataclasses.replace(handler(fails), retry=Backoff(first=2, factor=3, most=60))
-    await scene.executor.execute(scene.delivery(job, leased=False), own)
+    await scene.run(scene.delivery(job, leased=False), own)
     assert scene.engine.times("fail_job") == [pytest.approx(pause)]
 
 
@@ -381,7 +394,7 @@ async def test_a_renewed_lease_lets_the_pause_go_on(scene: Scene) -> None:
     scene.options["retry_pause"] = 100.0
     delivery = scene.delivery(await scene.job())
     assert delivery.lease is not None
-    executing = asyncio.create_task(scene.executor.execute(delivery, handler(fails)))
+    executing = asyncio.create_task(scene.run(delivery, handler(fails)))
     await asyncio.sleep(10)
     delivery.lease.adopt(Lease(delivery.job, 10, Grant(LEASE, LEASE)))
     await executing
@@ -507,14 +520,14 @@ async def test_the_time_in_the_queue_counts_from_the_claim(scene: Scene) -> None
     await asyncio.sleep(2)
     delivery = scene.delivery(job)
     await asyncio.sleep(3)
-    await scene.executor.execute(delivery, handler(lambda _: None))
+    await scene.run(delivery, handler(lambda _: None))
     assert scene.events[0] == Started("a", 3)
 
 
 async def test_a_run_is_in_the_journal_until_it_has_ended(scene: Scene, tmp_path: Path) -> None:
     journal = scene.journal = KillableJournal(tmp_path)
     delivery = scene.delivery(await scene.job())
-    executing = asyncio.create_task(scene.executor.execute(delivery, handler(endless)))
+    executing = asyncio.create_task(scene.run(delivery, handler(endless)))
     await asyncio.sleep(1)
     assert len(journal) == 1
     assert delivery.lease is not None
@@ -538,7 +551,7 @@ async def test_jobs_that_are_no_suspects_run_in_parallel(scene: Scene) -> None:
 async def test_an_outcome_whose_lease_is_lost_while_it_is_reported_is_kept(scene: Scene) -> None:
     job = await scene.job(before=lambda *_: Unreachable("away"))
     delivery = scene.delivery(job)
-    executing = asyncio.create_task(scene.executor.execute(delivery, handler(lambda _: {"x": 1})))
+    executing = asyncio.create_task(scene.run(delivery, handler(lambda _: {"x": 1})))
     await asyncio.sleep(1)
     assert delivery.lease is not None
     delivery.lease.lose()

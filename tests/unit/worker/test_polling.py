@@ -19,7 +19,7 @@ from rochallor_worker.errors import (
 from rochallor_worker.events import Event, Polled
 from rochallor_worker.execution.lease import MARGIN
 from rochallor_worker.source.polling import MIN_GAP, OUTAGE_WAIT_CAP, UNHEALTHY_AFTER, PollingSource
-from unit.worker.engines import FaultyEngine, definition, loop_time
+from unit.worker.engines import FaultyEngine, definition, gates_of, loop_time
 
 pytestmark = pytest.mark.looptime
 
@@ -30,7 +30,7 @@ def source_of(engine: FaultyEngine, events: list[Event] | None = None) -> Pollin
     return PollingSource(
         engine,
         "w",
-        ["a"],
+        gates_of("a"),
         poll_interval=INTERVAL,
         lease=30,
         observer=(events if events is not None else []).append,

@@ -7,7 +7,9 @@ from rochallor_worker.backoff import Backoff
 from rochallor_worker.engine.client import Connection, EngineClient, Instance, InstanceStatus
 from rochallor_worker.errors import EngineError, NonRetryableError, RochallorError, StartError
 from rochallor_worker.extras import needs
+from rochallor_worker.handlers.breaker import Breaker
 from rochallor_worker.handlers.lifespan import Worker
+from rochallor_worker.handlers.postpone import Postpone, postpone_from
 from rochallor_worker.handlers.signature import State
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backoff",
+    "Breaker",
     "Connection",
     "EngineClient",
     "EngineError",
@@ -29,6 +32,7 @@ __all__ = [
     "Job",
     "Kafka",
     "NonRetryableError",
+    "Postpone",
     "Processes",
     "Registry",
     "RestClient",
@@ -37,6 +41,7 @@ __all__ = [
     "StartError",
     "State",
     "Worker",
+    "postpone_from",
 ]
 
 _HEAVY = {

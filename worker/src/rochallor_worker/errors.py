@@ -3,6 +3,7 @@
     RochallorError
     ├── StartError             the worker cannot start; one line for the person who configured it
     ├── NonRetryableError      raised by a handler: trying this job again cannot help
+    ├── Postpone               raised by a handler: not now (handlers/postpone.py)
     └── EngineError            a call to the engine did not succeed
         ├── Unreachable        the request did not reach the engine: sending it again is always safe
         │   └── TurnedAway     a gateway answered in the engine's place (401, 403, 404, 429, a page)

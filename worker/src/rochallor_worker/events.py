@@ -97,6 +97,13 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """A job is postponed: it runs again later, here or elsewhere, and no retry is spent."""
+
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Executed:
     """A handler ended; `message` is why it failed, if it did."""
 
@@ -134,6 +141,7 @@ Event = (
     | Started
     | TimedOut
     | Recalled
+    | Parked
     | Executed
     | OutcomeRetried
     | Reported

@@ -20,4 +20,12 @@ class Failed:
     retryable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """No outcome: the job is to run again in `after` seconds. Nothing is reported, and no retry is spent."""
+
+    after: float
+    message: str
+
+
 Outcome = Completed | Failed

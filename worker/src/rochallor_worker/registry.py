@@ -10,7 +10,9 @@ from rochallor_worker.backoff import Backoff
 from rochallor_worker.errors import StartError
 from rochallor_worker.handlers import lifespan as lifespans
 from rochallor_worker.handlers import middleware as layers
+from rochallor_worker.handlers.breaker import DEFAULT, Breaker
 from rochallor_worker.handlers.lifespan import Lifespan
+from rochallor_worker.handlers.limits import NO_LIMITS, Limits
 from rochallor_worker.handlers.middleware import Layer, Middleware
 from rochallor_worker.handlers.signature import Signature, read
 from rochallor_worker.job import Job
@@ -40,6 +42,8 @@ class Handler:
     """Around every run, the first outermost."""
     executor: Where = "thread"
     """Where a plain function runs."""
+    limits: Limits = NO_LIMITS
+    """How many of its jobs may run, and when they are no longer asked for."""
 
     @property
     def name(self) -> str:
@@ -70,6 +74,9 @@ class Registry:
         non_retryable: tuple[type[BaseException], ...] = (),
         retry: Backoff | None = None,
         executor: Where = "thread",
+        limit: int | None = None,
+        per_second: float | None = None,
+        breaker: Breaker | None = DEFAULT,
     ) -> Callable[[F], F]:
         """Register the decorated function for `job_type`.
 
@@ -79,6 +86,9 @@ class Registry:
         made of the variables, `Job`, and, except in a process, `Annotated[…, State("name")]`. It returns None, or a
         mapping or a model that is merged into the instance's variables. `timeout` is in seconds. An error of a class in
         `non_retryable` fails the job permanently; the report of any other is delayed by `retry`, within the lease.
+
+        In each pod, at most `limit` jobs of the type run at once, and at most `per_second` runs begin in a second. The
+        type is not asked for while its `breaker` is open, which happens after 20 failures in a row; None turns it off.
 
         Raises `ValueError`, with the function's file and line, for a second handler of a type, an empty type, a timeout
         that is not above zero, a function that yields or whose parameters or result are none of these, and one for a
@@ -94,6 +104,10 @@ class Registry:
             raise ValueError(f"job type {job_type!r}: non_retryable is a tuple of exceptions, not {non_retryable!r}")
         if not isinstance(retry, Backoff | None):
             raise ValueError(f"job type {job_type!r}: retry is a Backoff, not {retry!r}")
+        try:
+            limits = Limits(limit, per_second, breaker=breaker)
+        except ValueError as error:
+            raise ValueError(f"job type {job_type!r}: {error}") from None
         if executor not in get_args(Where):
             raise ValueError(f'job type {job_type!r}: executor is "thread" or "process", not {executor!r}')
 
@@ -115,6 +129,7 @@ class Registry:
                     retry=retry,
                     middleware=self.middleware,
                     executor=executor,
+                    limits=limits,
                 )
             )
             return function
@@ -137,6 +152,13 @@ class Registry:
             both = " and ".join(f"{one.name} ({_place(one.function)})" for one in (known, handler))
             raise ValueError(f"job type {handler.job_type!r} has two handlers, {both}; only one is possible")
         self._handlers[handler.job_type] = handler
+
+    def limit(self, job_type: str, change: Callable[[Limits], Limits]) -> None:
+        """Change the limits of a job type. Raises `StartError` if it has no handler."""
+        if (handler := self._handlers.get(job_type)) is None:
+            known = ", ".join(self.job_types)
+            raise StartError(f"there are limits for job type {job_type!r}, which has no handler; registered: {known}")
+        self._handlers[job_type] = replace(handler, limits=change(handler.limits))
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise `StartError` if a handler takes from the lifespan's state what is not there."""

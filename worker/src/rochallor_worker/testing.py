@@ -29,11 +29,21 @@ from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.lifespan import Lifespan, Worker, living
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.job import Job
-from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.pytest_plugin import engine
 from rochallor_worker.registry import Registry
 
-__all__ = ["Completed", "DevEngine", "Failed", "FakeEngine", "Outcome", "WorkerHarness", "dev_engine", "engine"]
+__all__ = [
+    "Completed",
+    "DevEngine",
+    "Failed",
+    "FakeEngine",
+    "Outcome",
+    "Postponed",
+    "WorkerHarness",
+    "dev_engine",
+    "engine",
+]
 
 CLOSE_SECONDS = 3.0
 """How long lifespans may take to close."""
@@ -65,7 +75,7 @@ class WorkerHarness:
         retries_remaining: int = 0,
         attempt: int = 1,
         timeout: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Postponed:
         """Run the handler of `job_type` on a job with these variables; return what would be reported to the engine.
 
         The lifespans are opened before it and closed after it. `step_execution_id` is the job's `key`. `timeout`, in

@@ -23,7 +23,7 @@ from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.kafka import client, topic
 from rochallor_worker.source.kafka.connection import Kafka
 from rochallor_worker.source.kafka.source import KafkaSource
-from unit.worker.engines import loop_time
+from unit.worker.engines import gates_of, loop_time
 from unit.worker.killable import KillableJournal
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Worker:
         self.source = KafkaSource(
             Kafka("broker:9092", dedup_window=dedup_window),
             "w",
-            ["a"],
+            gates_of("a"),
             parallelism=ROOM // 2,
             drain_timeout=20,
             journal=Journal() if journal is None else journal,

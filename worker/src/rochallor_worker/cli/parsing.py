@@ -1,11 +1,17 @@
 """From the text of an environment variable to a setting's value. Values that are no text are returned unchanged."""
 
 import ipaddress
+import json
 import re
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from rochallor_worker.handlers.breaker import DEFAULT
+from rochallor_worker.handlers.limits import Limits, Scope
 
 MAX_SECONDS = 1e9
 """Longest duration, about thirty years: clocks and timers cannot count further."""
@@ -46,6 +52,37 @@ def headers(text: object) -> object:
     if not all(name.strip() and colon for name, colon, _ in pairs):
         raise ValueError("not headers")
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+class LimitSetting(BaseModel):
+    """What a setting says about one job type, with the names that the resource has for it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    job_type: str
+    parallelism: Annotated[int | None, Field(ge=1)] = None
+    per_second: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    scope: Scope | None = None
+    breaker: bool | None = None
+
+    def over(self, limits: Limits) -> Limits:
+        """Return the limits of a handler with what is set here in place of its own."""
+        given = {name: getattr(self, name) for name in ("parallelism", "per_second", "scope")}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.breaker is not None:
+            given["breaker"] = (limits.breaker or DEFAULT) if self.breaker else None
+        return replace(limits, **given)
+
+
+def limit_settings(text: object) -> object:
+    """Return the items of a JSON list, each of another job type. Raises `ValueError`."""
+    if not isinstance(text, str):
+        return text
+    items = json.loads(text)
+    found = [LimitSetting.model_validate(item) for item in items]
+    if not isinstance(items, list) or len({item.job_type for item in found}) < len(found):
+        raise ValueError("not a list with one item for each job type")
+    return tuple(found)
 
 
 def url_with_port(text: str | None) -> str | None:

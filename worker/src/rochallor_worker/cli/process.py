@@ -22,6 +22,7 @@ from rochallor_worker.cli.settings import Settings, unknown_variables
 from rochallor_worker.engine.client import EngineClient
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import StartError
+from rochallor_worker.execution.gates import one_pod, pods_of
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.runner import Runner
 from rochallor_worker.extras import needs
@@ -64,6 +65,8 @@ def run(settings: Settings) -> None:
         )
     # before there is a loop, as in `check`: a module may run a loop of its own while it is imported
     registry = load_registry(settings.handlers)
+    for setting in settings.limits:
+        registry.limit(setting.job_type, setting.over)
     for name in unknown_variables(os.environ):
         log.warning("unknown setting, ignored", variable=name)
     if settings.token_in_clear:
@@ -93,6 +96,7 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
                 memory=settings.process_memory and settings.process_memory * 1024**2,
                 prepare=logs.to_logging,
             ),
+            pods=pods_of(Path(settings.pods_file)) if settings.pods_file else one_pod,
             poll_interval=settings.poll_interval,
             handler_timeout=settings.handler_timeout,
             lease=settings.lease,

@@ -10,9 +10,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rochallor_worker.cli.parsing import (
     DURATION_TEXT,
     Duration,
+    LimitSetting,
     headers,
     ip_address,
     is_text,
+    limit_settings,
     ports,
     split,
     url_with_port,
@@ -117,6 +119,17 @@ class Settings(BaseSettings):
     process_memory: Annotated[int | None, Field(ge=1, description="a whole number of MiB above zero")] = None
     """The MiB of memory that a child process may use; a handler that would use more gets a `MemoryError`. Default: the
     memory limit of the pod less 128 MiB, shared by the child processes; without a limit, no limit."""
+    limits: Annotated[
+        tuple[LimitSetting, ...],
+        NoDecode,
+        BeforeValidator(limit_settings),
+        Field(description='a JSON list such as [{"jobType": "charge-card", "parallelism": 8, "perSecond": 20}]'),
+    ] = ()
+    """Limits of job types, in place of those that their handlers have: how many jobs run at once (`parallelism`), how
+    many runs begin per second (`perSecond`, in this pod, or with `"scope": "resource"` in all pods together), and
+    whether the type has a breaker (`"breaker": false` for no)."""
+    pods_file: Annotated[str, Field(description="the path of a file that holds a number")] = ""
+    """How many pods share the limits with the scope `resource`; the operator keeps it. Default: one."""
     poll_interval: Annotated[Duration, Field(ge=0.01, le=300, description=f"{DURATION_TEXT}, from 10ms to 5m")] = 0.5
     """The longest pause between polls while there are no jobs."""
     handler_timeout: Annotated[

@@ -17,15 +17,19 @@ from rochallor_worker.events import (
     Observer,
     OutcomeKind,
     OutcomeRetried,
+    Parked,
     Recalled,
     Reported,
     Started,
     TimedOut,
     Verdict,
 )
+from rochallor_worker.execution.gates import Gate, Permit
+from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.lease import FIXED_LENGTH, Grant, Lease
 from rochallor_worker.execution.limit import Limit
+from rochallor_worker.execution.parking import Parking
 from rochallor_worker.execution.renewal import Renewals
 from rochallor_worker.execution.reporter import Reporter
 from rochallor_worker.execution.variables import load_variables
@@ -34,7 +38,7 @@ from rochallor_worker.handlers.lifespan import NO_STATE
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.job import Job
 from rochallor_worker.logger import get_logger
-from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
 from rochallor_worker.source.base import Delivery, Problem
 
@@ -58,6 +62,7 @@ class Executor:
         worker_id: str,
         journal: Journal,
         *,
+        gates: Mapping[str, Gate],
         threads: ThreadPoolExecutor,
         processes: Processes,
         handler_timeout: float | None,
@@ -75,6 +80,8 @@ class Executor:
         self.renewals = Renewals(
             engine, worker_id, observer=observer, clock=clock, on_overrun=lambda lease: journal.overran(lease.job)
         )
+        self.parking = Parking(clock)
+        self._gates = gates
         self._engine = engine
         self._reporter = Reporter(engine, worker_id, clock, random)
         self._journal = journal
@@ -95,26 +102,28 @@ class Executor:
         """Why outcomes do not get through, once none has for a while."""
         return self._reporter.problem
 
-    async def execute(self, delivery: Delivery, handler: Handler) -> None:
-        """Execute one job: run its handler, unless its outcome is known, and report the outcome to the engine."""
+    async def execute(self, delivery: Delivery, handler: Handler, permit: Permit, place: Place) -> None:
+        """Execute one job: run its handler, unless its outcome is known, and report the outcome to the engine.
+
+        A job that is postponed leaves its place, and is run again when it has a permit and a place again.
+        """
         with self.renewals.renewing(delivery.lease):
-            async with self._alone_if_suspect(delivery.job):
-                outcome = self._recall(delivery.job)
-                if outcome is None:
-                    variables = await self._load_variables(delivery)
-                    if variables is None or not await self._verify_ownership(delivery):
-                        return
-                    job, limit = self._start(delivery, handler, variables)
-                    outcome = await invoke(
-                        handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes
-                    )
-                    self._record_run(delivery, outcome, limit)
-                    if outcome is None:
-                        return
-                self._journal.decided(delivery.job, outcome)
-                await self._pause_before_retry(delivery, handler, outcome)
-                verdict = await self._report(delivery, outcome)
-                delivery.settle(verdict)
+            while True:
+                with permit:
+                    async with self._alone_if_suspect(delivery.job):
+                        outcome = self._recall(delivery.job) or await self._run(delivery, handler, permit, place)
+                        if outcome is None:
+                            return
+                        if not isinstance(outcome, Postponed):
+                            self._journal.decided(delivery.job, outcome)
+                            await self._pause_before_retry(delivery, handler, outcome)
+                            verdict = await self._report(delivery, outcome)
+                            delivery.settle(verdict)
+                            return
+                following = await self._park(delivery, outcome, place)
+                if following is None:
+                    return
+                permit = following
 
     async def report_unconfirmed(self, job: ClaimedJob, outcome: Completed) -> None:
         """Report a Complete that was decided before a crash and may have arrived already. Its lease is not known."""
@@ -141,6 +150,57 @@ class Executor:
             log.warning("not run: its outcome is already known", **_names(job), outcome=_kind(outcome, job))
             self._emit(Recalled(job.job_type))
         return outcome
+
+    async def _run(
+        self, delivery: Delivery, handler: Handler, permit: Permit, place: Place
+    ) -> Outcome | Postponed | None:
+        """Run the handler; return what came of it, and None if the job is not ours any more or cannot start in time."""
+        variables = await self._load_variables(delivery)
+        if variables is None or not await self._verify_ownership(delivery):
+            return None
+        if not permit.begin():
+            return Postponed(0.0, "the breaker of the job type is open")
+        job, limit = self._start(delivery, handler, variables)
+        outcome = await invoke(handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes)
+        self._record_run(delivery, outcome, limit)
+        return await self._judge(delivery, outcome, permit, place, since=limit.started_at)
+
+    async def _judge(
+        self, delivery: Delivery, outcome: Outcome | Postponed | None, permit: Permit, place: Place, since: float
+    ) -> Outcome | Postponed | None:
+        """Return the outcome of a run that began at `since`; a failure while the breaker is open is postponed instead.
+
+        A failure that would end its instance first waits for a moment, without its slot, for others of its type: when
+        they fail too, it is not the job that is at fault.
+        """
+        gate = self._gates[delivery.job.job_type]
+        if isinstance(outcome, Completed):
+            permit.succeeded()
+        elif isinstance(outcome, Failed) and outcome.retryable:
+            opened = permit.failed(outcome.message)
+            if not opened and delivery.job.retries_remaining == 0 and not self._stopping.is_set():
+                gate.parked += 1
+                place.vacate()
+                await gate.doubt(since)
+                gate.parked -= 1
+                opened = gate.circuit.open
+            if opened:
+                return Postponed(0.0, f"the breaker of the job type is open: {outcome.message}")
+        return outcome
+
+    async def _park(self, delivery: Delivery, postponed: Postponed, place: Place) -> Permit | None:
+        """Park a job until it may run again; return the permit for that, and None if it is given up."""
+        job, lease = delivery.job, delivery.lease
+        self._journal.ended(job)
+        self._emit(Parked(job.job_type))
+        log.info("postponed", **_names(job), seconds=round(postponed.after, 3), reason=postponed.message)
+        permit = await self.parking.park(delivery, self._gates[job.job_type], place, postponed.after)
+        if permit is None:
+            log.info("a postponed job is given up here: it is redelivered, and no retry is spent", **_names(job))
+            delivery.settle("abandoned")
+        elif lease is not None:
+            lease.handler_ended = False
+        return permit
 
     async def _load_variables(self, delivery: Delivery) -> Mapping[str, Any] | None:
         """Return the job's variables; None if it can no longer be started inside its lease."""
@@ -184,10 +244,10 @@ class Executor:
         )
         return job, limit
 
-    def _record_run(self, delivery: Delivery, outcome: Outcome | None, limit: Limit) -> None:
+    def _record_run(self, delivery: Delivery, outcome: Outcome | Postponed | None, limit: Limit) -> None:
         """Record that the handler has ended; without an outcome, the engine has taken the job away meanwhile."""
         job = delivery.job
-        if outcome is not None:
+        if isinstance(outcome, Completed | Failed):
             message = outcome.message if isinstance(outcome, Failed) else ""
             self._emit(Executed(job.job_type, _kind(outcome, job), self._clock() - limit.started_at, message))
         if delivery.lease is not None:

@@ -1,8 +1,8 @@
-"""The jobs in flight: each is a task that holds a slot until it ends."""
+"""The jobs in flight: each is a task that holds a slot until it ends, except while it is parked."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.execution.lease import Lease
@@ -17,11 +17,44 @@ class Run(NamedTuple):
     lease: Lease | None
 
 
+class Place:
+    """The slot of one job in flight, which it gives back while it is parked."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._waits = False
+        self.held = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job waits for a slot, before jobs that are asked for."""
+        return self._waits
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        self._slots.owe(int(waits) - int(self._waits))
+        self._waits = waits
+
+    def vacate(self) -> None:
+        """Give the slot back, if it is held."""
+        if self.held:
+            self.held = False
+            self._slots.release()
+
+    def regain(self) -> bool:
+        """Take a slot again, if one is free; return whether one was."""
+        self.held = self._slots.regain()
+        if self.held:
+            self.waits = False
+        return self.held
+
+
 class InFlight:
     """Tasks on slots, by the key of their job. A key can have two for a moment: one that ends, and the next one."""
 
     def __init__(self, slots: AllSlots) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
+        self._places: set[Place] = set()
         self._slots = slots
         self._latest: dict[str, Run] = {}
 
@@ -33,7 +66,7 @@ class InFlight:
     @property
     def conserved(self) -> bool:
         """Whether no slot has leaked: each busy one runs a job."""
-        return self._slots.busy == len(self.tasks) and self._slots.conserved
+        return self._slots.busy == sum(place.held for place in self._places) and self._slots.conserved
 
     def of(self, key: str) -> Run | None:
         """Return the run of a job, the later one if there are two."""
@@ -43,26 +76,28 @@ class InFlight:
         self,
         slots: Slots,
         job: ClaimedJob,
-        work: Coroutine[Any, Any, None],
+        work: Callable[[Place], Awaitable[None]],
         lease: Lease | None = None,
         *,
         after: Run | None = None,
     ) -> None:
         """Run `work` on a reserved slot of `slots`, freed when it ends; first wait for the run `after` to end."""
+        place = Place(slots)
 
         async def on_a_slot() -> None:
             try:
                 if after is not None:
                     await asyncio.wait({after.task})
-                await work
+                await work(place)
             finally:
-                work.close()  # where the wait was cancelled
+                self._places.discard(place)
                 self.tasks.discard(task)
                 if (latest := self._latest.get(job.key)) is not None and latest.task is task:
                     del self._latest[job.key]
-                slots.release()
+                place.vacate()
 
         slots.occupy()
+        self._places.add(place)
         task = asyncio.create_task(on_a_slot(), name=f"job {job.id}")
         self.tasks.add(task)
         self._latest[job.key] = Run(task, job, lease)

@@ -9,22 +9,25 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 from typing import Any
 
-from rochallor_worker.engine.client import EngineClient
+from rochallor_worker.engine.client import ClaimedJob, EngineClient
 from rochallor_worker.events import Duplicate, Event, Observer
 from rochallor_worker.execution.executor import Executor
-from rochallor_worker.execution.in_flight import InFlight
+from rochallor_worker.execution.gates import Gate, one_pod
+from rochallor_worker.execution.in_flight import InFlight, Place, Run
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.lanes import Lane, lanes
 from rochallor_worker.execution.lease import FIXED_LENGTH
-from rochallor_worker.execution.slots import AllSlots
+from rochallor_worker.execution.slots import AllSlots, Slots
 from rochallor_worker.extras import needs
 from rochallor_worker.handlers.lifespan import Life, Worker, living
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.logger import get_logger
-from rochallor_worker.registry import Registry, checked_job_types
+from rochallor_worker.outcome import Completed
+from rochallor_worker.registry import Handler, Registry, checked_job_types
 from rochallor_worker.source.base import Delivery, PartitionState, Problem, Source
 from rochallor_worker.source.kafka.connection import Kafka
 from rochallor_worker.source.polling import PollingSource
@@ -45,7 +48,8 @@ class Runner:
     is the timeout of handlers that have none of their own. `lease` is the length of the leases to ask for; they are
     renewed while their jobs run, and where the engine cannot do that they limit the run. `retry_pause` holds back a
     retryable failure, since the engine would redeliver it at once: twice as long each time the job fails, within its
-    lease. With `kafka` the jobs come from there, without polls and leases; outcomes still go to `engine`.
+    lease. `pods` says how many pods share the limits of their resource. With `kafka` the jobs come from there, without
+    polls and leases; outcomes still go to `engine`.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Runner:
         retry_pause: float | None = None,
         journal: Journal | None = None,
         processes: Processes | None = None,
+        pods: Callable[[], int] = one_pod,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
@@ -82,10 +87,12 @@ class Runner:
         self._threads = ThreadPoolExecutor(max_workers=min(parallelism, threads), thread_name_prefix="handler")
         self._processes = Processes() if processes is None else processes
         random = random or Random()  # noqa: S311 — jitter, not a secret
+        self.gates = {job_type: Gate(job_type, registry[job_type].limits, clock, pods) for job_type in self.job_types}
         self._executor = Executor(
             engine,
             worker_id,
             self.journal,
+            gates=self.gates,
             threads=self._threads,
             processes=self._processes,
             handler_timeout=handler_timeout,
@@ -98,11 +105,12 @@ class Runner:
         )
 
         def source_of(job_types: Sequence[str], parallelism: int) -> Source:
+            gates = {job_type: self.gates[job_type] for job_type in job_types}
             if kafka is None:
                 return PollingSource(
                     engine,
                     worker_id,
-                    job_types,
+                    gates,
                     poll_interval=poll_interval,
                     lease=lease,
                     observer=self._emit,
@@ -115,7 +123,7 @@ class Runner:
             return KafkaSource(
                 kafka,
                 worker_id,
-                job_types,
+                gates,
                 parallelism=parallelism,
                 drain_timeout=drain_timeout,
                 journal=self.journal,
@@ -155,6 +163,8 @@ class Runner:
     @property
     def notice(self) -> str:
         """What limits a ready worker, as `Reason: message`, or nothing. The operator reads the reason."""
+        if opened := next((gate for gate in self.gates.values() if gate.circuit.open), None):
+            return f"BreakerOpen: runs of {opened.job_type!r} fail one after another: {opened.circuit.reason}"
         longest = max((handler.timeout or self._handler_timeout or 0.0 for handler in self._registry), default=0.0)
         if self._executor.renewals.supported is not False or longest <= FIXED_LENGTH:
             return ""
@@ -180,6 +190,9 @@ class Runner:
         for lane in self.lanes:
             lane.source.close()
             lane.slots.close()
+        self._executor.parking.close()
+        for gate in self.gates.values():
+            gate.end_doubts()
 
     async def run(self, on_start: Callable[[], None] = lambda: None) -> list[str]:
         """Claim and run jobs until `stop`, then drain. Returns the ids of jobs cut off at the drain timeout.
@@ -207,6 +220,7 @@ class Runner:
             on_start()
             claiming = asyncio.create_task(self._claim(), name="claim")
             tasks += [claiming, asyncio.create_task(self._executor.renewals.run(), name="renew")]
+            tasks += [asyncio.create_task(self._executor.parking.run(), name="parking")]
             await asyncio.wait({*tasks, life.ended}, return_when=asyncio.FIRST_COMPLETED)
             self.stop()
             cut_off = await self._drain(claiming)
@@ -234,7 +248,7 @@ class Runner:
         # without a lease another worker may have such a job by now, and two completes at once can both count
         for job, outcome in self.journal.unconfirmed_completes if source.leased and lane is self.lanes[0] else ():
             if await slots.reserve(1):
-                self._in_flight.start(slots, job, self._executor.report_unconfirmed(job, outcome))
+                self._in_flight.start(slots, job, partial(self._report_unconfirmed, job, outcome))
         while not self.draining:
             await source.ready()
             reserved = await slots.reserve(slots.total)
@@ -253,13 +267,13 @@ class Runner:
             log.error("the engine gave a job of a type that was not asked for", job_id=job.id, job_type=job.job_type)
             slots.give_back(1)
         elif earlier is None or earlier.lease is None or lease is None:
-            self._in_flight.start(slots, job, self._executor.execute(delivery, handler), lease, after=earlier)
+            self._execute(delivery, handler, slots, after=earlier)
         elif earlier.lease.lost or job.key in self._executor.failing:
             # after a lost lease nothing more is reported for that run; after our own Fail this is the next attempt
-            self._in_flight.start(slots, job, self._executor.execute(delivery, handler), lease, after=earlier)
+            self._execute(delivery, handler, slots, after=earlier)
         elif not earlier.lease.handler_ended and self.journal.recall(job) is not None:
             earlier.lease.lose()  # it ran past its lease too often: fail it now, while it has a lease
-            self._in_flight.start(slots, job, self._executor.execute(delivery, handler), lease)
+            self._execute(delivery, handler, slots)
         else:
             log.warning(
                 "a job was redelivered while it still runs here; its run goes on", job_id=job.id, job_type=job.job_type
@@ -267,6 +281,14 @@ class Runner:
             self._emit(Duplicate(job.job_type))
             earlier.lease.adopt(lease)
             slots.give_back(1)
+
+    def _execute(self, delivery: Delivery, handler: Handler, slots: Slots, after: Run | None = None) -> None:
+        permit = self.gates[handler.job_type].enter()
+        work = partial(self._executor.execute, delivery, handler, permit)
+        self._in_flight.start(slots, delivery.job, work, delivery.lease, after=after)
+
+    async def _report_unconfirmed(self, job: ClaimedJob, outcome: Completed, _: Place) -> None:
+        await self._executor.report_unconfirmed(job, outcome)
 
     async def _drain(self, claiming: asyncio.Task[None]) -> list[str]:
         """Wait for the poll and the jobs in flight, outcomes included; then cancel the rest without failing any job."""

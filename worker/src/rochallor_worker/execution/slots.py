@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 class Slots:
     """`total` slots, each of them free, reserved (for a poll in flight) or busy (with a job in flight).
 
-    One task reserves; any number occupy and release. `clock` gives seconds and feeds `busy_seconds`.
+    One task reserves; any number occupy, release and regain. `clock` gives seconds and feeds `busy_seconds`.
     """
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:
         self.total = total
         self.reserved = 0
         self.busy = 0
+        self.owed = 0
+        """How many free slots are for jobs that wait here for one, and not for jobs that are asked for."""
         self._clock = clock
         self._room = asyncio.Event()
         self._room.set()
@@ -36,7 +38,7 @@ class Slots:
         await self._room.wait()
         if self._closed:
             return 0
-        count = min(self.free, at_most)
+        count = min(self.free - self.owed, at_most)
         self.reserved += count
         self._mark()
         return count
@@ -45,6 +47,19 @@ class Slots:
         """Turn one reserved slot into a busy one."""
         self._count_busy(+1)
         self.reserved -= 1
+        self._mark()
+
+    def regain(self) -> bool:
+        """Take a free slot, if there is one, for a job that had one before; return whether there was."""
+        if self._closed or self.free < 1:
+            return False
+        self._count_busy(+1)
+        self._mark()
+        return True
+
+    def owe(self, change: int) -> None:
+        """Note that so many more jobs wait here for a slot."""
+        self.owed += change
         self._mark()
 
     def give_back(self, count: int) -> None:
@@ -69,7 +84,7 @@ class Slots:
         self.busy += change
 
     def _mark(self) -> None:
-        if self.free > 0 or self._closed:
+        if self.free > self.owed or self._closed:
             self._room.set()
         else:
             self._room.clear()

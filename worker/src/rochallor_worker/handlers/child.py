@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rochallor_worker.engine.client import Instance
-from rochallor_worker.handlers.failure import describe, permanent, traceback_of
+from rochallor_worker.handlers.failure import describe, permanent, postponement, traceback_of
 from rochallor_worker.handlers.results import outcome_of
 from rochallor_worker.handlers.signature import Signature, read
 from rochallor_worker.job import Job, cancel, log_keys
@@ -204,6 +204,8 @@ def _answer(run: Run, job: Job, limit: int | None) -> Mapping[str, Any]:
         trace = ""
     except BaseException as error:  # noqa: BLE001 — a handler may raise SystemExit too
         kinds = run.non_retryable
+        if (wish := postponement(error, kinds)) is not None:
+            return {"postponed": wish.after, "message": wish.message}
         hint = ""
         if isinstance(error, MemoryError):
             traceback.clear_frames(error.__traceback__)  # to go on, this needs what they hold

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rochallor_worker.errors import NonRetryableError, RochallorError
+from rochallor_worker.handlers.postpone import Postpone
 
 MAX_MESSAGE_CHARS = 2000
 """Longest failure text sent to the engine."""
@@ -35,6 +36,13 @@ def permanent(error: BaseException, kinds: Kinds = ()) -> bool:
     if isinstance(error, ChildError):
         return error.permanent
     return any(isinstance(leaf, (NonRetryableError, *kinds)) for leaf in _leaves(error))
+
+
+def postponement(error: BaseException, kinds: Kinds = ()) -> Postpone | None:
+    """Return the handler's wish to postpone the job, if it has one; an error that is final counts for more."""
+    if permanent(error, kinds):
+        return None
+    return next((leaf for leaf in _leaves(error) if isinstance(leaf, Postpone)), None)
 
 
 def describe(error: BaseException, kinds: Kinds = ()) -> str:

@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rochallor_worker.execution.limit import Limit
-from rochallor_worker.handlers.failure import describe, permanent, traceback_of
+from rochallor_worker.handlers.failure import describe, permanent, postponement, traceback_of
 from rochallor_worker.handlers.lifespan import NO_STATE
 from rochallor_worker.handlers.middleware import Call, through
 from rochallor_worker.handlers.results import outcome_of
 from rochallor_worker.job import Job, cancel, log_keys
 from rochallor_worker.logger import InJob, get_logger
-from rochallor_worker.outcome import Failed, Outcome
+from rochallor_worker.outcome import Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def invoke(
     cut_off: Callable[[], bool] = lambda: True,
     state: Mapping[str, Any] = NO_STATE,
     processes: "Processes | None" = None,
-) -> Outcome | None:
+) -> Outcome | Postponed | None:
     """Invoke the handler and decide the outcome; None if the engine took the job away meanwhile and there is no result.
 
     At its limit an async handler is cancelled; a sync handler cannot be: `job.cancelled` turns true, and how it ends
@@ -45,6 +45,7 @@ async def invoke(
 
     A handler in a process is ended at its limit; `processes` are needed for such handlers only.
     """
+    outcome: Outcome | Postponed
     try:
         run = _run_of(handler, job, threads, limit, cut_off, state, processes)
         with InJob(log_keys(job)):
@@ -57,6 +58,8 @@ async def invoke(
             return None
         if limit.reached:
             outcome, trace = Failed(limit.message, retryable=True), ""
+        elif (wish := postponement(error, handler.non_retryable)) is not None:
+            outcome = Postponed(wish.after, wish.message)
         else:
             kinds = handler.non_retryable
             outcome = Failed(describe(error, kinds), retryable=not permanent(error, kinds))

@@ -20,6 +20,7 @@ from rochallor_worker.errors import RochallorError
 from rochallor_worker.handlers.cgroup import cpu_limit, memory_limit
 from rochallor_worker.handlers.child import HEADER_BYTES, Reply, Run, Setup
 from rochallor_worker.handlers.failure import ChildError, describe
+from rochallor_worker.handlers.postpone import Postpone
 from rochallor_worker.job import Job
 from rochallor_worker.logger import Logger, get_logger
 from rochallor_worker.registry import Handler
@@ -74,8 +75,9 @@ class Processes:
     async def call(self, handler: Handler, job: Job) -> Mapping[str, Any]:
         """Run the handler in a child, once there is room for one; return its result as JSON values.
 
-        Raises `ChildError` when the handler raises or its process dies. A cancellation ends the child, and takes effect
-        when it has ended: what runs after it never runs beside the handler.
+        Raises `ChildError` when the handler raises or its process dies, and `Postpone` as the handler does. A
+        cancellation ends the child, and takes effect when it has ended: what runs after it never runs beside the
+        handler.
         """
         async with self._room:
             child = self._idle_child() or await self._start()
@@ -88,6 +90,8 @@ class Processes:
                 self._idle.append(child)
             else:
                 self._end(child)
+        if (after := answer.get("postponed")) is not None:
+            raise Postpone(answer["message"], after=after)
         if (message := answer.get("failed")) is not None:
             raise ChildError(message, permanent=not answer["retryable"], trace=answer["trace"])
         result: Mapping[str, Any] = answer["result"]

@@ -27,6 +27,7 @@ from rochallor_worker.events import (
     OutcomeKind,
     OutcomeRetried,
     Overran,
+    Parked,
     Polled,
     Recalled,
     Renewed,
@@ -150,7 +151,18 @@ class Metrics:
             registry=registry,
         )
 
-        self._counted_by_type = {TimedOut: self._handler_timeouts, Skipped: self._skipped, Overran: self._overruns}
+        self._postponed = Counter(
+            "rochallor_worker_postponed",
+            "Times that a job was postponed, by its handler or by the breaker of its type; no retry is spent.",
+            ["job_type"],
+            registry=registry,
+        )
+        self._counted_by_type = {
+            TimedOut: self._handler_timeouts,
+            Skipped: self._skipped,
+            Overran: self._overruns,
+            Parked: self._postponed,
+        }
         self._counted = {
             OutcomeRetried: self._outcome_retries,
             Recalled: self._recalled,
@@ -175,7 +187,7 @@ class Metrics:
             case Leased(length, clock_skew):
                 self._lease_seconds.set(length)
                 self._clock_skew.set(clock_skew)
-            case TimedOut(job_type) | Skipped(job_type) | Overran(job_type):
+            case TimedOut(job_type) | Skipped(job_type) | Overran(job_type) | Parked(job_type):
                 self._counted_by_type[type(event)].labels(job_type).inc()
             case OutcomeRetried() | Recalled() | ClaimExpired() | Duplicate():
                 self._counted[type(event)].inc()
@@ -240,6 +252,17 @@ class _State(Collector):
             "1 while the engine answers.",
             value=float(problem is None or problem.reason not in {"Starting", "EngineUnreachable", "EngineRefuses"}),
         )
+        opened = GaugeMetricFamily(
+            "rochallor_worker_breaker_open", "1 while the breaker of the job type is open.", labels=["job_type"]
+        )
+        parked = GaugeMetricFamily(
+            "rochallor_worker_parked", "Postponed jobs that wait here, without a slot.", labels=["job_type"]
+        )
+        for job_type, gate in self._runner.gates.items():
+            opened.add_metric([job_type], float(gate.circuit.open))
+            parked.add_metric([job_type], gate.parked)
+        yield opened
+        yield parked
         lag = GaugeMetricFamily(
             "rochallor_worker_kafka_lag",
             "Records not yet processed, for each partition assigned to this worker.",

@@ -8,6 +8,7 @@ from html import escape
 from importlib.metadata import version
 
 from rochallor_worker.events import Event, Executed, Reported
+from rochallor_worker.execution.gates import Gate
 from rochallor_worker.execution.runner import Runner
 from rochallor_worker.observability.http import not_ready
 from rochallor_worker.observability.sampler import Sampler
@@ -93,24 +94,26 @@ def render(runner: Runner, activity: Activity, sampler: Sampler, *, transport: s
         "journal": f"{len(runner.journal)} jobs, {runner.journal.errors} write errors",
         "version": escape(version("rochallor-worker")),
     }
-    rows = "".join(_row(activity, job_type) for job_type in activity.types)
+    rows = "".join(_row(activity, runner.gates[job_type]) for job_type in activity.types)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(worker_id)}</title>'
         f"<style>{_STYLE}</style><h1>rochallor worker {escape(worker_id)}</h1><table>"
         + "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
         + "</table><table><tr><th>job type</th><th>jobs/s</th><th>completed</th>"
-        "<th>retried</th><th>failed</th><th>last error</th></tr>"
+        "<th>retried</th><th>failed</th><th>parked</th><th>breaker</th><th>last error</th></tr>"
         + rows
         + '</table><p><a href="metrics">metrics</a></p></html>'
     )
 
 
-def _row(activity: Activity, job_type: str) -> str:
-    seen = activity.types[job_type]
+def _row(activity: Activity, gate: Gate) -> str:
+    job_type, seen = gate.job_type, activity.types[gate.job_type]
+    breaker = '<span class="bad">open</span>' if gate.circuit.open else "closed" if gate.circuit.breaker else "off"
     at = f"{seen.last_error_at:%Y-%m-%d %H:%M:%S} UTC: " if seen.last_error_at else ""
     return (
         f'<tr><td>{escape(job_type)}</td><td class="n">{activity.rate(job_type):.1f}</td>'
         f'<td class="n">{seen.completed}</td><td class="n">{seen.retried}</td><td class="n">{seen.failed}</td>'
+        f'<td class="n">{gate.parked}</td><td>{breaker}</td>'
         f"<td>{escape(at + seen.last_error) or '–'}</td></tr>"
     )

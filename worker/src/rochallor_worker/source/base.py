@@ -1,5 +1,6 @@
 """The interface between the runner and where jobs come from."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -46,6 +47,8 @@ class Delivery:
     remember its event."""
     still_ours: Callable[[], Awaitable[bool]] | None = None
     """Without a lease: whether the job has not been given to another worker; waits until that is certain."""
+    leaving: asyncio.Event | None = None
+    """Without a lease: set when the job is about to be given to another worker, unless it ends soon."""
 
 
 class PartitionState(NamedTuple):

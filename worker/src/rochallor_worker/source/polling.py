@@ -1,7 +1,9 @@
 """Jobs by polling the engine: when to poll, how long the leases are, what to do in an outage."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Literal
@@ -10,9 +12,11 @@ from rochallor_worker.backoff import Jitter
 from rochallor_worker.engine.client import MAX_JOBS_PER_POLL, ClaimedJob, EngineClient
 from rochallor_worker.errors import DispatchMismatch, EngineError
 from rochallor_worker.events import Leased, Observer, Polled, PollResult, Verdict
+from rochallor_worker.execution.gates import Gate
 from rochallor_worker.execution.lease import Grant, Lease, granted
 from rochallor_worker.logger import get_logger
 from rochallor_worker.source.base import Delivery, PartitionState, Problem, engine_problem
+from rochallor_worker.source.turns import Turns
 
 MIN_GAP = 0.005
 """Least seconds between two polls: slots that become free meanwhile share the next one."""
@@ -43,7 +47,7 @@ class PollingSource:
         self,
         engine: EngineClient,
         worker_id: str,
-        job_types: Sequence[str],
+        gates: Mapping[str, Gate],
         *,
         poll_interval: float,
         lease: float,
@@ -53,7 +57,10 @@ class PollingSource:
     ) -> None:
         self._engine = engine
         self._worker_id = worker_id
-        self._job_types = job_types
+        self._gates = gates
+        self._turns = Turns(list(gates), lambda job_type: gates[job_type].room)
+        for gate in gates.values():
+            gate.changed = self._wake_up
         self._poll_interval = poll_interval
         self._lease = lease
         self._grant: Grant | None = None
@@ -95,38 +102,67 @@ class PollingSource:
         return {}
 
     async def ready(self) -> None:
-        """Wait for the next time to poll; an accepted outcome brings it forward."""
-        while not self._closed and (wait := self._next_poll - self._clock()) > 0:
+        """Wait for the next time to poll, when a gate has room; an accepted outcome brings it forward."""
+        while not self._closed and (wait := self._poll_at() - self._clock()) > 0:
             self._wake.clear()
-            try:
-                async with asyncio.timeout(wait):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if wait == math.inf else wait):
                     await self._wake.wait()
-            except TimeoutError:
-                return
 
     async def take(self, count: int) -> list[Delivery]:
-        """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most), or for one while polls fail.
+        """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most), or for one while polls fail; for fewer if the gates
+        have less room.
 
         An engine that is frozen carries out its requests when it goes on: jobs that it then gives to nobody are locked
         for their lease (engine.md).
         """
+        most = 1 if self._state == "failing" else min(count, MAX_JOBS_PER_POLL)
+        job_types, asked_for = self._turns.next(most, self._clock())
+        if not job_types:  # a gate has closed since `ready`
+            return []
         asked_at = self._asked_at = self._clock()
         self._accepted_since_asked = False
-        asked_for = 1 if self._state == "failing" else min(count, MAX_JOBS_PER_POLL)
         try:
-            jobs = await self._engine.poll_jobs(self._worker_id, self._job_types, asked_for, self._lease)
+            with self._asking(job_types, asked_for):
+                jobs = await self._engine.poll_jobs(self._worker_id, job_types, asked_for, self._lease)
         except DispatchMismatch as error:
             self._mismatched(error)
             return []
         except EngineError as error:
             self._failed(error)
             return []
+        self._turns.answered(job_types, asked_for, [job.job_type for job in jobs])
         if len(jobs) > asked_for:
             log.error("the engine gave more jobs than asked for; the rest is left to its leases", got=len(jobs))
             del jobs[asked_for:]
         self._answered(asked_for, len(jobs))
         # a lease began after the request left, so counted from there its end is never too late
         return [Delivery(job, asked_at, Lease(job, asked_at, self._granted(job)), self._settle) for job in jobs]
+
+    @contextlib.contextmanager
+    def _asking(self, job_types: Sequence[str], count: int) -> Iterator[None]:
+        """Keep room for the answer to a poll: any of the types may have all of its jobs."""
+        for job_type in job_types:
+            self._gates[job_type].ask(count)
+        try:
+            yield
+        finally:
+            for job_type in job_types:
+                self._gates[job_type].ask(-count)
+
+    def _poll_at(self) -> float:
+        """Return when to poll: not before a gate opens, and soon if a backlogged type has room."""
+        at = (
+            min(self._next_poll, self._asked_at + MIN_GAP)
+            if self._turns.hurried and self._state == "up"
+            else self._next_poll
+        )
+        if any(gate.room > 0 for gate in self._gates.values()):
+            return at
+        return max(at, min(gate.opens_at for gate in self._gates.values()))
+
+    def _wake_up(self) -> None:
+        self._wake.set()
 
     def close(self) -> None:
         """Poll no more."""

@@ -11,16 +11,16 @@ class InFlight(Generic[T]):
     """Items whose jobs run, or whose outcomes are being reported."""
 
     def __init__(self) -> None:
-        self._items: set[T] = set()
+        self.items: set[T] = set()
         self._waits: list[tuple[set[T], asyncio.Event]] = []
 
     def add(self, item: T) -> None:
         """Note that an item is in flight."""
-        self._items.add(item)
+        self.items.add(item)
 
     def discard(self, item: T) -> None:
         """Note that an item has ended: nobody needs to wait for it."""
-        self._items.discard(item)
+        self.items.discard(item)
         for items, all_ended in self._waits:
             items.discard(item)
             if not items:
@@ -28,7 +28,7 @@ class InFlight(Generic[T]):
 
     async def ended(self, which: Callable[[T], bool], seconds: float) -> int:
         """Wait, for so long at most, until the items selected by `which` have ended; return how many have not."""
-        items = {item for item in self._items if which(item)}
+        items = {item for item in self.items if which(item)}
         if items:
             wait = (items, asyncio.Event())
             self._waits.append(wait)

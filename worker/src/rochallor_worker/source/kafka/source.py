@@ -5,13 +5,16 @@ has accepted the outcome of its job, or never will; only then is its offset done
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from random import Random
 
 from confluent_kafka import Message
 
 from rochallor_worker.events import Duplicate, Observer, Skipped, Verdict
+from rochallor_worker.execution.gates import Gate
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.logger import get_logger
 from rochallor_worker.source.base import Delivery, PartitionState, Problem
@@ -47,7 +50,7 @@ class KafkaSource:
         self,
         kafka: Kafka,
         worker_id: str,
-        job_types: Sequence[str],
+        gates: Mapping[str, Gate],
         *,
         parallelism: int,
         drain_timeout: float,
@@ -56,14 +59,18 @@ class KafkaSource:
         clock: Callable[[], float],
         random: Random,
     ) -> None:
-        self._queue: KeyedQueue[tuple[str, str], Record] = KeyedQueue()
+        self._gates = gates
+        self._queues: dict[str, KeyedQueue[str, Record]] = {job_type: KeyedQueue() for job_type in gates}
+        """By job type, the one that had its turn last at the end."""
         self._dedup: Dedup[Record] = Dedup(kafka.dedup_window, clock)
         self._journal = journal
         self._emit = observer
         self._clock = clock
         self._revoke_seconds = min(drain_timeout, REVOKE_SECONDS)
         self._dead_letters = DeadLetters(kafka, random) if kafka.dead_letter else None
-        self._topics = [Topic(self, kafka, job_type, worker_id, 2 * parallelism) for job_type in job_types]
+        self._topics = [Topic(self, kafka, job_type, worker_id, 2 * parallelism) for job_type in gates]
+        for gate in gates.values():
+            gate.changed = self.wake
         self._in_flight: InFlight[Record] = InFlight()
         self._stall = Stall(STALL_SECONDS, clock)
         self._ticking: asyncio.Task[None] | None = None
@@ -103,23 +110,42 @@ class KafkaSource:
             self._ticking = asyncio.create_task(self._tick(), name="kafka tick")
             for topic in self._topics:
                 topic.consumer.start()
-        while not (self._queue.ready and self._ownership_verified()) and not self._closed and self._crash is None:
+        while not (self._next() and self._ownership_verified()) and not self._closed and self._crash is None:
             self._wake.clear()
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._opens_in()):
+                    await self._wake.wait()
         if self._crash is not None:
             raise self._crash
 
     async def take(self, count: int) -> list[Delivery]:
         """Return up to `count` records that may start now."""
         deliveries: list[Delivery] = []
-        while len(deliveries) < count and self._queue.ready and not self._closed and self._ownership_verified():
-            record = self._queue.take()
+        while len(deliveries) < count and not self._closed and self._ownership_verified():
+            if (job_type := self._next()) is None:
+                break
+            self._queues[job_type] = queue = self._queues.pop(job_type)  # it has had its turn
+            record = queue.take()
+            self._gates[job_type].ask(1)
             self._in_flight.add(record)
             record.topic.consumer.make_room(1)
             record.topic.free(record)
             settle, still_ours = partial(self._settle, record), partial(self._still_ours, record)
-            deliveries.append(Delivery(record.job, record.received_at, None, settle, still_ours))
+            deliveries.append(Delivery(record.job, record.received_at, None, settle, still_ours, record.leaving))
+        for delivery in deliveries:
+            self._gates[delivery.job.job_type].ask(-1)
         return deliveries
+
+    def _next(self) -> str | None:
+        """Return the next job type with a record that may start and room in its gate; they take turns."""
+        waiting = (job_type for job_type, queue in self._queues.items() if queue.ready)
+        return next((job_type for job_type in waiting if self._gates[job_type].room > 0), None)
+
+    def _opens_in(self) -> float | None:
+        """Return the seconds until time alone may open the gate of a record that waits; None means never."""
+        waiting = [self._gates[job_type] for job_type, queue in self._queues.items() if queue.ready]
+        at = min((gate.opens_at for gate in waiting), default=math.inf)
+        return None if at == math.inf else max(0.001, at - self._clock())
 
     def close(self) -> None:
         """Start no more records. Only `aclose` leaves the group, so that nobody else runs what is in flight here."""
@@ -152,7 +178,7 @@ class KafkaSource:
         if not self._dedup.begin(record.event, record):
             self._emit(Duplicate(record.job.job_type))
             return False
-        self._queue.put(record.queue_key, record)
+        self._queues[record.job.job_type].put(record.queue_key, record)
         return True
 
     def committed(self, topic: str, offsets: Mapping[int, int]) -> None:
@@ -171,15 +197,19 @@ class KafkaSource:
     def drop(self, removed: Iterable[Offsets]) -> None:
         """Forget the waiting records of partitions that are no longer ours."""
         lost = set(map(id, removed))
-        for record in self._queue.drop(lambda record: id(record.offsets) in lost):
-            record.topic.consumer.make_room(1)
-            self._accept_repeats(record, lambda repeat: id(repeat.offsets) not in lost)
+        for queue in list(self._queues.values()):
+            for record in queue.drop(lambda record: id(record.offsets) in lost):
+                record.topic.consumer.make_room(1)
+                self._accept_repeats(record, lambda repeat: id(repeat.offsets) not in lost)
 
     async def drained(self, removed: Iterable[Offsets]) -> None:
         """Wait for the jobs in flight of these partitions, as long as there is time."""
         lost = set(map(id, removed))
         if self._left:
             return
+        for record in self._in_flight.items:
+            if id(record.offsets) in lost:
+                record.leaving.set()
         left = await self._in_flight.ended(lambda record: id(record.offsets) in lost, self._revoke_seconds)
         if left:
             log.warning("a partition is given up with jobs in flight: they will also run elsewhere", jobs=left)
@@ -235,7 +265,7 @@ class KafkaSource:
         else:  # it is another worker's now, unless it was redelivered to us meanwhile
             self._accept_repeats(record, lambda repeat: repeat is not record)
             self._in_flight.discard(record)
-        self._queue.done(record.queue_key)
+        self._queues[record.job.job_type].done(record.queue_key)
         self._wake.set()
 
     def _accept_repeats(self, record: Record, allowed: Callable[[Record], bool]) -> None:

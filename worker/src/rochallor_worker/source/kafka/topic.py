@@ -1,7 +1,8 @@
 """The records of one topic: taken in, processed, committed."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -33,12 +34,14 @@ class Record:
     """The dedup id: the same wherever it is redelivered."""
     job: ClaimedJob
     received_at: float
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its partition goes to another worker while its job is in flight."""
 
     @property
-    def queue_key(self) -> tuple[str, str]:
-        """Jobs with the same key run in order: the engine needs no other order (engine.md: the key of a topic's
-        records)."""
-        return (self.job.job_type, self.job.instance_id)
+    def queue_key(self) -> str:
+        """Jobs of a type with the same key run in order: the engine needs no other order (engine.md: the key of a
+        topic's records)."""
+        return self.job.instance_id
 
 
 class Intake(Protocol):

@@ -1,0 +1,220 @@
+"""The gate of each job type: how many more of its jobs may be asked for now.
+
+A source asks for no more than there is room for, so no job waits here while its lease runs. What narrows a gate are the
+limits of its type (handlers/limits.py), its breaker, and jobs that are parked.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from rochallor_worker.handlers.breaker import Circuit
+from rochallor_worker.handlers.limits import Limits
+from rochallor_worker.logger import get_logger
+
+MAX_PARKED = 1000
+"""Most jobs of one type that are parked; with more, no others are asked for."""
+DOUBT_SECONDS = 1.0
+"""How long a failure that would end its instance waits for other runs to show what is at fault."""
+LOOK_SECONDS = 1.0
+"""Time between two looks at the number of pods."""
+
+log = get_logger(__name__)
+
+
+class Bucket:
+    """A token bucket: `per_second` runs, divided by the number of pods, and no more at once than those of one second.
+
+    It starts with one token. The number of pods is looked up once a second.
+    """
+
+    def __init__(self, per_second: float, pods: Callable[[], int], clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._pods = pods
+        self._clock = clock
+        self._rate = per_second / pods()
+        self._tokens = 1.0
+        self._filled_at = self._looked_at = clock()
+
+    @property
+    def tokens(self) -> float:
+        """How many runs may begin now."""
+        now = self._clock()
+        self._tokens = min(max(1.0, self._rate), self._tokens + self._rate * (now - self._filled_at))
+        self._filled_at = now
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at, self._rate = now, self._per_second / self._pods()
+        return self._tokens
+
+    def take(self) -> None:
+        """Take one token; a run that nobody asked for may take one that is not there yet."""
+        self._tokens = self.tokens - 1
+
+    def full_at(self, tokens: float) -> float:
+        """Return when there will be so many tokens, on the clock."""
+        return self._clock() + max(0.0, tokens - self.tokens) / self._rate
+
+
+class Gate:
+    """The gate of one job type. `clock` gives seconds; `pods` how many pods share a rate with the scope `resource`."""
+
+    def __init__(self, job_type: str, limits: Limits, clock: Callable[[], float], pods: Callable[[], int]) -> None:
+        self.job_type = job_type
+        self.circuit = Circuit(limits.breaker)
+        self.parked = 0
+        self.changed: Callable[[], None] = _nothing
+        """Called when there may be more room, or a parked job may go on."""
+        self._limits = limits
+        self._clock = clock
+        self._running = 0
+        self._waiting = 0
+        """Jobs that have come and not begun."""
+        self._asked_for = 0
+        self._bucket = None
+        if limits.per_second is not None:
+            self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
+        self._doubts: set[asyncio.Future[None]] = set()
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may be asked for now."""
+        if self.circuit.open:
+            idle = not (self.circuit.probing or self._waiting or self._asked_for)
+            if not (idle and self._clock() >= self.circuit.probe_at):
+                return 0
+        room: float = 1 if self.circuit.open else MAX_PARKED - self.parked
+        if self._limits.parallelism is not None:
+            room = min(room, self._limits.parallelism - self._running - self._asked_for)
+        if self._bucket is not None:
+            room = min(room, self._bucket.tokens + 1e-9 - self._asked_for)
+        return max(0, int(room))
+
+    @property
+    def opens_at(self) -> float:
+        """When time alone may make room, on the clock; infinity if only the end of a run can."""
+        if self.circuit.open and self._clock() < self.circuit.probe_at:
+            return self.circuit.probe_at
+        return math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for)
+
+    def ask(self, count: int) -> None:
+        """Note that so many jobs are being asked for; -count once they have come."""
+        self._asked_for += count
+
+    def enter(self) -> "Permit":
+        """Admit a job that has come."""
+        self._running += 1
+        self._waiting += 1
+        if self._bucket is not None:
+            self._bucket.take()
+        return Permit(self)
+
+    async def doubt(self, since: float) -> None:
+        """Wait, for `DOUBT_SECONDS` at most, until a run that ends shows whether a failure is the job's own fault.
+
+        Returns at once where one has succeeded since a time, and when the breaker opens.
+        """
+        if self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since:
+            return
+        shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._doubts.add(shown)
+        try:
+            await asyncio.wait({shown}, timeout=DOUBT_SECONDS)
+        finally:
+            self._doubts.discard(shown)
+
+    def end_doubts(self) -> None:
+        """Let all who doubt go on."""
+        for shown in self._doubts:
+            if not shown.done():
+                shown.set_result(None)
+
+    # for its permits
+
+    def _begin(self) -> bool | None:
+        """Begin a run; return whether it is a probe, and None if it may not begin."""
+        self._waiting -= 1
+        if not self.circuit.open:
+            return False
+        return True if self.circuit.probe(self._clock()) else None
+
+    def _succeeded(self) -> None:
+        if self.circuit.succeeded(self._clock()):
+            log.info("the breaker has closed: a run has succeeded", job_type=self.job_type)
+        self.end_doubts()
+
+    def _failed(self, reason: str, *, probe: bool) -> bool:
+        if self.circuit.open:
+            if probe:
+                self.circuit.probe_ended(self._clock(), failed=True)
+            return True
+        if not self.circuit.failed(self._clock(), reason):
+            return False
+        log.error(
+            "the breaker has opened: runs fail one after another; the jobs wait and lose no retry",
+            job_type=self.job_type,
+            error=reason,
+        )
+        self.end_doubts()
+        return True
+
+    def _leave(self, *, begun: bool, probe: bool) -> None:
+        self._running -= 1
+        if not begun:
+            self._waiting -= 1
+        if probe and self.circuit.probing:
+            self.circuit.probe_ended(self._clock(), failed=False)
+        self.changed()
+
+
+class Permit:
+    """Lets one job run. A context: at its end the job has left the gate."""
+
+    __slots__ = ("_begun", "_gate", "_probe")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._begun = False
+        self._probe = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._gate._leave(begun=self._begun, probe=self._probe)  # noqa: SLF001 — two parts of one thing
+
+    def begin(self) -> bool:
+        """Begin the run; return whether it may begin: the breaker may have opened since the job was asked for."""
+        self._begun = True
+        probe = self._gate._begin()  # noqa: SLF001
+        self._probe = bool(probe)
+        return probe is not None
+
+    def succeeded(self) -> None:
+        """Note that the run has succeeded."""
+        self._gate._succeeded()  # noqa: SLF001
+
+    def failed(self, reason: str) -> bool:
+        """Note that the run has failed, for a reason that may pass; return whether the breaker is open."""
+        probe, self._probe = self._probe, False
+        return self._gate._failed(reason, probe=probe)  # noqa: SLF001
+
+
+def one_pod() -> int:
+    """The number of pods where nobody says it."""
+    return 1
+
+
+def pods_of(file: Path) -> Callable[[], int]:
+    """Return what reads the number of pods from a file, which the operator keeps; 1 if it holds none."""
+
+    def read() -> int:
+        try:
+            return max(1, int(file.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return 1
+
+    return read
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,108 @@
+"""Jobs that are postponed: parked without a slot, their leases renewed, until they may run again.
+
+A parked job is given up when the worker stops, when its lease can no longer be kept, or when its partition goes to
+another worker. It is then redelivered, and no retry is spent: nothing is reported for it.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rochallor_worker.execution.gates import Gate, Permit
+from rochallor_worker.execution.in_flight import Place
+from rochallor_worker.source.base import Delivery
+
+TICK = 0.05
+"""Seconds between two looks while a job is due and waits for its gate or a slot."""
+
+
+@dataclass(eq=False, slots=True)
+class _Parked:
+    delivery: Delivery
+    gate: Gate
+    place: Place
+    due: float
+    permit: asyncio.Future[Permit | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def kept_until(self) -> float:
+        """Until when the job is certainly ours."""
+        lease = self.delivery.lease
+        return math.inf if lease is None else -math.inf if lease.lost else lease.deadline
+
+
+class Parking:
+    """The parked jobs of a worker, in the order in which they came. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._jobs: dict[_Parked, None] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    async def park(self, delivery: Delivery, gate: Gate, place: Place, after: float) -> Permit | None:
+        """Give the slot back, and wait `after` seconds and until the gate and a slot are free for the job.
+
+        Returns the permit for its next run, on a slot again; None if the job is given up.
+        """
+        job = _Parked(delivery, gate, place, self._clock() + after)
+        place.vacate()
+        self._jobs[job] = None
+        gate.parked += 1
+        self._changed.set()
+        left = None if delivery.leaving is None else asyncio.create_task(delivery.leaving.wait(), name="leaving")
+        try:
+            await asyncio.wait({job.permit, *([left] if left else ())}, return_when=asyncio.FIRST_COMPLETED)
+            return job.permit.result() if job.permit.done() else None
+        finally:
+            if left is not None:
+                left.cancel()
+            self._jobs.pop(job, None)
+            place.waits = False
+            gate.parked -= 1
+            gate.changed()
+
+    def close(self) -> None:
+        """Give all jobs up."""
+        self._closed = True
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Look again: something may have become free, or a lease has ended."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Let jobs go on or give them up when it is time, until cancelled."""
+        while True:
+            self._changed.clear()
+            at = self._look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if at == math.inf else max(0.0, at - self._clock())):
+                    await self._changed.wait()
+
+    def _look(self) -> float:
+        """Decide what can be decided now; return when to look again."""
+        now, next_at = self._clock(), math.inf
+        shut: set[Gate] = set()
+        for job in list(self._jobs):
+            if self._closed or now >= job.kept_until:
+                self._decide(job, None)
+            elif now < job.due:
+                next_at = min(next_at, job.due, job.kept_until)
+            else:
+                if job.gate not in shut and job.gate.room > 0:
+                    job.place.waits = True
+                    if job.place.regain():
+                        self._decide(job, job.gate.enter())
+                        continue
+                else:
+                    shut.add(job.gate)
+                next_at = min(next_at, job.kept_until, now + TICK)
+        return next_at
+
+    def _decide(self, job: _Parked, permit: Permit | None) -> None:
+        del self._jobs[job]
+        if not job.permit.done():
+            job.permit.set_result(permit)

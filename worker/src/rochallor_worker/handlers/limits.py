@@ -1,0 +1,33 @@
+"""How much of a job type may run: what a handler, or the settings of its worker, say about it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from rochallor_worker.handlers.breaker import DEFAULT, Breaker
+
+Scope = Literal["pod", "resource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one job type.
+
+    At most `parallelism` of its jobs run at once in this process, and at most `per_second` runs begin each second: in
+    this process, or with the scope `resource` in all pods of the resource together. `breaker` is None where it is off.
+    Raises `ValueError` for values that are not above 0.
+    """
+
+    parallelism: int | None = None
+    per_second: float | None = None
+    scope: Scope = "pod"
+    breaker: Breaker | None = DEFAULT
+
+    def __post_init__(self) -> None:
+        if self.parallelism is not None and self.parallelism < 1:
+            raise ValueError(f"limit is a number of jobs above 0, not {self.parallelism!r}")
+        if self.per_second is not None and not 0 < self.per_second < math.inf:
+            raise ValueError(f"per_second is a number of runs above 0, not {self.per_second!r}")
+
+
+NO_LIMITS = Limits()
