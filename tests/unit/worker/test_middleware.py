@@ -30,7 +30,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 class Finishing(ThreadPoolExecutor):
-    """Has run a function once it is submitted: the virtual clock waits for no thread, and the limit would be reached."""
+    """Has run a function once it is submitted: the virtual clock waits for no thread, and would reach the limit."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         future = super().submit(function, *args, **options)

@@ -32,7 +32,7 @@ def registry() -> Registry:
     async def double(job: Job) -> dict[str, int]:
         return {"n": job.variables["n"] * 2}
 
-    @registry.handler("sync", timeout=5)
+    @registry.handler("sync", timeout=60)
     def sync(job: Job) -> dict[str, int]:
         return {"attempt": job.attempt, "retries": job.retries_remaining}
 
