@@ -1,9 +1,9 @@
 import asyncio
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # how long an example takes says how busy the machine is; the rest stays as it is (on CI: the same examples each time)
-settings.register_profile("no deadline", settings.default, deadline=None)
+settings.register_profile("no deadline", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no deadline")
 # for `make fuzz`; `make test` runs the same tests with hypothesis's own profile "ci"
 settings.register_profile("long", max_examples=2000, print_blob=True)

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -27,7 +28,7 @@ async def http(runner: Runner) -> AsyncIterator[httpx.AsyncClient]:
     metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
     async with (
         serve(runner, metrics, lambda: "the page", 0) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         yield client
 
@@ -80,7 +81,7 @@ async def test_metrics_are_written_once_a_second_for_any_number_of_requests(runn
         return written[-1]
 
     metrics.exposition = exposition  # type: ignore[method-assign]
-    async with serve(runner, metrics, lambda: "", 0) as port, httpx.AsyncClient() as client:
+    async with serve(runner, metrics, lambda: "", 0) as port, httpx.AsyncClient(timeout=60) as client:
         answers = await asyncio.gather(*(client.get(f"http://127.0.0.1:{port}/metrics") for _ in range(50)))
     assert {answer.text for answer in answers} == {"a 1\n"}
     assert len(written) < 25
@@ -122,7 +123,13 @@ async def test_other_paths_and_methods_are_refused(
 
 async def test_it_can_listen_on_one_address(runner: Runner) -> None:
     metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
-    async with serve(runner, metrics, lambda: "", 0, "127.0.0.2") as port, httpx.AsyncClient() as client:
-        assert (await client.get(f"http://127.0.0.2:{port}/livez")).status_code == 200
-        with pytest.raises(httpx.ConnectError):
-            await client.get(f"http://127.0.0.1:{port}/livez")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can listen there meanwhile
+        port = held.getsockname()[1]
+        async with (
+            serve(runner, metrics, lambda: "", port, "127.0.0.2"),
+            httpx.AsyncClient(timeout=60) as client,
+        ):
+            assert (await client.get(f"http://127.0.0.2:{port}/livez")).status_code == 200
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"http://127.0.0.1:{port}/livez")

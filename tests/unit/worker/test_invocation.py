@@ -4,7 +4,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -26,6 +26,27 @@ from rochallor_worker.registry import Handler
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+class Prompt(ThreadPoolExecutor):
+    """Runs each function at once: a short limit is reached by a handler that runs, and not by one that waits."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        begun = threading.Event()
+
+        def run() -> Any:
+            begun.set()
+            return function(*args, **options)
+
+        future = super().submit(run)
+        begun.wait()
+        return future
+
+
+@pytest.fixture
+def prompt() -> Iterator[ThreadPoolExecutor]:
+    with Prompt(2) as pool:
         yield pool
 
 
@@ -214,33 +235,31 @@ async def test_a_success_despite_the_cancellation_is_a_success(threads: ThreadPo
     assert await run(handler, threads, 10) == Completed({"done": True})
 
 
-async def test_a_sync_handler_can_see_its_timeout_and_its_late_success_counts(threads: ThreadPoolExecutor) -> None:
+async def test_a_sync_handler_can_see_its_timeout_and_its_late_success_counts(prompt: ThreadPoolExecutor) -> None:
     reached = threading.Event()
     timeouts: list[str] = []
 
     def handler(job: Job) -> dict[str, bool]:
-        reached.wait(30)
+        assert reached.wait(60)
         return {"cancelled": job.cancelled}
 
     def on_timeout() -> None:
         timeouts.append("t")
         reached.set()
 
-    outcome = await invoke(Handler("t", handler, None, is_async=False), make_job(), threads, limit_of(0.01, on_timeout))
+    outcome = await invoke(Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, on_timeout))
     assert outcome == Completed({"cancelled": True})
     assert timeouts == ["t"]
 
 
-async def test_what_a_late_sync_handler_raises_counts_too(threads: ThreadPoolExecutor) -> None:
+async def test_what_a_late_sync_handler_raises_counts_too(prompt: ThreadPoolExecutor) -> None:
     reached = threading.Event()
 
     def handler(_: Job) -> None:
-        reached.wait(30)
+        assert reached.wait(60)
         raise ValueError("late")
 
-    outcome = await invoke(
-        Handler("t", handler, None, is_async=False), make_job(), threads, limit_of(0.01, reached.set)
-    )
+    outcome = await invoke(Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, reached.set))
     assert outcome == Failed("ValueError: late", retryable=True)
 
 

@@ -17,6 +17,7 @@ from rochallor_worker.outcome import Completed, Failed, Outcome
 from unit.worker.engines import FaultyEngine
 from unit.worker.killable import KillableJournal
 from unit.worker.running import finished, registry_of, running, start
+from unit.worker.test_journal_file import open_files
 from waiting import until
 
 Reopen = Callable[[], Journal]
@@ -431,8 +432,8 @@ def test_a_journal_that_cannot_be_replaced_costs_no_file_descriptors(tmp_path: P
         journal.started(claimed())
     (tmp_path / "journal.jsonl").unlink()
     (tmp_path / "journal.jsonl").mkdir()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files(tmp_path)
     for number in range(20):
         journal.started(claimed(f"j{number}"))
     assert journal.errors == 21
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files(tmp_path) == before

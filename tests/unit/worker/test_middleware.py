@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.middleware import Call, Middleware
 from rochallor_worker.outcome import Completed, Failed, Outcome
-from unit.worker.test_invocation import limit_of, make_job
+from unit.worker.test_invocation import Prompt, limit_of, make_job
 
 KINDS = pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 
@@ -27,6 +27,15 @@ KINDS = pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"]
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as pool:
         yield pool
+
+
+class Finishing(ThreadPoolExecutor):
+    """Has run a function once it is submitted: the virtual clock waits for no thread, and would reach the limit."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        future = super().submit(function, *args, **options)
+        wait({future})
+        return future
 
 
 async def invoked(
@@ -195,9 +204,7 @@ async def test_calls_that_are_repeated_share_one_limit(threads: ThreadPoolExecut
 @pytest.mark.looptime
 @KINDS
 @pytest.mark.parametrize("before", [True, False])
-async def test_middleware_that_hangs_reaches_the_limit(
-    threads: ThreadPoolExecutor, is_async: bool, before: bool
-) -> None:
+async def test_middleware_that_hangs_reaches_the_limit(is_async: bool, before: bool) -> None:
     reached: list[str] = []
 
     async def hangs(_job: Job, call: Call) -> Any:
@@ -206,12 +213,13 @@ async def test_middleware_that_hangs_reaches_the_limit(
         await asyncio.Event().wait()
 
     limit = limit_of(10, lambda: reached.append("reached"))
-    outcome = await invoked(lambda _: {}, [hangs], threads, is_async=is_async, limit=limit)
+    with Finishing(1) as threads:
+        outcome = await invoked(lambda _: {}, [hangs], threads, is_async=is_async, limit=limit)
     assert outcome == Failed("handler timed out after 10 s", retryable=True)
     assert reached == ["reached"]
 
 
-async def test_a_late_sync_result_is_still_a_success_when_middleware_works_on(threads: ThreadPoolExecutor) -> None:
+async def test_a_late_sync_result_is_still_a_success_when_middleware_works_on() -> None:
     late = threading.Event()
 
     async def slow_audit(_job: Job, call: Call) -> Any:
@@ -220,10 +228,11 @@ async def test_a_late_sync_result_is_still_a_success_when_middleware_works_on(th
         return result
 
     def handler(job: Job) -> dict[str, bool]:
-        assert late.wait(30)
+        assert late.wait(60)
         return {"cancelled": job.cancelled}
 
-    outcome = await invoked(handler, [slow_audit], threads, is_async=False, limit=limit_of(0.01, late.set))
+    with Prompt(1) as threads:
+        outcome = await invoked(handler, [slow_audit], threads, is_async=False, limit=limit_of(0.01, late.set))
     assert outcome == Completed({"cancelled": True})
 
 

@@ -32,7 +32,7 @@ def registry() -> Registry:
     async def double(job: Job) -> dict[str, int]:
         return {"n": job.variables["n"] * 2}
 
-    @registry.handler("sync", timeout=5)
+    @registry.handler("sync", timeout=60)
     def sync(job: Job) -> dict[str, int]:
         return {"attempt": job.attempt, "retries": job.retries_remaining}
 
@@ -167,6 +167,7 @@ async def test_the_harness_says_at_once_where_an_instance_ended_instead(registry
         assert str(ended.value).startswith(f"instance {failed.id} is FAILED (TypeError: ")
         assert str(ended.value).endswith("never reached 'step-1'")
         waiting = await fake.start_instance("d", {"n": 1})
+        await worker.reach(waiting.id, "step-1")
         still = r"is still ACTIVE at \['step-1'\] after 0.1 s: no handler for its job type\?$"
         with pytest.raises(AssertionError, match=still):
             await worker.finish(waiting.id, within=0.1)
@@ -221,7 +222,7 @@ async def test_the_engine_fixture_lets_time_pass_from_another_thread(engine: Dev
 
 
 def test_the_engine_fixture_serves_sync_tests(engine: DevEngine) -> None:
-    assert httpx.get(f"{engine.url}/healthz").status_code == 200
+    assert httpx.get(f"{engine.url}/healthz", timeout=60).status_code == 200
 
 
 async def test_the_engine_fixture_serves_async_tests(engine: DevEngine) -> None:

@@ -199,7 +199,7 @@ def dev_engine() -> Iterator[DevEngine]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),), name="dev engine")
     thread.start()
     try:
-        yield started.result(timeout=10)
+        yield started.result(timeout=60)
     finally:
         stop.set()
         thread.join()
