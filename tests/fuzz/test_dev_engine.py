@@ -67,7 +67,7 @@ parts = st.sampled_from(["order", "JOB", "INSTANCE", "0", "1", "%00", "%FF", "..
 async def http(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         DevEngine(generation=cast("Generation", request.param)) as engine,
-        httpx.AsyncClient(base_url=engine.url) as client,
+        httpx.AsyncClient(base_url=engine.url, timeout=60) as client,
     ):
         assert (await client.post("/v1/definitions", json=ORDER)).status_code == 201
         yield client

@@ -41,7 +41,7 @@ async def over_grpc() -> AsyncIterator[tuple[Peer, GrpcClient]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with GrpcClient(f"127.0.0.1:{port}") as client:
+        async with GrpcClient(f"127.0.0.1:{port}", timeout=50) as client:
             yield peer, client
     finally:
         await server.stop(None)

@@ -46,7 +46,7 @@ async def rest() -> AsyncIterator[tuple[Peer, RestClient]]:
     peer = Peer()
     async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with RestClient(f"http://127.0.0.1:{port}", timeout=10) as client:
+        async with RestClient(f"http://127.0.0.1:{port}", timeout=30) as client:
             yield peer, client
 
 
@@ -140,7 +140,7 @@ async def test_jobs_of_which_none_can_be_read_are_no_answer(rest: tuple[Peer, Re
 async def test_an_answer_that_never_ends_times_out(rest: tuple[Peer, RestClient], head: bytes) -> None:
     peer, client = rest
     peer.answer, peer.drops = head, b"x"
-    async with RestClient(client._url, timeout=1) as impatient:
+    async with RestClient(client._url, timeout=2) as impatient:  # less may not be enough to connect
         with pytest.raises(AnswerLost, match="no answer in time"):
             await impatient.poll_jobs("w", ["t"], 1)
     await peer.closed.wait()

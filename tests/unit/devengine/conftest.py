@@ -77,6 +77,6 @@ async def engine() -> AsyncIterator[DevEngine]:
 @pytest.fixture
 async def http(engine: DevEngine) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a running dev engine that knows ORDER."""
-    async with httpx.AsyncClient(base_url=engine.url) as client:
+    async with httpx.AsyncClient(base_url=engine.url, timeout=60) as client:
         assert (await client.post("/v1/definitions", json=ORDER)).status_code == 201
         yield client

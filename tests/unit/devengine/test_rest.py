@@ -202,11 +202,11 @@ async def test_a_failed_step_is_retried(http: httpx.AsyncClient) -> None:
 
 
 async def test_an_expired_lease_is_swept() -> None:
-    async with DevEngine(lease=0.02, sweep=0.01) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+    async with DevEngine(lease=0.02, sweep=0.01) as engine, httpx.AsyncClient(base_url=engine.url, timeout=60) as http:
         await http.post("/v1/definitions", json=ORDER)
         await start(http)
         [job] = await poll(http) or []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (again := await poll(http)) is None:
                 pass
         assert (again[0]["stepExecutionId"], again[0]["retriesRemaining"]) == (job["stepExecutionId"], 1)

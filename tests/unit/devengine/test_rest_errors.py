@@ -33,7 +33,7 @@ async def test_web_pages_cannot_use_it(http: httpx.AsyncClient, headers: dict[st
 
 
 async def test_in_a_cluster_it_has_any_name_but_web_pages_still_cannot_use_it() -> None:
-    async with DevEngine(host="0.0.0.0") as engine, httpx.AsyncClient(base_url=engine.url) as client:
+    async with DevEngine(host="0.0.0.0") as engine, httpx.AsyncClient(base_url=engine.url, timeout=60) as client:
         named = {"Host": "dev-engine.shop:8080"}
         assert (await client.get("/v1/instances", headers=named)).status_code == 200
         foreign = named | {"Origin": "http://evil.example"}

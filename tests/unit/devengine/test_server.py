@@ -42,10 +42,10 @@ async def test_it_logs_its_address_and_stops_at_once_on_a_signal(signal_number: 
         line = (await output(process)).decode()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line
-        async with httpx.AsyncClient(base_url=found[0]) as http:  # its idle connection must not delay the stop
+        async with httpx.AsyncClient(base_url=found[0], timeout=60) as http:
             assert (await http.get("/healthz")).status_code == 200
             process.send_signal(signal_number)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):  # less than aiohttp waits for idle connections by default
                 assert await process.wait() == 0
 
 
@@ -64,17 +64,17 @@ async def test_grpc_is_served_at_a_port_of_its_own() -> None:
         line = (await output(process)).decode()
         found = re.search(r"grpc\W+(127\.0\.0\.1:\d+)", re.sub(r"\x1b\[[\d;]*m", "", line))
         assert found, line
-        async with GrpcClient(found[1]) as client:
+        async with GrpcClient(found[1], timeout=60) as client:
             assert (await client.list_definitions()).total == 0
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 assert await process.wait() == 0
 
 
 async def test_a_taken_grpc_port_is_named_too() -> None:
     async with DevEngine(grpc_port=0) as engine:
         port = int(engine.grpc_target.rsplit(":", 1)[1])
-        async with serving(0, port) as process, asyncio.timeout(30):
+        async with serving(0, port) as process, asyncio.timeout(60):
             text, _ = await process.communicate()
         assert f"dev-engine: cannot listen on 127.0.0.1:0 and {port}: " in text.decode()
         assert "Traceback" not in text.decode()
@@ -97,11 +97,11 @@ async def test_the_command_line_takes_kafkas_address_and_turns_polls_off() -> No
         assert process.stderr is not None
         started = json.loads(await process.stderr.readline())
         assert started["kafka"] == "127.0.0.1:1"
-        async with httpx.AsyncClient(base_url=started["url"]) as http:
+        async with httpx.AsyncClient(base_url=started["url"], timeout=60) as http:
             poll = await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["a"]})
         assert (poll.status_code, poll.json()["dispatch_mode"]) == (410, "kafka_outbox")
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await process.wait() == 0
 
 
@@ -113,7 +113,7 @@ async def test_the_command_line_chooses_the_rules(options: tuple[str, ...], rene
     async with child(*command_line(*options), stderr=asyncio.subprocess.PIPE) as process:
         assert process.stderr is not None
         url = json.loads(await process.stderr.readline())["url"]
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
             await http.post("/v1/definitions", json=ORDER)
             await http.post("/v1/instances", json={"definitionId": "order"})
             [job] = (await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["pick"]})).json()["jobs"]
@@ -131,7 +131,7 @@ async def test_the_command_line_chooses_the_rules(options: tuple[str, ...], rene
     ],
 )
 async def test_a_bad_option_is_one_clear_line(option: str, line: str) -> None:
-    async with child(*command_line(option), stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
+    async with child(*command_line(option), stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(60):
         _, text = await process.communicate()
     assert text.decode() == f"dev-engine: {line}\n"
     assert process.returncode == 2
@@ -140,7 +140,7 @@ async def test_a_bad_option_is_one_clear_line(option: str, line: str) -> None:
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
 async def test_an_invalid_port_is_refused(option: str) -> None:
     command = command_line(f"{option}=65536")
-    async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(30):
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(60):
         _, text = await process.communicate()
     assert f"Invalid value for '{option}'" in text.decode()
     assert process.returncode == 2

@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
 
 SECRETS = path_of("Secret", "")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is too late, however slow the machine is: some here have 40 MB, and both sides share a thread."""
+    monkeypatch.setattr(client, "_TIMEOUT", aiohttp.ClientTimeout(total=120))
 
 
 @asynccontextmanager

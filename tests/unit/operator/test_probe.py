@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that answers is never too late, however slow the machine is."""
+    for limit in ("TIMEOUT_S", "PATIENCE_S"):
+        monkeypatch.setattr(f"rochallor_operator.pods.probe.{limit}", 60)
+
+
 @pytest.mark.parametrize("reason", sorted(FROM_WORKERS))
 def test_a_reason_and_its_sentence(reason: str) -> None:
     assert parse_answer(f"{reason}: http://engine:8080 does not answer\n".encode()) == (
@@ -163,13 +170,17 @@ async def test_whether_a_worker_is_busy(body: bytes, busy: bool | None) -> None:
 async def test_a_pod_that_does_not_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch, question: Callable[[Manifest, int], Awaitable[object]]
 ) -> None:
-    monkeypatch.setattr("rochallor_operator.pods.probe.TIMEOUT_S", 0.05)
-    silent: list[asyncio.StreamWriter] = []
-    async with await asyncio.start_server(lambda _, writer: silent.append(writer), "127.0.0.1", 0) as server:
+    monkeypatch.setattr("rochallor_operator.pods.probe.TIMEOUT_S", 0.2)
+
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()  # until the other side gives up
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
         assert await question(running("payments-x"), server.sockets[0].getsockname()[1]) is None
-        (writer,) = silent
-        writer.close()
-        await writer.wait_closed()
+        await others_ended()
 
 
 async def test_a_closed_port_counts_as_no_answer() -> None:
@@ -240,7 +251,6 @@ async def test_another_sentence_with_the_same_reason_is_not_reported_for_a_while
 
 async def test_a_pod_that_does_not_answer_delays_no_reconcile(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a NetworkPolicy that forbids it, none does; and an edit of another resource would wait for all of them."""
-    monkeypatch.setattr("rochallor_operator.pods.probe.TIMEOUT_S", 60)
     monkeypatch.setattr("rochallor_operator.pods.probe.PATIENCE_S", 0.01)
     silent: list[asyncio.StreamWriter] = []
     asked = asyncio.Event()
@@ -249,7 +259,7 @@ async def test_a_pod_that_does_not_answer_delays_no_reconcile(monkeypatch: pytes
         silent.append(writer)
         asked.set()
 
-    async with asyncio.timeout(10), await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
+    async with asyncio.timeout(50), await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
         reports, pods = Readiness(server.sockets[0].getsockname()[1]), [running("payments-x")]
         for _ in range(5):
             assert await reports.problem(KEY, pods) is None

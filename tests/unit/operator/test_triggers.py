@@ -237,9 +237,12 @@ async def test_a_watch_that_is_refused_ends_the_others(monkeypatch: pytest.Monke
     def settings() -> kopf.OperatorSettings:
         values = kopf_settings()
         values.networking.error_backoffs = ()
+        # on a slow machine a timeout would end the watch before the refusal does
+        values.networking.request_timeout = values.watching.connect_timeout = 60
         return values
 
     monkeypatch.setattr(kopfwatch, "kopf_settings", settings)
+    monkeypatch.setattr(kopfwatch, "STOP_S", 60)
     api = web.Application()
     api.router.add_get("/{path:.*}", answer)
     async with TestServer(api) as server:
