@@ -32,7 +32,7 @@ async def conformance(engine: DevEngine, *arguments: str) -> tuple[int | None, s
 KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "A: up to spring 2026": ({"generation": "A", "lease": 15}, "interrupted after"),
     "C: after v1.1": ({"heartbeat": False, "lease": 15}, "interrupted after"),
-    "D: v1.2 or later": ({}, "ran for "),
+    "D: v1.2 or later": ({}, "ran for 8."),
 }
 """Name of a generation: how to start a dev engine of it, and what happens to a long handler there."""
 
