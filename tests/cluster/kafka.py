@@ -183,17 +183,14 @@ class Broker:
             time.sleep(0.05)
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Create a topic."""
+        """Create a topic and wait until clients find it: the controller answers before the broker shows it."""
         self._admin.create_topics([NewTopic(name, partitions, 1)])[name].result(CALL_S)
+        self._until_shown(name, partitions)
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Add partitions to a topic, up to `total`."""
         self._admin.create_partitions([NewPartitions(topic, total)])[topic].result(CALL_S)
-        deadline = time.monotonic() + CALL_S
-        while len(self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions) < total:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"Kafka does not show the new partitions of {topic} after {CALL_S:.0f} s")
-            time.sleep(0.05)
+        self._until_shown(topic, total)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Delete the records below an offset, as retention does."""
@@ -223,6 +220,16 @@ class Broker:
     def _places(self, topic: str) -> list[TopicPartition]:
         found = self._admin.list_topics(topic, timeout=CALL_S).topics[topic]
         return [TopicPartition(topic, number) for number in found.partitions]
+
+    def _until_shown(self, topic: str, partitions: int) -> None:
+        deadline = time.monotonic() + CALL_S
+        while True:
+            found = self._admin.list_topics(topic, timeout=CALL_S).topics[topic].partitions.values()
+            if len(found) == partitions and all(one.leader >= 0 for one in found):
+                return
+            if time.monotonic() > deadline:
+                raise ClusterError(f"Kafka does not show {partitions} partitions of {topic} after {CALL_S:.0f} s")
+            time.sleep(0.02)
 
     @contextmanager
     def _consumer(self, group: str = "observer") -> Iterator[Consumer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,18 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
     return (item for item in session.items if isinstance(item, pytest.Function))
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 where nothing listens, and that nobody gets who asks for any free one.
+
+    A server of the test may listen there: it may share the port with a socket that does not listen.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
     """Run a command as in a shell without this environment's packages; return its output."""
     inherited = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     done = subprocess.run(
-        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, check=False, timeout=100
+        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, check=False, timeout=250
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

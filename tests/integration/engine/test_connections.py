@@ -13,6 +13,7 @@ from rochallor_worker.engine.client import EngineClient
 from rochallor_worker.engine.grpc.client import GrpcClient
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import AnswerLost, EngineError, Unreachable
+from waiting import until
 
 pytestmark = pytest.mark.parametrize("transport", ["rest", "grpc"])
 
@@ -31,18 +32,18 @@ def _abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def test_a_refused_connection(transport: Transport, unused_tcp_port: int) -> None:
-    async with at(transport, f"127.0.0.1:{unused_tcp_port}") as connection:
+async def test_a_refused_connection(transport: Transport, closed_port: int) -> None:
+    async with at(transport, f"127.0.0.1:{closed_port}") as connection:
         for _ in range(2):
             with pytest.raises(Unreachable, match="cannot connect"):
                 await connection.get_instance("x")
 
 
 async def test_a_proxy_named_in_the_environment_gets_no_token(
-    transport: Transport, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_tcp_port}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
     async with DevEngine(grpc_port=0) as engine:
         address = engine.grpc_target if transport == "grpc" else engine.url.removeprefix("http://")
         async with at(transport, address) as connection:
@@ -85,9 +86,7 @@ async def test_a_connection_cut_during_a_call(transport: Transport) -> None:
     async with through_a_proxy(transport) as (connection, proxy, engine):
         engine.faults.next("start_instance", Fault(delay_after=0.3))
         starting = asyncio.create_task(connection.start_instance("order"))
-        async with asyncio.timeout(5):
-            while not engine.state.instances:  # noqa: ASYNC110 — over a socket
-                await asyncio.sleep(0.01)
+        await until(lambda: engine.state.instances)
         proxy.cut()
         with pytest.raises(AnswerLost):
             await starting
@@ -118,12 +117,14 @@ async def test_a_cut_between_calls_leaves_no_call_uncertain(transport: Transport
 
 
 async def test_a_client_closed_during_a_call(transport: Transport) -> None:
-    async with listener(_keep_silent) as address:
-        connection = at(transport, address)
+    accepted: asyncio.Queue[asyncio.StreamReader] = asyncio.Queue()
+    async with listener(lambda reader, _: accepted.put_nowait(reader)) as address:
+        connection = at(transport, address, timeout=60)
         call = asyncio.create_task(connection.get_instance("x"))
-        await asyncio.sleep(0.05)
+        peer = await accepted.get()
+        await peer.read(1)  # the request has come, or gRPC's greeting
         await connection.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(AnswerLost):
                 await call
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from integration.engine.clients import TIMEOUT
 from integration.engine.proxy import Proxy, listener, proxied
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.engine.grpc.client import GrpcClient
@@ -15,7 +16,7 @@ async def test_after_a_deadline_the_next_call_uses_a_new_connection() -> None:
     """A balancer drops an idle connection but acknowledges what is sent on it; otherwise unnoticed for minutes."""
     async with DevEngine(grpc_port=0) as engine:
         host, port = engine.grpc_target.split(":")
-        async with proxied(host, int(port)) as dead, GrpcClient(dead.address, timeout=1) as client:
+        async with proxied(host, int(port)) as dead, GrpcClient(dead.address, timeout=TIMEOUT) as client:
             await client.list_definitions()
             dead.forget()
             with pytest.raises(AnswerLost):

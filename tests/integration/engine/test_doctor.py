@@ -112,10 +112,9 @@ async def test_a_gateway_with_tls_and_a_token(folder: Path, transport: str) -> N
         assert transport == "grpc" or "CERTIFICATE_VERIFY_FAILED" in found["engine"][1]
 
 
-async def test_no_engine_there(folder: Path) -> None:
-    async with DevEngine(grpc_port=0) as engine:
-        places = [where(engine, transport) for transport in ("rest", "grpc")]
-    for place in places:
+async def test_no_engine_there(folder: Path, closed_port: int) -> None:
+    address = f"127.0.0.1:{closed_port}"
+    for place in ({"engine_url": f"http://{address}"}, {"transport": "grpc", "engine_grpc_target": address}):
         status, found = await doctor(folder, **place)
         assert (status, found["engine"][0], found["handlers"][0]) == (1, "failed", "ok")
         assert "connect" in found["engine"][1]

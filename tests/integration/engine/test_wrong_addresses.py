@@ -35,7 +35,7 @@ async def answering(answer: Answer) -> AsyncIterator[str]:
 
 async def refused(url: str) -> str:
     """Return the one-line error of a call to this address."""
-    async with RestClient(url, timeout=5) as client:
+    async with RestClient(url, timeout=60) as client:
         with pytest.raises(EngineError) as error:
             await client.get_instance("x")
     assert "\n" not in str(error.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import time
 from collections import Counter, defaultdict
@@ -14,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from cluster.kafka import PASSWORD, USERNAME
-from integration.kafka.workers import site
+from integration.kafka.workers import has_partitions, site
 from rochallor_worker.devengine.faults import Fault
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from waiting import until
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from cluster.kafka import Broker
     from integration.engine.pki import Authority
-    from integration.worker.conftest import Worker
     from rochallor_worker.devengine.records import Generation
 
 
@@ -61,7 +59,7 @@ async def test_a_killed_worker_costs_only_what_it_had_in_flight(broker: Broker, 
             for worker in (first, second, victim):
                 await has_partitions(worker)
             here.start(jobs // 2)
-            await until(lambda: here.ended() > jobs // 5)
+            await until(lambda: here.ended() > jobs // 5 and here.jobs_of(victim))
             victim.process.kill()
             async with here.worker(0.05, parallelism="16") as late:
                 await has_partitions(late)
@@ -112,8 +110,7 @@ async def test_an_outage_of_the_engine_loses_nothing(broker: Broker, tmp_path: P
             await worker.started()
             await here.until_ended(100)
             await here.engine.stop()
-            await worker.answers("/readyz", 503)
-            assert (await worker.get("/readyz")).text.startswith("EngineUnreachable: ")
+            await worker.reports("EngineUnreachable: ")
             assert (await worker.get("/livez")).status_code == 200
             await here.engine.start()
             await here.until_ended(600)
@@ -130,10 +127,7 @@ async def test_a_restart_of_the_broker_loses_nothing(broker: Broker, tmp_path: P
             await here.until_ended(50)
             await asyncio.to_thread(broker.stop)
             try:
-                await worker.answers("/readyz", 503)
-                assert (await worker.get("/readyz")).text.startswith(
-                    f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap}: "
-                )
+                await worker.reports(f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap}: ")
                 assert (await worker.get("/livez")).status_code == 200
             finally:
                 await asyncio.to_thread(broker.start)
@@ -146,9 +140,11 @@ async def test_a_restart_of_the_broker_loses_nothing(broker: Broker, tmp_path: P
 async def test_a_full_worker_pauses_and_resumes(broker: Broker, tmp_path: Path) -> None:
     async with site(broker, tmp_path, partitions=2) as here:
         here.start(12)
-        async with here.worker(2, parallelism="2") as worker:
+        here.hold()
+        async with here.worker(parallelism="2") as worker:
             await worker.started()
             await worker.shows("rochallor_worker_kafka_paused", 2)
+            here.release()
             await worker.shows("rochallor_worker_kafka_paused", 0)
             await here.until_ended(12)
             await here.until_committed()
@@ -162,6 +158,9 @@ async def test_after_a_crash_decided_outcomes_are_sent_without_another_run(broke
         here.start(10)
         async with here.worker(journal_dir=str(tmp_path / "journal")) as worker:
             await worker.started()
+            # the metric also counts a job that still runs, and the calls are repeated
+            journal = tmp_path / "journal" / "journal.jsonl"
+            await until(lambda: journal.exists() and journal.read_text().count('"decided":true') == 10)
             await until(lambda: here.engine.faults.calls["complete_job"] >= 10)
             await worker.shows("rochallor_worker_journal_entries", 10)
             worker.process.kill()
@@ -200,7 +199,11 @@ async def test_a_worker_killed_under_load_runs_again_only_what_it_had_not_finish
         wanted = Counter({one.id: 1 + ("fail" in one.variables) for one in here.engine.state.instances.values()})
         again = (Counter(instance for _, instance, _ in here.runs("end")) - wanted).total()
         print(f"{known:.0f} settled records were redelivered; {again} of {finished} finished runs were repeated")
-        assert again <= 1  # the outcome of one may not have been in the journal yet
+        # on generation A a Fail that was accepted just before the kill is sent again, and starts another retry
+        fails = Counter(event.step_execution_id for event in here.engine.state.log if event.kind == "fail")
+        retried_twice = fails.total() - len(fails) if generation == "A" else 0
+        assert retried_twice <= slots
+        assert again <= 1 + retried_twice  # the outcome of one may not have been in the journal yet
         assert len(here.runs()) <= wanted.total() + again + slots
 
 
@@ -210,9 +213,8 @@ async def test_a_missing_topic_is_reported_and_waited_for(broker: Broker, tmp_pa
         async with here.worker() as worker:
             await worker.started()
             await worker.logged("create it")
-            answer = await worker.get("/readyz")
             expected = f"TopicNotFound: Kafka has no topic {here.topic!r}: create it (the engine does not)\n"
-            assert (answer.status_code, answer.text) == (503, expected)
+            assert await worker.reports("TopicNotFound: ") == expected
             await asyncio.to_thread(broker.create_topic, here.topic, 2)
             await here.until_ended(10)
             await worker.answers("/readyz", 200)
@@ -259,7 +261,9 @@ async def test_poison_records_are_put_aside(broker: Broker, tmp_path: Path, dead
             await here.until_ended(21)
             await here.until_committed()
             assert await worker.metric("rochallor_worker_kafka_skipped_total") == len(aside) + 2
-            assert "the value is not a JobDispatchEvent" in worker.log
+            await worker.logged("the value is not a JobDispatchEvent")
+            if dead_letter == "1":
+                await worker.logged("too large to be dead-lettered")
             assert ("too large to be dead-lettered" in worker.log) == (dead_letter == "1")
         assert broker.end_offsets(f"{here.topic}.dlq") == {0: int(dead_letter) * (len(aside) + 1)}
         if dead_letter == "1":
@@ -293,8 +297,7 @@ async def test_scram_over_tls(broker: Broker, kafka_authority: Authority, tmp_pa
         async with here.worker(0, **secure) as worker:
             await worker.started()
             await worker.logged("SASL authentication error")
-            answer = await worker.get("/readyz")
-            assert answer.text.startswith(f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap_sasl}: ")
+            await worker.reports(f"KafkaUnreachable: cannot reach Kafka at {broker.bootstrap_sasl}: ")
             assert "wrong" not in worker.log
             password.write_text(PASSWORD)  # a rotated secret is used without a restart
             await here.until_ended(20)
@@ -315,7 +318,7 @@ async def test_a_broker_of_an_unknown_ca_is_not_trusted(broker: Broker, tmp_path
     async with site(broker, tmp_path) as here, here.worker(0, **secure) as worker:
         await worker.started()
         await worker.logged("certificate verify failed")
-        assert (await worker.get("/readyz")).text.startswith("KafkaUnreachable: ")
+        await worker.reports("KafkaUnreachable: ")
         assert PASSWORD not in worker.log
 
 
@@ -337,10 +340,6 @@ async def test_unusable_settings_are_reported_in_one_line(
         assert await worker.ended() == 2
         [line] = worker.log.splitlines()
         assert sentence in line
-
-
-async def has_partitions(worker: Worker) -> None:
-    await until(lambda: re.search(r'"all": \[\d', worker.log) is not None)
 
 
 def _with_key(bootstrap: str, topic: str) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ def note(what, job):
 async def work(job: Job) -> dict:
     note("begin", job)
     await asyncio.sleep(SECONDS)
+    while os.path.exists("hold"):
+        await asyncio.sleep(0.01)
     note("end", job)
     if job.variables.get("fail") == "once" and job.retries_remaining > 1:
         raise ValueError("not yet")
@@ -44,7 +47,7 @@ async def work(job: Job) -> dict:
         raise NonRetryableError("never")
     return {"seen": job.variables.get("n")}
 """
-"""A handler that records each run."""
+"""A handler that records each run, and ends none of them while the file `hold` exists."""
 
 WITHIN_S = 90.0
 
@@ -77,6 +80,14 @@ class Site:
         code = CODE.replace("JOB_TYPE", self.job_type).replace("SECONDS", str(seconds))
         return worker_process(self.folder, self.engine.url, code=code, **(defaults | settings))
 
+    def hold(self) -> None:
+        """Let no run end until `release`."""
+        (self.folder / "hold").touch()
+
+    def release(self) -> None:
+        """End `hold`."""
+        (self.folder / "hold").unlink()
+
     def runs(self, what: str = "begin") -> list[tuple[str, str, str]]:
         """(process, instance, job) of each run so far."""
         path = self.folder / "runs"
@@ -107,6 +118,11 @@ class Site:
         async with asyncio.timeout(WITHIN_S):
             while not await asyncio.to_thread(committed):  # noqa: ASYNC110 — another process
                 await asyncio.sleep(0.1)
+
+
+async def has_partitions(worker: Worker) -> None:
+    """Wait until its group has given it partitions."""
+    await until(lambda: re.search(r'"all": \[\d', worker.log) is not None)
 
 
 @asynccontextmanager

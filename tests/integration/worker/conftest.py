@@ -30,9 +30,10 @@ async def quick(job: Job) -> dict:
 async def brief(job: Job) -> None:
     await asyncio.sleep(0.05)
 
-@registry.handler("slow")
-async def slow(job: Job) -> None:
-    await asyncio.sleep(2)
+@registry.handler("held")
+async def held(job: Job) -> None:
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.01)
 
 @registry.handler("blocking")
 def blocking(job: Job) -> None:
@@ -77,7 +78,8 @@ class Worker:
         return self
 
     async def get(self, path: str) -> httpx.Response:
-        async with httpx.AsyncClient() as http:
+        # without TLS: to read the CAs for each call takes longer than the call, and keeps the engine's loop busy
+        async with httpx.AsyncClient(timeout=WITHIN_S, verify=False) as http:  # noqa: S501
             return await http.get(self.url + path)
 
     async def metric(self, name: str) -> float:
@@ -95,6 +97,19 @@ class Worker:
         async with asyncio.timeout(WITHIN_S):
             while (await self.get(path)).status_code != status:  # noqa: ASYNC110 — another process
                 await asyncio.sleep(0.02)
+
+    async def reports(self, problem: str) -> str:
+        """Wait until it is not ready for a reason that begins like this; returns all of it."""
+        answer = None
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while answer is None or answer.status_code != 503 or not answer.text.startswith(problem):
+                    await asyncio.sleep(0.02)
+                    answer = await self.get("/readyz")
+        except TimeoutError:
+            last = None if answer is None else answer.text
+            raise AssertionError(f"/readyz did not report {problem!r} within {WITHIN_S:.0f} s, but {last!r}") from None
+        return answer.text
 
     async def ended(self) -> int:
         """Wait for the end of the process; returns its exit status."""

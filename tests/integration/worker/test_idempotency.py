@@ -103,7 +103,7 @@ async def kill(worker: asyncio.Task[list[str]]) -> None:
 async def ended(engine: DevEngine, instance_id: str) -> Instance:
     """The instance, once it has ended."""
     instance = engine.state.instances[instance_id]
-    await until(lambda: not instance.live, within=30)
+    await until(lambda: not instance.live)
     return instance
 
 

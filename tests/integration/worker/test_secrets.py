@@ -131,9 +131,7 @@ async def test_nothing_answers(tmp_path: Path) -> None:
     ):
         for worker, word in ((polling, "EngineUnreachable"), (consuming, "KafkaUnreachable")):
             await worker.started()
-            async with asyncio.timeout(30):
-                while word not in (await worker.get("/readyz")).text:  # noqa: ASYNC110 — another process
-                    await asyncio.sleep(0.05)
+            await worker.reports(word)
             assert planted_in(await shown(worker)) == []
 
 

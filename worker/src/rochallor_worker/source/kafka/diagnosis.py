@@ -46,8 +46,8 @@ class Diagnosis:
         """Ask the brokers, and set `problem`. `subscribed`: a poll may give a record."""
         wrong = self._find(member, subscribed)
         if wrong != self.problem:
+            self.problem = wrong  # first: who reads the line finds it at /readyz too
             (log.info if wrong is None else log.warning)(wrong.message if wrong else "consuming", topic=self._topic)
-            self.problem = wrong
 
     def _find(self, member: Consumer, subscribed: bool) -> Problem | None:
         try:
