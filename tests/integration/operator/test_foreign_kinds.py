@@ -68,6 +68,10 @@ def test_a_pause_that_someone_has_set_survives_suspend(api: Api) -> None:
     api.create(resource(**KEDA))
     uid = api.until_the("ScaledObject", NAME, lambda _: True)["metadata"]["uid"]
     api.patch("ScaledObject", NAME, {"metadata": {"annotations": pause}})
+    # As KEDA does. It shows, too, that the operator has seen the pause before the suspend.
+    paused = {"type": "Paused", "status": "True", "reason": "ScaledObjectPaused", "message": "paused by its annotation"}
+    api.patch("ScaledObject", NAME, {"status": {"conditions": [paused]}}, "/status")
+    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "Paused"))
     for suspend in (True, False):
         api.patch("RochallorWorker", NAME, {"spec": {"suspend": suspend}})
         shown = partial(is_shown, wanted=not suspend)
