@@ -68,7 +68,7 @@ class Api:
             base_url=cluster["server"],
             headers={"Authorization": f"Bearer {config['users'][0]['user']['token']}"},
             verify=ssl.create_default_context(cadata=authority),
-            timeout=10,
+            timeout=60,  # the machine may be busy
         )
 
     def __enter__(self) -> Self:
@@ -154,30 +154,45 @@ class Api:
             found: Object = answer.get("object", answer)
             return found
 
-    def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 60) -> Object | None:
+    def until(self, kind: str, name: str, wanted: Callable[[Object | None], Any], timeout: float = 90) -> Object | None:
         """Watch an object until `wanted(object or None)` is true; return it as it is then."""
         deadline = time.monotonic() + timeout
         last: Object | None = None
-        for last in self._states(kind, name, deadline):
-            if wanted(last):
-                return last
+        while time.monotonic() < deadline:
+            for last in self._states(kind, name, deadline):
+                if wanted(last):
+                    return last
+            time.sleep(0.1)
         raise AssertionError(f"{kind} {name} did not get there in {timeout} s:\n{yaml.safe_dump(last)}")
 
-    def until_the(self, kind: str, name: str, wanted: Callable[[Object], Any], timeout: float = 60) -> Object:
+    def until_the(self, kind: str, name: str, wanted: Callable[[Object], Any], timeout: float = 90) -> Object:
         """The same for an object that must exist to be right."""
         found = self.until(kind, name, lambda live: live is not None and wanted(live), timeout)
         assert found is not None
         return found
 
     def _states(self, kind: str, name: str, deadline: float) -> Iterator[Object | None]:
+        """The object now and after each change, until the deadline or until the API server ends the watch sooner."""
         query = {"fieldSelector": f"metadata.name={name}"}
-        listing = _answer(self._http.get(self._path(kind), params=query))
+        response = self._http.get(self._path(kind), params=query)
+        if response.status_code == 429:  # the kind is new, and its store not there yet
+            return
+        listing = _answer(response)
         yield next(iter(listing["items"]), None)
+        left = max(1, math.ceil(deadline - time.monotonic()))
         query |= {"watch": "true", "resourceVersion": listing["metadata"]["resourceVersion"]}
-        query["timeoutSeconds"] = str(max(1, math.ceil(deadline - time.monotonic())))
-        with self._http.stream("GET", self._path(kind), params=query, timeout=60) as stream:
+        query["timeoutSeconds"] = str(left)
+        # Nothing may happen to the object for all that time.
+        with self._http.stream("GET", self._path(kind), params=query, timeout=left + 60) as stream:
+            if stream.is_error:
+                stream.read()
+                if stream.status_code == 429:
+                    return
+                _answer(stream)
             for line in stream.iter_lines():
                 event = json.loads(line)
+                if event["type"] == "ERROR":  # the version is too old, or the store starts anew
+                    return
                 yield None if event["type"] == "DELETED" else event["object"]
 
     def _path(self, kind: str, name: str = "") -> str:

@@ -40,6 +40,7 @@ def installed(control_plane: ControlPlane) -> Iterator[Api]:
     helm(control_plane, "install", ACCOUNT, str(CHART), "--create-namespace")
     with Api(control_plane.kubeconfig) as api:
         api.until_the("CustomResourceDefinition", "rochallorworkers.rochallor.io", established)
+        wait_until(partial(listed, api, "RochallorWorker"))
         yield api
 
 
@@ -57,7 +58,7 @@ def knowing(cluster: Api) -> Iterator[None]:
     for name in names:
         cluster.until_the("CustomResourceDefinition", name, established)
     for kind in FOREIGN:
-        wait_until(partial(_listed, cluster, kind))
+        wait_until(partial(listed, cluster, kind))
     yield
     for name in names:
         cluster.delete("CustomResourceDefinition", name)
@@ -108,7 +109,7 @@ def established(crd: Object) -> bool:
     return any((item["type"], item["status"]) == ("Established", "True") for item in conditions)
 
 
-def _listed(cluster: Api, kind: str) -> bool:
+def listed(cluster: Api, kind: str) -> bool:
     """Whether the kind's store is there: for a second after its definition the API server answers 429, and an
     operator's first listing would be that much later than its others."""
     with suppress(RefusedError):

@@ -52,7 +52,7 @@ class Operator:
 
     def ended(self) -> int:
         """Wait for the end; returns the exit code."""
-        code = self.process.wait(20)
+        code = self.process.wait(90)  # kopf alone may take 15 s to stop
         self._reader.join()
         return code
 
@@ -78,7 +78,8 @@ class Operator:
 
     def http(self, path: str) -> httpx.Response:
         """Get one of its endpoints."""
-        return httpx.get(f"http://127.0.0.1:{self.event('started')['http_port']}{path}")
+        url = f"http://127.0.0.1:{self.event('started')['http_port']}{path}"
+        return httpx.get(url, timeout=60)  # the machine may be busy
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

@@ -25,7 +25,7 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Proxy:
             done.set()
 
         self._loop.call_soon_threadsafe(apply)
-        assert done.wait(10)
+        assert done.wait(60)
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -8,6 +8,7 @@ import pytest
 
 from integration.operator.api import condition, has
 from integration.operator.samples import NAME, hpa, make_available, replicas, resource, until_available
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,12 +126,16 @@ def test_missing_metrics_are_the_autoscalers_own_problem(api: Api) -> None:
     make_available(api, 1)
     # The control plane's own controller says this: nothing serves the metric here. It checks every 15 s.
     words = ("unable to get metric rochallor_worker_utilization_ratio",)
-    live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "MetricsUnavailable", *words), 60)
+    live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "MetricsUnavailable", *words))
     assert has("Ready", "True", "Available")(live)
     assert has("Degraded", "False", "Healthy")(live)
     good = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "fine"}
-    api.patch(HPA, NAME, {"status": {"conditions": [good]}}, "/status")
-    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "True", "InPlace"), 5)
+
+    def in_place() -> bool:
+        api.patch(HPA, NAME, {"status": {"conditions": [good]}}, "/status")  # the controller takes it back every 15 s
+        return has("AutoscalerReady", "True", "InPlace")(api.the("RochallorWorker", NAME))
+
+    wait_until(in_place, every=0.2)
 
 
 def test_the_columns_fit_a_screen(api: Api) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from integration.operator.api import Api, Object
 
-pytestmark = [pytest.mark.usefixtures("operator"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.usefixtures("operator"), pytest.mark.timeout(400)]
 
 KIND = "RochallorWorker"
 
@@ -74,7 +74,7 @@ def test_an_old_pod_keeps_its_code_and_reverted_code_is_the_old_version(api: Api
         api.patch("ConfigMap", good, {"data": {"handlers.py": "bad"}})
 
     edit(api, "good")
-    api.until_the("Deployment", NAME, lambda seen: mounted(seen["spec"]["template"]["spec"]) == good, timeout=30)
+    api.until_the("Deployment", NAME, lambda seen: mounted(seen["spec"]["template"]["spec"]) == good)
     api.until_the(KIND, NAME, has("Degraded", "False", "Healthy"))
     until_available(api)
     assert {mounted(pod["spec"]) for pod in pods(api)} == {good}
@@ -149,7 +149,7 @@ def test_a_quota_that_has_no_room_for_a_copy(api: Api) -> None:
     assert has("Degraded", "True", "QuotaExceeded", "configmaps")(live)
     assert api.the("Deployment", NAME)["spec"]["template"] == before
     api.delete("ResourceQuota", "small")
-    api.until_the("Deployment", NAME, lambda seen: seen["spec"]["template"] != before, timeout=90)
+    api.until_the("Deployment", NAME, lambda seen: seen["spec"]["template"] != before, timeout=150)
 
 
 def test_a_deleted_copy_is_recreated(api: Api) -> None:
@@ -159,7 +159,7 @@ def test_a_deleted_copy_is_recreated(api: Api) -> None:
     copy = mounted(api.the("Deployment", NAME)["spec"]["template"]["spec"])
     uid = api.the("ConfigMap", copy)["metadata"]["uid"]
     api.delete("ConfigMap", copy)
-    back = api.until("ConfigMap", copy, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=5)
+    back = api.until("ConfigMap", copy, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=30)
     assert back is not None
     assert back["data"] == {"handlers.py": "0"}
 

@@ -152,7 +152,8 @@ def test_a_foreign_child_is_refused_and_left_alone(api: Api, kind: str) -> None:
     assert "labels" not in foreign["metadata"]
     assert "ownerReferences" not in foreign["metadata"]
     api.delete(kind, name)
-    api.until_the(kind, name, lambda found: found["metadata"].get("ownerReferences"), timeout=30)
+    # No event: what isn't ours is not watched. After several refusals the pause is a minute.
+    api.until_the(kind, name, lambda found: found["metadata"].get("ownerReferences"), timeout=150)
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
 
 
@@ -272,7 +273,7 @@ def test_pods_that_are_no_longer_ready_are_named_and_a_paused_rollout_too(api: A
     live = api.until_the("RochallorWorker", NAME, has("Ready", "False", "PodsNotReady", words))
     assert has("Stalled", "True", "PodsNotReady")(live)
     api.patch("Pod", pod["metadata"]["name"], {"status": {"conditions": [unready | {"status": "True"}]}}, "/status")
-    api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"), timeout=30)
+    api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
     api.patch("Deployment", NAME, {"spec": {"paused": True}})
     api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})
     api.until_the("RochallorWorker", NAME, has("Ready", "False", "Paused", "kubectl rollout resume"))

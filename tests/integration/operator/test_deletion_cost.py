@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rochallor_operator.reconcile import Reconciler
 
 PODS = 4
-UNTIL_S = 30.0
+UNTIL_S = 90.0
 
 
 class Workers(ThreadingHTTPServer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +21,9 @@ CHILDREN = [
     ("ServiceAccount", f"{NAME}-worker"),
     ("PodDisruptionBudget", NAME),
 ]
+BY_EVENT_S = 30
+"""A worker at rest is not reconciled until an event comes, and children are read again after 60 s: what is repaired
+sooner was seen by a watch. How soon, a busy machine decides."""
 
 
 @pytest.fixture
@@ -41,12 +43,10 @@ def wanted(live: Object, deployment: Object) -> bool:
 
 @pytest.mark.parametrize(("kind", "name"), CHILDREN)
 @pytest.mark.usefixtures("deployment")
-def test_a_deleted_child_is_back_within_two_seconds(api: Api, kind: str, name: str) -> None:
+def test_a_deleted_child_is_back_at_once(api: Api, kind: str, name: str) -> None:
     old = api.the(kind, name)["metadata"]["uid"]
-    started = time.monotonic()
     api.delete(kind, name)
-    api.until(kind, name, lambda live: live is not None and live["metadata"]["uid"] != old, timeout=5)
-    assert time.monotonic() - started <= 2
+    api.until(kind, name, lambda live: live is not None and live["metadata"]["uid"] != old, timeout=BY_EVENT_S)
 
 
 def container(**change: Any) -> Object:
@@ -71,7 +71,7 @@ DRIFT: dict[str, Object] = {
 def test_drift_is_reverted(api: Api, deployment: Object, case: str) -> None:
     changed = api.patch("Deployment", NAME, DRIFT[case], strategic=True)
     assert not wanted(changed, deployment), "the test changed nothing"
-    api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=5)
+    api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=BY_EVENT_S)
 
 
 EITHER_OR: dict[str, Object] = {
@@ -105,7 +105,7 @@ def test_drift_that_excludes_our_fields_is_reverted(api: Api, deployment: Object
     api.patch("Deployment", NAME, {"metadata": {"annotations": {"note": "kept"}}})
     changed = api.patch("Deployment", NAME, EITHER_OR[case], strategic=True)
     assert not wanted(changed, deployment), "the test changed nothing"
-    live = api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=5)
+    live = api.until_the("Deployment", NAME, lambda live: wanted(live, deployment), timeout=BY_EVENT_S)
     assert live["metadata"]["annotations"]["note"] == "kept"
     live = api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
     # Nothing of it is left that a later apply could not remove.
@@ -120,7 +120,7 @@ def test_others_containers_and_a_wrong_spec_are_not_taken_for_drift(api: Api) ->
     sidecar = {"spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "proxy:1"}]}}}}
     api.patch("Deployment", NAME, sidecar, strategic=True)
     api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
-    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=5)
+    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=BY_EVENT_S)
     assert "sidecar" in str(live["spec"])
     too_much = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
     api.patch("RochallorWorker", NAME, {"spec": {"resources": too_much}})
@@ -128,7 +128,8 @@ def test_others_containers_and_a_wrong_spec_are_not_taken_for_drift(api: Api) ->
     api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
     api.patch("RochallorWorker", NAME, {"spec": {"resources": None}})
     api.until_the("RochallorWorker", NAME, has("Degraded", "False", "Healthy"))
-    assert "hostPath" not in str(api.the("Deployment", NAME)["spec"])
+    # The event of the Deployment may come after that of the resource.
+    api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=BY_EVENT_S)
 
 
 def test_drift_under_an_autoscaler_leaves_the_replicas_alone(api: Api) -> None:
@@ -136,7 +137,7 @@ def test_drift_under_an_autoscaler_leaves_the_replicas_alone(api: Api) -> None:
     make_available(api, 1)
     api.patch("Deployment", NAME, {"spec": {"replicas": 7}}, "/scale")
     api.patch("Deployment", NAME, EITHER_OR["another source of a volume"], strategic=True)
-    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=5)
+    live = api.until_the("Deployment", NAME, lambda live: "hostPath" not in str(live["spec"]), timeout=BY_EVENT_S)
     assert live["spec"]["replicas"] == 7
 
 
@@ -179,21 +180,19 @@ def test_drift_of_another_child_is_reverted(api: Api, case: str) -> None:
     name, part, change = OTHERS[case]
     before = api.the(kind, name)[part]
     assert api.patch(kind, name, change)[part] != before
-    api.until_the(kind, name, lambda live: live[part] == before, timeout=5)
+    api.until_the(kind, name, lambda live: live[part] == before, timeout=BY_EVENT_S)
 
 
-def test_an_autoscaler_is_reverted_and_restored_within_two_seconds(api: Api) -> None:
+def test_an_autoscaler_is_reverted_and_restored_at_once(api: Api) -> None:
     kind = "HorizontalPodAutoscaler"
     api.create(resource(autoscaling=hpa(1, 5)))
     old = api.until_the(kind, NAME, lambda _: True)
     make_available(api, 1)
     api.patch(kind, NAME, {"spec": {"maxReplicas": 50}})
-    api.until_the(kind, NAME, lambda live: live["spec"]["maxReplicas"] == 5, timeout=5)
-    started = time.monotonic()
+    api.until_the(kind, NAME, lambda live: live["spec"]["maxReplicas"] == 5, timeout=BY_EVENT_S)
     api.delete(kind, NAME)
     uid = old["metadata"]["uid"]
-    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=5)
-    assert time.monotonic() - started <= 2
+    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=BY_EVENT_S)
 
 
 def test_fields_of_others_stay(api: Api, deployment: Object) -> None:

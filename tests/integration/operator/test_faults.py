@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cluster.controlplane import ControlPlane
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)  # dozens of operators are started, one after another
 
 
 def end_state(api: Api) -> Object:
@@ -132,7 +132,7 @@ def test_a_namespace_full_of_resources_can_be_deleted(cluster: Api, kubeconfig: 
         namespaces.remove(api)
         stack.callback(api.__exit__)
         cluster.delete("Namespace", api.namespace)
-        cluster.until("Namespace", api.namespace, lambda live: live is None, timeout=90)
+        cluster.until("Namespace", api.namespace, lambda live: live is None, timeout=240)
 
         def forgotten(lines: list[Object]) -> bool:
             last = {line["resource"]: line["result"] for line in lines if line["event"] == "reconciled"}

@@ -39,10 +39,10 @@ def test_it_is_created_reverted_and_removed(api: Api, kind: str) -> None:
     api.replace("RochallorWorker", NAME, {"spec": resource(**KINDS[kind])["spec"]})
     made = api.until_the(kind, NAME, lambda _: True)
     api.patch(kind, NAME, {"metadata": {"labels": None}})
-    api.until_the(kind, NAME, lambda live: live["metadata"].get("labels") == made["metadata"]["labels"], timeout=5)
+    api.until_the(kind, NAME, lambda live: live["metadata"].get("labels") == made["metadata"]["labels"], timeout=30)
     api.delete(kind, NAME)
     uid = made["metadata"]["uid"]
-    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=5)
+    api.until(kind, NAME, lambda live: live is not None and live["metadata"]["uid"] != uid, timeout=30)
     api.replace("RochallorWorker", NAME, {"spec": resource()["spec"]})
     api.until(kind, NAME, lambda live: live is None)
 
@@ -68,6 +68,10 @@ def test_a_pause_that_someone_has_set_survives_suspend(api: Api) -> None:
     api.create(resource(**KEDA))
     uid = api.until_the("ScaledObject", NAME, lambda _: True)["metadata"]["uid"]
     api.patch("ScaledObject", NAME, {"metadata": {"annotations": pause}})
+    # As KEDA does. It shows, too, that the operator has seen the pause before the suspend.
+    paused = {"type": "Paused", "status": "True", "reason": "ScaledObjectPaused", "message": "paused by its annotation"}
+    api.patch("ScaledObject", NAME, {"status": {"conditions": [paused]}}, "/status")
+    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "Paused"))
     for suspend in (True, False):
         api.patch("RochallorWorker", NAME, {"spec": {"suspend": suspend}})
         shown = partial(is_shown, wanted=not suspend)
@@ -107,11 +111,11 @@ def test_kedas_conditions_become_the_autoscalers(api: Api) -> None:
         api.patch("ScaledObject", NAME, {"status": {"conditions": list(conditions)}}, "/status")
 
     report(ready)
-    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "True", "InPlace"), timeout=5)
+    api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "True", "InPlace"), timeout=30)
     fallback = {"type": "Fallback", "status": "True", "reason": "FallbackExists", "message": "a trigger falls back"}
     report(ready, fallback)
     words = ("AutoscalerReady", "False", "MetricsUnavailable", "a trigger falls back")
-    live = api.until_the("RochallorWorker", NAME, has(*words), timeout=5)
+    live = api.until_the("RochallorWorker", NAME, has(*words), timeout=30)
     assert has("Ready", "True", "Available")(live)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from integration.operator.api import has
 from integration.operator.conftest import knowing
 from integration.operator.process import Operator
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from integration.operator.api import Api
 
 
-@pytest.mark.timeout(120)
 def test_kinds_that_are_installed_later_are_made_and_watched(cluster: Api, api: Api, kubeconfig: Path) -> None:
     with Operator(kubeconfig) as operator:
         operator.event("watching")
@@ -27,6 +24,8 @@ def test_kinds_that_are_installed_later_are_made_and_watched(cluster: Api, api: 
             api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 8}})  # sooner than by the backoff
             made = api.until_the("PodMonitor", NAME, lambda _: True)
             operator.event("watching", 2)
-            api.patch("PodMonitor", NAME, {"metadata": {"labels": None}})
-            labels = made["metadata"]["labels"]
-            api.until_the("PodMonitor", NAME, lambda live: live["metadata"].get("labels") == labels, timeout=5)
+            # The operator says that it watches before it lists. An object without our labels would not be in that
+            # listing, so only the spec is changed; the first change may be seen by a reconcile before the listing.
+            for _ in range(2):
+                api.patch("PodMonitor", NAME, {"spec": {"podMetricsEndpoints": []}})
+                api.until_the("PodMonitor", NAME, lambda live: live["spec"] == made["spec"], timeout=30)

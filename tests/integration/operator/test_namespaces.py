@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cluster.controlplane import ControlPlane
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def namespace(name: str) -> dict[str, object]:
@@ -66,7 +66,7 @@ def test_several_namespaces_one_without_rights_and_one_that_is_deleted(
             assert "orbidden" not in str(operator.lines)
 
             cluster.delete("Namespace", second.namespace)
-            cluster.until("Namespace", second.namespace, lambda live: live is None, timeout=60)
+            cluster.until("Namespace", second.namespace, lambda live: live is None, timeout=240)
             operator.event("watching", 3)
             first.patch("RochallorWorker", NAME, {"spec": {"replicas": 2}})
             first.until_the("Deployment", NAME, lambda live: live["spec"]["replicas"] == 2)

@@ -97,7 +97,7 @@ async def test_a_workers_reason_is_the_conditions_reason(api: Api, kubeconfig: P
 
         async def until_the(condition: Callable[[Object], bool]) -> Object:
             """Reconcile until the resource matches: pods are asked in the background."""
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while not condition(live := api.the("RochallorWorker", NAME)):
                     recent.clear()  # no watch delivers the Deployment
                     assert await work.reconcile(key) is Result.UNSETTLED
@@ -142,7 +142,7 @@ async def test_a_lease_that_can_not_be_renewed_is_a_reason_and_the_worker_stays_
 
         async def informed() -> Object:
             """The resource after the next change of the warning."""
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await news.wait()
             return await reconcile()
 

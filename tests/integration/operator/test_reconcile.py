@@ -118,8 +118,11 @@ def test_scaled_to_zero_is_ready(api: Api) -> None:
     api.until_the("RochallorWorker", NAME, has("Ready", "True", "ScaledToZero"))
 
 
-# The garbage collector of a new cluster notices a new CRD only after half a minute, and then collects gradually.
-@pytest.mark.timeout(240)
+GC_S = 150
+"""The garbage collector of a new cluster notices a new CRD only after half a minute, and then collects gradually."""
+
+
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("propagation", ["Background", "Foreground"])
 def test_delete_removes_everything(api: Api, propagation: str) -> None:
     api.create(resource())
@@ -128,7 +131,7 @@ def test_delete_removes_everything(api: Api, propagation: str) -> None:
     api.delete("RochallorWorker", NAME, propagation)
     children = {"Deployment": NAME, "Service": f"{NAME}-metrics", "Pod": pod["metadata"]["name"]}
     for kind, name in ({"RochallorWorker": NAME} | children).items():
-        api.until(kind, name, deleted, timeout=100)
+        api.until(kind, name, deleted, timeout=GC_S)
 
 
 def test_handlers_from_a_config_map(api: Api) -> None:
@@ -143,7 +146,7 @@ def test_handlers_from_a_config_map(api: Api) -> None:
     make_available(api, 1)
 
     api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = None"}})
-    api.until_the("Deployment", NAME, lambda live: code_version(live) != code_version(deployment), timeout=5)
+    api.until_the("Deployment", NAME, lambda live: code_version(live) != code_version(deployment), timeout=30)
     api.until_the("Deployment", NAME, lambda live: live["status"].get("updatedReplicas") == 1)
 
 
@@ -162,7 +165,7 @@ def test_children_left_behind_by_a_deleted_resource_are_taken_over(api: Api) -> 
     api.create(resource())
     make_available(api, 1)
     api.delete("RochallorWorker", NAME, "Orphan")
-    api.until("RochallorWorker", NAME, deleted)
+    api.until("RochallorWorker", NAME, deleted, timeout=GC_S)
     orphan = api.until_the("Deployment", NAME, lambda live: not live["metadata"].get("ownerReferences"))
     made = api.create(resource())
     live = api.until_the("Deployment", NAME, lambda seen: seen["metadata"].get("ownerReferences"))

@@ -104,4 +104,6 @@ def test_a_webhook_that_fails_for_the_autoscaler_alone(api: Api) -> None:
         live = api.until_the("RochallorWorker", NAME, has("AutoscalerReady", "False", "ApiError", "webhook"))
         assert has("Degraded", "False", "Healthy")(live)
         api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
-    api.until_the("HorizontalPodAutoscaler", NAME, lambda _: True, timeout=90)
+    api.until_the(
+        "HorizontalPodAutoscaler", NAME, lambda _: True, timeout=150
+    )  # after several refusals the pause is a minute

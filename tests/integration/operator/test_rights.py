@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from integration.operator.api import Object
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("known")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("known")]
 
 
 class Right(NamedTuple):
@@ -198,10 +198,13 @@ def create_all(api: Api, right: Right) -> None:
 def provoke(api: Api, right: Right) -> None:
     """Do what the right is for, where creating the resource doesn't."""
     if right == Right("", "configmaps", "delete"):
-        first = until_rolled_out(api)
+        live = until_rolled_out(api)
         api.patch("Deployment", NAME, {"spec": {"revisionHistoryLimit": 0}})
-        api.patch("ConfigMap", "code", {"data": {"handlers.py": "registry = None"}})
-        until_rolled_out(api, after=code_version(first))
+        # When the first change is rolled out, the old ReplicaSet may still be there for a moment, and with it its copy.
+        for number in range(2):
+            api.patch(KIND, NAME, {"spec": {"parallelism": number + 1}})  # no pause between changes of the code
+            api.patch("ConfigMap", "code", {"data": {"handlers.py": f"registry = {number}"}})
+            live = until_rolled_out(api, after=code_version(live))
     elif right.resource == "replicasets":
         until_rolled_out(api)
     elif right.verb == "delete":
@@ -222,7 +225,7 @@ def until_rolled_out(api: Api, after: str = "") -> Object:
         observed = live["status"].get("observedGeneration") == live["metadata"]["generation"]
         return observed and counts == [1, 1, 1] and code_version(live) != after
 
-    return api.until_the("Deployment", NAME, arrived, timeout=40)
+    return api.until_the("Deployment", NAME, arrived)
 
 
 def refused(live: Object, right: Right) -> bool:

@@ -86,7 +86,7 @@ def test_a_change_of_content_rolls_the_pods(api: Api, use: str) -> None:
     make_available(api, 1)
     before = pod_annotations(api.the("Deployment", NAME))[HASH]
     api.patch(kind, "source", {"stringData" if kind == "Secret" else "data": {"k": "2"}})
-    api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before, timeout=5)
+    api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before, timeout=30)
     api.until_the("Deployment", NAME, lambda live: live["status"].get("updatedReplicas") == 1)
 
 
@@ -108,7 +108,7 @@ def test_an_optional_source_may_come_later_and_then_rolls_the_pods(api: Api) -> 
     make_available(api, 1)
     before = pod_annotations(api.the("Deployment", NAME))[HASH]
     api.create(secret("later", k="1"))
-    api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before, timeout=5)
+    api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before, timeout=30)
 
 
 def test_pull_secrets_need_not_exist(api: Api) -> None:

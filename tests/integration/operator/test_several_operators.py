@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from integration.operator.api import Api, Object
     from integration.operator.process import Operator
 
-pytestmark = pytest.mark.timeout(120)
-
-SHORT_TIMES = {"claims.ANSWER_S": 4, "claims.FORGET_S": 60}
+SHORT_TIMES = {"claims.ANSWER_S": 10, "claims.FORGET_S": 60}
+"""On a busy machine an operator that lives may need seconds for its answer."""
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_the_second_one_takes_over_when_the_first_is_removed(
                 asked.add(live["status"].get("answer"))
                 return len(asked) == 3
 
-            api.until_the("RochallorWorker", NAME, thrice, timeout=30)
+            api.until_the("RochallorWorker", NAME, thrice)
             assert image("worker:1")(api.the("Deployment", NAME))
             one.process.kill()
             api.until_the("Deployment", NAME, image("worker:2"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from integration.operator.api import Api
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @contextmanager
@@ -56,11 +56,16 @@ def test_the_last_object_of_a_kind_that_is_deleted_during_a_gap_in_its_watch_is_
         proxy.cut("/services")
         api.until_the("Service", service, lambda live: live["metadata"]["uid"] != old)
 
-        sleep(5)  # until everything has settled
+        until_reconciled(operator, 3)  # until everything has settled
         writes = operator.writes()
-        reads = operator.metric("rochallor_operator_reconciles_total")
-        wait_until(lambda: operator.metric("rochallor_operator_reconciles_total") >= reads + 3)
+        until_reconciled(operator, 3)
         assert operator.writes() == writes, "in steady state, a resync writes nothing"
+
+
+def until_reconciled(operator: Operator, times: int) -> None:
+    """Wait for more reconciles."""
+    before = operator.metric("rochallor_operator_reconciles_total")
+    wait_until(lambda: operator.metric("rochallor_operator_reconciles_total") >= before + times)
 
 
 def test_a_watch_of_secrets_that_goes_silent_permanently(
@@ -85,7 +90,7 @@ def test_a_watch_of_secrets_that_goes_silent_permanently(
         sleep(1)
         began = monotonic()
         api.patch("Secret", "gateway", {"stringData": {"token": "2"}})
-        api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before, timeout=30)
+        api.until_the("Deployment", NAME, lambda live: pod_annotations(live)[HASH] != before)
         print(f"an edit was seen {monotonic() - began:.1f} s later, by watches of 5 s at most")
 
         wait_until(lambda: operator.http("/livez").text.startswith(silent), within=180)
@@ -114,14 +119,16 @@ def test_one_dead_watch_among_several_is_restarted(api: Api, kubeconfig: Path, m
     ):
         api.create(resource())
         until_available(api)
+        # A busy machine may have delivered something too late already.
+        missed, watching = operator.count("a watch has missed a change"), operator.count("watching")
         proxy.silent = "/deployments"
         proxy.cut("/deployments")
         sleep(1)
         api.patch("RochallorWorker", NAME, {"spec": {"parallelism": 7}})
-        line = operator.event("a watch has missed a change, restarting all watches")
+        line = operator.event("a watch has missed a change, restarting all watches", missed + 1)
         assert line["kind"] == "Deployment"
         proxy.silent = None
-        operator.event("watching", 2)
+        operator.event("watching", watching + 1)
         until_available(api)
         wait_until(lambda: silence(operator, "Deployment") == 0)
 
@@ -144,4 +151,4 @@ def test_an_api_server_that_asks_for_a_pause_gets_it(api: Api, kubeconfig: Path)
         assert len(requests) <= 30
         proxy.wait = None
         api.create(resource("worker-5"))
-        api.until_the("Deployment", "worker-5", lambda _: True, timeout=60)
+        api.until_the("Deployment", "worker-5", lambda _: True)

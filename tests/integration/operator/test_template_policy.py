@@ -142,6 +142,7 @@ def refused(api: Api, template: Object) -> bool:
 def test_the_standards_are_the_api_servers_own(api: Api, standard: Standard) -> None:
     label = {"pod-security.kubernetes.io/enforce": standard}
     api.patch("Namespace", api.namespace, {"metadata": {"labels": label}})
+    api.until_the("ServiceAccount", "default", lambda _: True)  # without it, each pod is refused
     templates = {case: pod_template(parse(stored(api, spec)), "worker:1") for case, spec in CASES.items()}
     wait_until(partial(refused, api, templates["privileged"]))
     ours = [case for case, template in templates.items() if next(breaches(template, standard), None)]
