@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from integration.operator.api import Object
 
 REPLICAS = 2
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 """A resource that has not converged this long after the fault never will."""
 ALWAYS = ("Deployment", "Service", "ServiceAccount")
 """Kinds of which every resource has one child."""
