@@ -111,4 +111,4 @@ def test_idle_pods_go_first(
 def release(url: str, key: str) -> None:
     """End the jobs that run until `key`."""
     body = {"definitionId": "run", "businessKey": key}
-    httpx.post(f"{url}/v1/instances", json=body).raise_for_status()
+    httpx.post(f"{url}/v1/instances", json=body, timeout=60).raise_for_status()
