@@ -52,7 +52,7 @@ def definition(job_type: str) -> dict[str, Any]:
 
 def ended(engine: httpx.Client, job_type: str) -> list[dict[str, Any]]:
     """Return the instances of a definition that have ended."""
-    query = {"definitionId": job_type, "pageSize": QUICK}
+    query: dict[str, Any] = {"definitionId": job_type, "pageSize": QUICK}
     items = engine.get("/v1/instances", params=query).raise_for_status().json()["items"]
     return [item for item in items if item["status"] != "ACTIVE"]
 
