@@ -152,7 +152,7 @@ async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
     arguments = ("run", "bench_handlers:registry")
     async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
-        port = await _logged(log, r'"metrics_port": (\d+)')
+        port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from cluster import certs, programs
 from cluster.errors import ClusterError
-from cluster.processes import Process, free_ports
+from cluster.processes import Process, reserved_ports
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-START_S = 60.0
+START_S = 150.0
 POLL_S = 0.05
 
 
@@ -111,7 +111,7 @@ class ControlPlane:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             programs.ensure(*programs.CONTROL_PLANE)
             certs.make(self.folder, ("127.0.0.1",))
-            api_port, etcd_port, etcd_peer_port = free_ports(3)
+            api_port, etcd_port, etcd_peer_port = stack.enter_context(reserved_ports(3))
             self.url, self._etcd_url = f"https://127.0.0.1:{api_port}", f"http://127.0.0.1:{etcd_port}"
             certs.write_kubeconfig(self.kubeconfig, self.folder, self.url)
             # Nothing here looks up the API server, and a loopback address can't be an endpoint.
@@ -170,7 +170,7 @@ def _post(url: str, body: object) -> bytes:
 def wait_for(url: str, folder: Path, needed: tuple[Process, ...] = ()) -> None:
     """Wait until the API server answers a GET of `url` with 200; `folder` holds ca.crt and the admin's token.
 
-    Raises ClusterError if one of the `needed` processes ends, or after 60 s.
+    Raises ClusterError if one of the `needed` processes ends, or after START_S.
     """
     deadline = time.monotonic() + START_S
     why = ""

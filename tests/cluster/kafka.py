@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +27,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from cluster import packages, programs
 from cluster.errors import ClusterError
-from cluster.processes import Process, free_ports
+from cluster.processes import Process, reserved_ports
 from cluster.progress import phase
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ POM = programs.MODULES / "kafka" / "pom.xml"
 USERNAME, PASSWORD = "worker", "worker's secret"
 """The user of the SASL_SSL listener, by SCRAM-SHA-256 or SCRAM-SHA-512."""
 
-START_S = 60.0
-CALL_S = 30.0
+START_S = 150.0
+CALL_S = 60.0
 NOT_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_COORDINATOR,
@@ -95,7 +95,8 @@ class Broker:
     def __enter__(self) -> Self:
         ensure()
         self._folder = Path(mkdtemp(prefix="kafka-"))
-        plain, sasl, controller = free_ports(3)
+        self._ports = ExitStack()
+        plain, sasl, controller = self._ports.enter_context(reserved_ports(3))
         self.bootstrap = f"127.0.0.1:{plain}"
         self.bootstrap_sasl = f"127.0.0.1:{sasl}"
         # A process dies with the thread that started it: this one lives as long as the broker.
@@ -124,6 +125,7 @@ class Broker:
     def _end(self) -> None:
         self.kill()
         self._starter.shutdown()
+        self._ports.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:

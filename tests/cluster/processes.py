@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOG_LINES = 8
 TERMINATE_S = 30.0
@@ -55,10 +59,15 @@ class Process:
             self.stop()
 
 
-def free_ports(count: int) -> list[int]:
-    """Return `count` different free ports of 127.0.0.1."""
+@contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Yield `count` different ports of 127.0.0.1, which nobody who asks for any free port gets during the block.
+
+    They stay bound here without a listener: programs that reuse addresses, as Go's and Java's do, can listen on them.
+    """
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        yield [each.getsockname()[1] for each in sockets]

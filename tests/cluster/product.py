@@ -68,7 +68,7 @@ def install_operator(kubectl: Kubectl, *values: str) -> None:
             settings = [f"--set={value}" for value in values]
             # without --reset-values an earlier checkout's values would stay
             upgrade = ("upgrade", "--install", RELEASE, str(CHART), "--reset-values", *settings)
-            kubectl.helm(*upgrade, *where, "--wait", "--timeout=2m")
+            kubectl.helm(*upgrade, *where, "--wait", "--timeout=5m")
 
 
 def make_restricted(kubectl: Kubectl, namespace: str) -> None:

@@ -55,12 +55,12 @@ def apply_hello(kubectl: Kubectl) -> Callable[..., None]:
 def dev_engine(kubectl: Kubectl) -> None:
     """The dev engine of the hello example, in the test's namespace."""
     kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
-    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=180s")
 
 
 @pytest.fixture
 def hello(kubectl: Kubectl, dev_engine: None, apply_hello: Callable[..., None]) -> Kubectl:
     """A namespace where the hello example runs and is ready."""
     apply_hello()
-    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=180s")
     return kubectl

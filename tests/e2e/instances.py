@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-END_S = 60.0
+END_S = 180.0
 POLL_S = 0.1
 PAGE = 200
 

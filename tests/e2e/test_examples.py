@@ -13,6 +13,7 @@ import httpx
 from argocd import health
 from cluster import images, product, programs
 from e2e.instances import run
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +27,13 @@ def start(kubectl: Kubectl, engine: Path, worker: Path, name: str) -> None:
     """Apply both files and wait until the worker is ready."""
     kubectl("apply", f"--filename={engine}", f"--filename={worker}")
     with product.explained(kubectl, f"deployment/{name}"):
-        kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=90s")
+        kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=180s")
 
 
 def test_loan_approval(kubectl: Kubectl) -> None:
     example = EXAMPLES / "loan-approval"
     start(kubectl, EXAMPLES / "hello" / "engine.yaml", example / "worker.yaml", "loan-approval")
-    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url) as engine:
+    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url, timeout=60) as engine:
         ada, bob, cyd = run(
             engine,
             example,
@@ -45,6 +46,8 @@ def test_loan_approval(kubectl: Kubectl) -> None:
     assert (ada["status"], ada["variables"]["approved"]) == ("COMPLETED", True)
     assert (bob["status"], bob["variables"]["approved"]) == ("COMPLETED", False)
     assert (cyd["status"], cyd["failureReason"]) == ("FAILED", "NonRetryableError: the application lacks amount")
+    # what a container writes is in its log a moment later
+    wait_until(lambda: kubectl("logs", "deployment/loan-approval").count("decision sent") >= 2)
     log = kubectl("logs", "deployment/loan-approval")
     assert log.count("decision sent") == 2
     assert log.count("the credit bureau does not answer") >= 2

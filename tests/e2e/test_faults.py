@@ -21,6 +21,7 @@ def played(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Played
     return asyncio.run(PODS.play(cluster, SMALL, tmp_path_factory.mktemp("faults"), PODS.short))
 
 
+@pytest.mark.timeout(1200)  # the first of them waits for all
 @pytest.mark.parametrize("case", PODS.short, ids=str)
 def test_no_promise_is_broken(played: Played, case: Case) -> None:
     check(played[case])

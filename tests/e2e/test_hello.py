@@ -29,9 +29,9 @@ def pod_names(kubectl: Kubectl) -> set[str]:
 
 def until_rolled(kubectl: Kubectl, before: set[str], parallelism: int) -> None:
     """Wait until a change of the parallelism has reached the pods, and the old ones no longer exist."""
-    kubectl("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}={parallelism}", "--timeout=30s")
-    kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
-    kubectl("wait", *(f"pod/{name}" for name in before), "--for=delete", "--timeout=60s")
+    kubectl("wait", "deployment/hello", f"--for=jsonpath={PARALLELISM}={parallelism}", "--timeout=180s")
+    kubectl("rollout", "status", "deployment/hello", "--timeout=180s")
+    kubectl("wait", *(f"pod/{name}" for name in before), "--for=delete", "--timeout=180s")
     assert pod_names(kubectl)
 
 
@@ -48,21 +48,21 @@ def test_a_new_parallelism_rolls_the_pods(hello: Kubectl) -> None:
 
 def test_a_deleted_deployment_comes_back(hello: Kubectl) -> None:
     hello("delete", "deployment/hello")
-    hello("wait", "deployment/hello", "--for=create", "--timeout=30s")
-    hello("rollout", "status", "deployment/hello", "--timeout=60s")
+    hello("wait", "deployment/hello", "--for=create", "--timeout=180s")
+    hello("rollout", "status", "deployment/hello", "--timeout=180s")
     run_demo(hello, 10)
 
 
 def test_scaling_the_resource_scales_its_pods(hello: Kubectl) -> None:
     hello("scale", "rw/hello", "--replicas=3")
-    hello("wait", "rw/hello", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=60s")
-    hello("wait", *PODS, "--for=condition=Ready", "--timeout=10s")
+    hello("wait", "rw/hello", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=180s")
+    hello("wait", *PODS, "--for=condition=Ready", "--timeout=180s")
     assert len(pod_names(hello)) == 3
 
 
 def test_deleting_the_resource_removes_what_it_made(hello: Kubectl) -> None:
     hello("delete", "rw/hello")
     for gone in (("deployment/hello",), ("service/hello-metrics",), PODS):
-        hello("wait", *gone, "--for=delete", "--timeout=60s")
+        hello("wait", *gone, "--for=delete", "--timeout=180s")
     left = hello("get", "all,configmaps", "--output=name")
     assert "hello" not in left.replace("configmap/hello-handlers", "")

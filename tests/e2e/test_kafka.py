@@ -23,12 +23,12 @@ def test_jobs_from_kafka_get_done_once_their_topics_are_there(kubectl: Kubectl) 
     kafkapod.create_topic(kubectl, "workflow.jobs.parcel-label", 3)
     kubectl("apply", f"--filename={EXAMPLE / 'engine.yaml'}", f"--filename={EXAMPLE / 'worker.yaml'}")
     # the other topic is missing: the worker waits, the resource's conditions say so, and nothing crashes
-    kubectl("wait", "rw/parcels", f"--for=jsonpath={DEGRADED}=TopicNotFound", "--timeout=60s")
-    conditions = {one["type"]: one for one in kubectl.json("get", "rw/parcels")["status"]["conditions"]}
+    found = kubectl.json("wait", "rw/parcels", f"--for=jsonpath={DEGRADED}=TopicNotFound", "--timeout=180s")
+    conditions = {one["type"]: one for one in found["status"]["conditions"]}
     assert "Kafka has no topic 'workflow.jobs.parcel-book': create it" in conditions["Degraded"]["message"]
     kafkapod.create_topic(kubectl, "workflow.jobs.parcel-book", 3)
-    kubectl("wait", "rw/parcels", "--for=condition=Ready", "--timeout=60s")
-    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url) as engine:
+    kubectl("wait", "rw/parcels", "--for=condition=Ready", "--timeout=180s")
+    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url, timeout=60) as engine:
         addresses = [f"{number} Quay" if number % 10 else "" for number in range(INSTANCES)]
         ended = run(engine, EXAMPLE, ({"address": address} for address in addresses))
     for address, instance in zip(addresses, ended, strict=True):

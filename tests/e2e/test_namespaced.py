@@ -41,11 +41,11 @@ def nobody_else(cluster: Kubectl) -> Iterator[None]:
     selector = f"--selector=app.kubernetes.io/instance={product.RELEASE}"
     operator("scale", deployment, "--replicas=0")
     try:
-        operator("wait", "pods", selector, "--for=delete", "--timeout=120s")
+        operator("wait", "pods", selector, "--for=delete", "--timeout=180s")
         yield
     finally:
         operator("scale", deployment, "--replicas=1")
-        operator("rollout", "status", deployment, "--timeout=120s")
+        operator("rollout", "status", deployment, "--timeout=180s")
 
 
 @pytest.mark.usefixtures("nobody_else")
@@ -55,5 +55,5 @@ def test_rights_in_a_namespace_are_enough_there(tenant: Kubectl) -> None:
     only_here = f"--set=watchNamespaces={{{tenant.namespace}}},crds.install=false"
     tenant.helm("install", product.RELEASE, str(product.CHART), only_here, "--wait", "--timeout=2m")
     tenant("apply", f"--filename={product.HELLO}")
-    tenant("wait", "rw/hello", "--for=condition=Ready", "--timeout=90s")
+    tenant("wait", "rw/hello", "--for=condition=Ready", "--timeout=180s")
     assert "Phase:          Succeeded" in tenant.helm("test", product.RELEASE, "--timeout=2m")

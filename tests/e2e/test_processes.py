@@ -52,7 +52,7 @@ def definition(job_type: str) -> dict[str, Any]:
 
 def ended(engine: httpx.Client, job_type: str) -> list[dict[str, Any]]:
     """Return the instances of a definition that have ended."""
-    query = {"definitionId": job_type, "pageSize": QUICK}
+    query: dict[str, Any] = {"definitionId": job_type, "pageSize": QUICK}
     items = engine.get("/v1/instances", params=query).raise_for_status().json()["items"]
     return [item for item in items if item["status"] != "ACTIVE"]
 
@@ -63,8 +63,8 @@ def test_no_handler_in_a_process_harms_its_pod(
     limits = {"memory": "384Mi", "cpu": "1"}
     apply_hello(HANDLERS, jobTypes=["quick", *FAILURES], resources={"limits": limits, "requests": {"cpu": "100m"}})
     with product.explained(kubectl, "deployment/hello"):
-        kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=60s")
-    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url) as engine:
+        kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=180s")
+    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url, timeout=60) as engine:
         for job_type in ("quick", *FAILURES):
             engine.post("/v1/definitions", json=definition(job_type)).raise_for_status()
         for job_type in (*FAILURES, *["quick"] * QUICK):

@@ -62,7 +62,7 @@ def look(target: str) -> dict[str, Any]:
 @pytest.mark.parametrize("target", ["worker", "operator"])
 def test_an_image_holds_python_and_the_application_alone(kubectl: Kubectl, target: str) -> None:
     kubectl("apply", "--filename=-", stdin=json.dumps(look(target)))
-    kubectl("wait", "pod/look", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    kubectl("wait", "pod/look", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     found = json.loads(kubectl("logs", "look"))
     [interpreter] = [name for name in found["programs"] if name.startswith("python3.")]
     assert sorted(found["programs"]) == sorted([interpreter, f"rochallor-{target}"])

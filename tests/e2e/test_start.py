@@ -37,8 +37,10 @@ def test_a_start_error_is_in_the_log_and_in_the_condition(
     kubectl: Kubectl, apply_hello: Callable[..., None], handlers: str | None, spec: dict[str, object], reason: str
 ) -> None:
     apply_hello(handlers, **spec)
-    kubectl("wait", "rw/hello", f"--for=jsonpath={PROGRESSING_REASON}=CrashLoopBackOff", "--timeout=90s")
-    conditions = {each["type"]: each for each in kubectl.json("get", "rw/hello")["status"]["conditions"]}
+    looping = f"--for=jsonpath={PROGRESSING_REASON}=CrashLoopBackOff"
+    # the resource as it was then: the container starts again and again
+    found = kubectl.json("wait", "rw/hello", looping, "--timeout=180s")
+    conditions = {each["type"]: each for each in found["status"]["conditions"]}
     assert conditions["Ready"]["status"] == "False"
     assert reason in conditions["Progressing"]["message"]
     assert "Traceback" not in conditions["Progressing"]["message"]
@@ -48,13 +50,13 @@ def test_a_start_error_is_in_the_log_and_in_the_condition(
 def test_a_worker_waits_for_its_engine(kubectl: Kubectl, apply_hello: Callable[..., None]) -> None:
     apply_hello()
     # by name: kubectl wait by label fails at once if nothing exists yet
-    kubectl("wait", "rw/hello", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
-    kubectl("wait", *PODS, "--for=jsonpath={.status.containerStatuses[0].started}=true", "--timeout=60s")
+    kubectl("wait", "rw/hello", "--for=jsonpath={.status.replicas}=1", "--timeout=180s")
+    kubectl("wait", *PODS, "--for=jsonpath={.status.containerStatuses[0].started}=true", "--timeout=180s")
     with kubectl.port_forward("deployment/hello", 9090) as url:
         assert status(f"{url}/livez") == 200
         assert status(f"{url}/readyz") == 503
     kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
-    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=90s")
+    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=180s")
     (pod,) = kubectl.json("get", *PODS)["items"]
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
 
@@ -73,4 +75,4 @@ def last_words(kubectl: Kubectl) -> str:
 
 
 def status(url: str) -> int:
-    return httpx.get(url).status_code
+    return httpx.get(url, timeout=60).status_code

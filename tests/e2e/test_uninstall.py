@@ -20,5 +20,5 @@ def test_workers_and_crd_outlive_the_operator(hello: Kubectl, cluster: Kubectl) 
         hello("delete", "service/hello-metrics")
     finally:
         product.install_operator(cluster)
-    hello("wait", "service/hello-metrics", "--for=create", "--timeout=60s")  # the new operator has been here
+    hello("wait", "service/hello-metrics", "--for=create", "--timeout=180s")  # the new operator has been here
     assert hello("get", *PODS) == pods

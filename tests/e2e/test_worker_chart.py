@@ -25,7 +25,7 @@ def test_a_release_is_a_worker(kubectl: Kubectl, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(worker["spec"]))
     kubectl.helm("install", "hello", str(CHART), f"--values={values}")
-    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "rw/hello", "--for=condition=Ready", "--timeout=180s")
     run_demo(kubectl, 30)
     before = pod_names(kubectl)
 
@@ -35,4 +35,4 @@ def test_a_release_is_a_worker(kubectl: Kubectl, tmp_path: Path) -> None:
 
     kubectl.helm("uninstall", "hello")
     for gone in (("rw/hello",), ("deployment/hello",), PODS):
-        kubectl("wait", *gone, "--for=delete", "--timeout=60s")
+        kubectl("wait", *gone, "--for=delete", "--timeout=180s")

@@ -19,7 +19,7 @@ import pytest
 from cluster.controlplane import ControlPlane
 from faults.result import Resources
 from faults.suite import in_thread
-from integration.operator.api import Api, has
+from integration.operator.api import Api, RefusedError, has
 from integration.operator.conftest import ACCOUNT, account_kubeconfig, installed
 from integration.operator.process import Operator
 from integration.operator.samples import environment, play_kubelet, pods, resource
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from integration.operator.api import Object
 
 REPLICAS = 2
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 """A resource that has not converged this long after the fault never will."""
 ALWAYS = ("Deployment", "Service", "ServiceAccount")
 """Kinds of which every resource has one child."""
@@ -134,12 +134,16 @@ class Estate:
     def _wait(self, condition: Callable[[], bool]) -> bool:
         """Play the kubelet until a condition holds; return whether it did in time."""
         deadline = time.monotonic() + WITHIN_S
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            play_kubelet(self.api, None)
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return True
+                play_kubelet(self.api, None)
+            except RefusedError as error:
+                if error.status != 429:  # an API server that was just restarted has not read all of its stores yet
+                    raise
             time.sleep(0.2)
-        return True
+        return False
 
     def _reconciled(self) -> bool:
         """Whether the operator has done its part, to which the children of a deleted resource do not belong."""

@@ -105,7 +105,7 @@ class Field:
 
     def ledger(self) -> Any:
         """Return the jobs' state and the handlers' notes so far."""
-        return httpx.get(f"{self.url}/ledger", timeout=30).raise_for_status().json()
+        return httpx.get(f"{self.url}/ledger", timeout=60).raise_for_status().json()
 
     def pods(self) -> list[Any]:
         """Return the worker's pods that are not being deleted."""
@@ -142,7 +142,7 @@ class Field:
     def start(self, workflow: str, seconds: float = JOB_S) -> str:
         """Start an instance whose jobs take `seconds` each; return its id."""
         body = {"definitionId": workflow, "variables": {"seconds": seconds}}
-        return str(httpx.post(f"{self.engine}/v1/instances", json=body).raise_for_status().json()["id"])
+        return str(httpx.post(f"{self.engine}/v1/instances", json=body, timeout=60).raise_for_status().json()["id"])
 
     def killed(self, pod: str) -> None:
         """Record that all processes of a pod have ended by now."""
@@ -227,13 +227,13 @@ def a_field(cluster: Kubectl, trial: Trial, tenth_s: float = JOB_S, **spec: Any)
             "--filename=-",
             stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests(trial, **spec)}),
         )
-        kubectl("rollout", "status", "deployment/engine", "--timeout=120s")
-        kubectl("wait", f"rw/{NAME}", "--for=condition=Ready", "--timeout=120s")
+        kubectl("rollout", "status", "deployment/engine", "--timeout=180s")
+        kubectl("wait", f"rw/{NAME}", "--for=condition=Ready", "--timeout=180s")
         with kubectl.port_forward("service/engine", 8080) as rest, kubectl.port_forward("service/engine", 8082) as url:
             here = Field(kubectl, rest, url, trial.size.jobs // STEPS)
             for job_type, steps in (("work", STEPS), ("eat", 1)):
                 upload = {**definition(*[job_type] * steps, retries=RETRIES), "id": job_type}
-                httpx.post(f"{rest}/v1/definitions", json=upload).raise_for_status()
+                httpx.post(f"{rest}/v1/definitions", json=upload, timeout=60).raise_for_status()
             started = [here.start("work", JOB_S if n % 10 else tenth_s) for n in range(here.count)]
             here.tenth.update(started[::10])
             here.until(lambda: here.begun() > 0)

@@ -25,25 +25,32 @@ if TYPE_CHECKING:
 SKEW_S = 2.0
 PART = 0.4
 """Of a lease: a job of this length is renewed where possible, but never depends on it, whatever the skew."""
-NOTICED_S = 5.0
-"""What a busy machine may add to the third of a lease after which a worker knows that a job is no longer its own."""
 LONGER_S = 30.0
-"""A lease that leaves a busy machine time between the end of an outage and the end of the lease."""
+"""A lease that leaves a busy machine time between an event, such as the end of an outage, and the end of the lease."""
+NOTICED_S = 15.0
+"""What a busy machine may add to the third of `LONGER_S` after which a worker knows that a job is no longer its own."""
 BACK_S = 25.0
 """How soon a dead worker's jobs are redelivered with leases of 5 s."""
 TRICKLE_S = 0.3
 """Between the starts of jobs beside one that kills its worker."""
 
 
-def with_leases(fault: Callable[[Site], Awaitable[object]]) -> Play[None]:
-    """Inject it on a site under load."""
+def with_leases(fault: Callable[[Site], Awaitable[object]], lease: float | None = None) -> Play[None]:
+    """Inject it on a site under load, where workers request a `lease` of so many seconds, or the trial's."""
 
     async def play(_: None, trial: Trial) -> Jobs:
         async with site(trial) as here:
+            if lease is not None:
+                _request(here, lease)
             figures = await here.inject(lambda: fault(here), seconds=JOB_S)
         return with_second_runs(figures) if here.taken else figures
 
     return play
+
+
+def _request(here: Site, lease: float) -> None:
+    for settings in here.settings.values():
+        settings["lease"] = f"{lease:g}s"
 
 
 async def no_fault(here: Site) -> None:
@@ -66,8 +73,7 @@ def skewed(seconds: float) -> Callable[[Site], Awaitable[None]]:
 async def renewals_lost(_: None, trial: Trial) -> Jobs:
     """Twice, all answers to renewals are lost for a quarter of a lease, while jobs run that need them."""
     async with site(trial) as here:
-        for settings in here.settings.values():
-            settings["lease"] = f"{LONGER_S:.0f}s"
+        _request(here, LONGER_S)
 
         async def lose() -> None:
             long = here.start_some(SLOTS, 1.5 * LONGER_S)
@@ -83,8 +89,8 @@ async def renewals_lost(_: None, trial: Trial) -> Jobs:
 
 async def taken_away(here: Site) -> None:
     """The engine ends the leases of all running jobs; another worker claims the jobs and never runs them."""
-    here.patience += here.trial.size.lease
-    long = here.start_some(SLOTS, 2 * here.trial.size.lease)
+    here.patience += LONGER_S
+    long = here.start_some(SLOTS, 1.5 * LONGER_S)
     await here.until(lambda: long <= here.begun())
     here.taken |= long
     here.recovers_since = time.time()
@@ -100,7 +106,7 @@ async def cancelled(here: Site) -> None:
     """Instances are cancelled while the handlers of their jobs hold all slots."""
     await here.until(lambda: here.done() == len(here.judged()))
     before = {*here.engine.state.instances}
-    long = here.start_some(SLOTS, 2 * here.trial.size.long)
+    long = here.start_some(SLOTS, 2 * max(here.trial.size.long, LONGER_S))
     here.apart |= here.engine.state.instances.keys() - before
     await here.until(lambda: long <= here.begun())
     here.start(2 * SLOTS, JOB_S)
@@ -112,7 +118,7 @@ async def cancelled(here: Site) -> None:
 
 async def noticed(here: Site, keys: set[str]) -> None:
     """Wait until the handlers of jobs that no longer belong to their worker are stopped."""
-    began, soon = time.monotonic(), here.trial.size.lease / 3 + NOTICED_S
+    began, soon = time.monotonic(), LONGER_S / 3 + NOTICED_S
     await here.until(lambda: keys <= here.stopped())
     took = time.monotonic() - began
     assert took < soon, f"handlers were stopped after {took:.1f} s; allowed are {soon:.1f} s"
@@ -151,8 +157,7 @@ async def short_lease(_: None, trial: Trial) -> Jobs:
     A new attempt is as young as its own row, so it still waits behind every job that waited before it.
     """
     async with site(trial) as here:
-        for settings in here.settings.values():
-            settings["lease"] = "5s"
+        _request(here, 5)
 
         async def kill() -> None:
             victims = here.one_of_each()
@@ -234,8 +239,8 @@ LEASES = Suite(
         "engine's clock 2 s ahead": with_leases(skewed(SKEW_S)),
         "engine's clock 2 s behind": with_leases(skewed(-SKEW_S)),
         "renewal answers lost": renewals_lost,
-        "lease taken away": with_leases(taken_away),
-        "instance cancelled": with_leases(cancelled),
+        "lease taken away": with_leases(taken_away, LONGER_S),
+        "instance cancelled": with_leases(cancelled, LONGER_S),
         "renewal by every other replica": with_leases(no_fault),
         "engine upgraded": with_leases(upgraded),
         "engine downgraded": with_leases(downgraded),

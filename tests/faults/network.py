@@ -17,6 +17,7 @@ from integration.engine.tls import TlsEngine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from faults.result import Jobs
     from faults.suite import Trial
@@ -87,22 +88,29 @@ async def silence(_: None, trial: Trial) -> Jobs:
 async def dns_failure(_: None, trial: Trial) -> Jobs:
     """The engine's name can no longer be resolved, and connections are cut; new workers start meanwhile."""
     known, hosts = "127.0.0.1 engine.test\n", trial.folder / "hosts"
-    hosts.write_text(known)
+    _write(hosts, known)
     async with behind_proxies(trial, "engine.test") as (here, proxies):
         here.environment = preloads.names(hosts)
 
         async def forget() -> None:
             first, began = [*here.running], time.monotonic()
-            hosts.write_text("")
+            _write(hosts, "")
             cutting = asyncio.create_task(_cut_often(proxies))  # addresses are cached for some seconds
             [rest, _] = first  # gRPC connects to the last known address
             await unready(rest, await here.run("rest"), await here.run("grpc"))
             cutting.cancel()
-            hosts.write_text(known)
+            _write(hosts, known)
             if time.monotonic() - began > trial.size.lease / 2:  # on a busy machine: leases may have ended meanwhile
                 here.mark_victims(*first)
 
         return await here.inject(forget)
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file at once. nss_wrapper, for one, may keep for good what it read from a half-written one."""
+    fresh = file.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(file)
 
 
 async def _cut_often(proxies: list[Proxy]) -> None:
@@ -156,9 +164,7 @@ async def clock_jump(_: None, trial: Trial) -> Jobs:
 
         async def jump() -> None:
             for number, by in enumerate(JUMPS, 1):
-                fresh = offset.with_suffix(".new")
-                fresh.write_text(by)
-                fresh.rename(offset)
+                _write(offset, by)
                 await here.progress(number * trial.size.jobs // 10)
 
         return await here.inject(jump)

@@ -65,7 +65,6 @@ def leader_paused(here: Estate, _: Trial) -> Resources:
     with released(here.plane.control, here.plane.cluster, here.api.namespace) as candidate, candidate() as first:
         first.event("watching")
         here.create_first()
-        before = len(first.lines)
         with candidate() as second:
             second.event("standing by")
             here.edit("r-0")
@@ -73,6 +72,7 @@ def leader_paused(here: Estate, _: Trial) -> Resources:
             ended_at = time.monotonic()
             here.change()
             second.event("watching")
+            before = len(first.lines)  # not sooner: it may have handled the edit before it was stopped
             first.process.send_signal(signal.SIGCONT)
             assert first.ended() == 1
             assert first.lines[-1]["event"].startswith("stopped: lost the lease ")

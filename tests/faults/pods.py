@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from faults.result import Jobs
     from faults.suite import Trial
 
-LONG_S = 5.0
-"""A job longer than a drain of 1 s, which is also the least that a kubelet allows a pod, but shorter than a lease."""
+LONG_S = 15.0
+"""A job that still runs when a busy machine has deleted its pod, which then gets 1 s more; its lease is renewed."""
 
 
 def no_fault(cluster: Kubectl, trial: Trial) -> Jobs:

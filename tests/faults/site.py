@@ -94,6 +94,7 @@ class Site:
 
     def held(self, worker: Worker) -> set[str]:
         """Return the keys of the jobs that a worker is running."""
+        self.ledger.read()  # on a busy machine the loop may be late, and these jobs over
         found: set[str] = set()
         for note in self.ledger.notes:
             if note.process == worker.process.pid:

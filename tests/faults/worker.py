@@ -46,13 +46,17 @@ async def sigterm(_: None, trial: Trial) -> Jobs:
 async def sigterm_under_long_jobs(_: None, trial: Trial) -> Jobs:
     """Workers get SIGTERM while jobs longer than the drain run; other workers get those when their leases end."""
     async with site(trial) as here:
+        for settings in here.settings.values():
+            settings["drain_timeout"] = "1s"  # a busy machine may be slow to stop them: the jobs must last longer
+
+        def long() -> set[str]:
+            jobs = here.engine.state.jobs.values()
+            return {job.execution.id for job in jobs if job.variables["seconds"] > DRAIN_S}
 
         async def cut_off() -> None:
             here.start(2 * len(here.settings), DRAIN_S + 1)
-            jobs = here.engine.state.jobs.values()
-            long = {job.execution.id for job in jobs if job.variables["seconds"] > DRAIN_S}
             victims = here.running.copy()
-            await here.until(lambda: all(here.held(worker) & long for worker in victims))
+            await here.until(lambda: all(here.held(worker) & long() for worker in victims))
             here.mark_victims(*victims)
             await asyncio.gather(*map(here.stop, victims), *map(here.run, victims.values()))
 
@@ -97,19 +101,19 @@ async def sigstop(_: None, trial: Trial) -> Jobs:
 
 
 async def frozen(here: Site, seconds: float) -> Jobs:
-    """Freeze one of two workers of each job type for `seconds`, with its slots full."""
+    """Freeze one of two workers of each job type for `seconds`, each as soon as its slots are full."""
 
-    async def hold() -> None:
-        victims = here.one_of_each()
-        await here.until(lambda: all(len(here.held(worker)) == SLOTS for worker in victims))
-        for worker in victims:
-            worker.process.send_signal(signal.SIGSTOP)
-        here.mark_victims(*victims)
+    async def hold(worker: Worker) -> None:
+        await here.until(lambda: len(here.held(worker)) == SLOTS)
+        worker.process.send_signal(signal.SIGSTOP)
+        here.mark_victims(worker)
         await asyncio.sleep(seconds)
-        for worker in victims:
-            worker.process.send_signal(signal.SIGCONT)
+        worker.process.send_signal(signal.SIGCONT)
 
-    return with_second_runs(await here.inject(hold, seconds=JOB_S, each=2))
+    async def hold_each() -> None:
+        await asyncio.gather(*map(hold, here.one_of_each()))
+
+    return with_second_runs(await here.inject(hold_each, seconds=JOB_S, each=2))
 
 
 async def blocked_loop(_: None, trial: Trial) -> Jobs:
@@ -139,6 +143,7 @@ async def full_disk(_: None, trial: Trial) -> Jobs:
                 resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (0, most))
             await here.progress(trial.size.jobs // 4)
             for worker in here.running:
+                await worker.logged("the journal cannot be written")
                 assert await worker.metric("rochallor_worker_journal_errors_total") > 0
                 assert worker.log.count("the journal cannot be written") == 1
                 resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (room, most))

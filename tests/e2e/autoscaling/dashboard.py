@@ -43,4 +43,5 @@ def _filled_in(query: str, namespace: str, worker: str) -> str:
 
 
 def _result(url: str, query: str) -> Any:
-    return httpx.get(f"{url}/api/v1/query", params={"query": query}).raise_for_status().json()["data"]["result"]
+    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=60).raise_for_status()
+    return answer.json()["data"]["result"]

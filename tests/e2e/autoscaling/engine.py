@@ -32,7 +32,7 @@ def one_job(name: str) -> dict[str, Any]:
 def define(url: str, workflow: dict[str, Any]) -> None:
     """Upload the workflows that a load needs: its own, and `run`, which records runs."""
     for definition in (workflow, {"id": "run", "name": "run", "steps": [END]}):
-        httpx.post(f"{url}/v1/definitions", json=definition).raise_for_status()
+        httpx.post(f"{url}/v1/definitions", json=definition, timeout=60).raise_for_status()
 
 
 class Load:
@@ -45,7 +45,7 @@ class Load:
         self.definition = definition
         self.started = 0
         """The number of instances so far."""
-        self._engine = httpx.Client(base_url=url, timeout=30)
+        self._engine = httpx.Client(base_url=url, timeout=60)
         self._rate = 0.0
         self._over = False
         self._changed = threading.Condition()
@@ -111,7 +111,7 @@ def records(url: str) -> Iterator[dict[str, Any]]:
     """Yield the instances of `run`."""
     for page in count():
         query: dict[str, Any] = {"definitionId": "run", "page": page, "pageSize": PAGE}
-        items = httpx.get(f"{url}/v1/instances", params=query, timeout=30).raise_for_status().json()["items"]
+        items = httpx.get(f"{url}/v1/instances", params=query, timeout=60).raise_for_status().json()["items"]
         yield from items
         if len(items) < PAGE:
             return

@@ -55,7 +55,7 @@ def patient_engine(kubectl: Kubectl) -> Iterator[str]:
     pod["containers"][0] |= {"command": ["python", "-c", PATIENT], "args": []}
     items = {"apiVersion": "v1", "kind": "List", "items": [deployment, service]}
     kubectl("apply", "--filename=-", stdin=json.dumps(items))
-    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=180s")
     with kubectl.port_forward("service/dev-engine", 8080) as url:
         yield url
 
@@ -78,7 +78,7 @@ def test_idle_pods_go_first(
 
     lease: list[dict[str, Any]] = [{"name": "ROCHALLOR_LEASE", "value": f"{LEASE_S}s"}]
     apply_worker("long", parallelism=1, env=lease, autoscaling=SCALING | {"podDeletionCost": True})
-    kubectl("wait", "deployment/long", "--for=create", "--timeout=120s")
+    kubectl("wait", "deployment/long", "--for=create", "--timeout=180s")
     define(patient_engine, one_job("long"))
     with watch(kubectl, "long") as pods, Load(patient_engine, "long") as load:
         # The newest pods, which would be deleted first, are the busy ones in the end.
@@ -111,4 +111,4 @@ def test_idle_pods_go_first(
 def release(url: str, key: str) -> None:
     """End the jobs that run until `key`."""
     body = {"definitionId": "run", "businessKey": key}
-    httpx.post(f"{url}/v1/instances", json=body).raise_for_status()
+    httpx.post(f"{url}/v1/instances", json=body, timeout=60).raise_for_status()

@@ -34,11 +34,11 @@ def test_records_in_kafka(
     kafkapod.load_image()
     kafkapod.start(kubectl)
     kubectl("apply", f"--filename={EXAMPLE / 'engine.yaml'}")
-    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/dev-engine", "--timeout=180s")
     kafkapod.create_topic(kubectl, "workflow.jobs.lag", MOST)
     kafka = {"bootstrapServers": f"kafka.{kubectl.namespace}:9092"}  # KEDA runs in another namespace
     apply_worker("lag", transport="kafka", kafka=kafka, autoscaling=FROM_ZERO)
-    kubectl("wait", "deployment/lag", "--for=create", "--timeout=120s")
+    kubectl("wait", "deployment/lag", "--for=create", "--timeout=180s")
     with kubectl.port_forward("service/dev-engine", 8080) as url, watch(kubectl, "lag") as replicas:
         define(url, one_job("lag"))
         replicas.until(lambda pods: pods == 0, END_S)
@@ -70,7 +70,7 @@ def test_jobs_in_the_database(
     }
     prometheus = {"address": monitoring.ADDRESS}
     apply_worker("queue", autoscaling=FROM_ZERO | {"prometheus": prometheus, "backlog": backlog})
-    kubectl("wait", "deployment/queue", "--for=create", "--timeout=120s")
+    kubectl("wait", "deployment/queue", "--for=create", "--timeout=180s")
     with watch(kubectl, "queue") as replicas:
         replicas.until(lambda pods: pods == 0, END_S)
         postgres.run(kubectl, "INSERT INTO job SELECT 'other', 'UNLOCKED' FROM generate_series(1, 99)")

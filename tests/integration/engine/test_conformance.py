@@ -32,9 +32,9 @@ async def conformance(engine: DevEngine, *arguments: str) -> tuple[int | None, s
 KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "A: up to spring 2026": ({"generation": "A", "lease": 15}, "interrupted after"),
     "C: after v1.1": ({"heartbeat": False, "lease": 15}, "interrupted after"),
-    "D: v1.2 or later": ({}, "ran for 8."),
+    "D: v1.2 or later": ({}, r"ran for (8|9|\d\d)\."),
 }
-"""Name of a generation: how to start a dev engine of it, and what happens to a long handler there."""
+"""Name of a generation: how to start a dev engine of it, and what happens to a long handler there (a pattern)."""
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -44,7 +44,7 @@ async def test_each_generation(name: str) -> None:
         status, printed = await conformance(engine, "--grpc", engine.grpc_target)
     assert status == 0, printed
     assert name in printed
-    assert printed.count(long) == 2
+    assert len(re.findall(long, printed)) == 2, printed
     assert "1 of 1 are answered as recorded" in printed
     assert printed.count("REST:") == printed.count("gRPC:") == len(ALONE + TOGETHER)
 
