@@ -31,6 +31,7 @@ from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.lease import Grant, Lease
 from rochallor_worker.execution.slots import Slots
+from rochallor_worker.handlers.limits import Limits
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.outcome import Completed, Failed
 from rochallor_worker.registry import Handler
@@ -53,14 +54,16 @@ class Scene:
         self.events: list[Event] = []
         self.verdicts: list[Verdict] = []
         self.threads = threads
-        self.slots = Slots(1, loop_time)
-        self.gates = gates_of("a")
+        self.gates = gates_of()
+        self.limits = Limits(breaker=None)
         self._made: Executor | None = None
         self.options: dict[str, Any] = {"handler_timeout": None, "retry_pause": None}
 
     @property
     def executor(self) -> Executor:
         if self._made is None:
+            self.slots = Slots(10, loop_time)
+            self.gates = gates_of("a", limits=self.limits)
             self._made = Executor(
                 self.engine,
                 "w",
@@ -94,11 +97,12 @@ class Scene:
         return delivery
 
     async def run(self, delivery: Delivery, handler: Handler) -> None:
-        """Execute a job on the only slot."""
+        """Execute a job on a slot."""
+        executor = self.executor
         await self.slots.reserve(1)
         self.slots.occupy()
         place = Place(self.slots)
-        await self.executor.execute(delivery, handler, self.gates["a"].enter(), place)
+        await executor.execute(delivery, handler, self.gates["a"].enter(), place)
         place.vacate()
 
 

@@ -14,7 +14,7 @@ from rochallor_worker.cli.settings import Settings
 from rochallor_worker.execution.lanes import lanes
 from rochallor_worker.handlers.processes import Processes
 from unit.worker import process_handlers
-from unit.worker.engines import FaultyEngine
+from unit.worker.engines import FaultyEngine, definition
 from unit.worker.running import finished, nothing, start
 from unit.worker.test_processes import file
 
@@ -59,7 +59,7 @@ async def test_jobs_in_processes_are_claimed_one_a_child_and_hold_up_no_other(tm
     registry = Registry()
     registry.handler("wait", executor="process")(process_handlers.wait)
     registry.handler("quick")(nothing)
-    await start(engine, "wait")
+    await engine.upload_definition(definition("wait"))
     for _ in range(5):
         await engine.start_instance("d", {"folder": str(tmp_path)})
     runner = Runner(

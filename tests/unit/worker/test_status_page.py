@@ -45,8 +45,8 @@ async def test_it_shows_state_rates_and_the_last_error(runner: Runner, clock: Cl
     activity.observe(Reported("pay", "failed_final", "accepted", 0.1))
     html = page(runner, activity, clock)
     assert "the engine has not answered the first poll yet" in html
-    cells = "".join(f'<td class="n">{cell}</td>' for cell in ("3.1", 90, 2, 1))
-    assert f"<td>pay</td>{cells}<td>" in html
+    cells = "".join(f'<td class="n">{cell}</td>' for cell in ("3.1", 90, 2, 1, 0))
+    assert f"<td>pay</td>{cells}<td>closed</td><td>" in html
     assert "ValueError: no such card" in html
     clock.now += 61
     assert activity.rate("pay") == 0

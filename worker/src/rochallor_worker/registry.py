@@ -66,6 +66,11 @@ class Registry:
         self.middleware: tuple[Layer, ...] = tuple(_layer(one) for one in middleware)
         """Around each handler that is registered here, the first outermost."""
 
+    def __copy__(self) -> "Registry":
+        twin = Registry()
+        twin._handlers, twin.lifespans, twin.middleware = dict(self._handlers), self.lifespans, self.middleware
+        return twin
+
     def handler(
         self,
         job_type: str,

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from rochallor_worker.devengine import DevEngine
@@ -59,7 +60,9 @@ class WorkerHarness:
     """
 
     def __init__(self, registry: Registry, *, state: Mapping[str, Any] | None = None) -> None:
-        self._registry = registry if state is None else copy(registry)
+        self._registry = copy(registry)
+        for job_type in registry.job_types:  # a failure would wait for a moment, to see whether others fail too
+            self._registry.limit(job_type, lambda limits: replace(limits, breaker=None))
         if state is not None:
             self._registry.lifespans = (_yielding(state),)
         self.engine = FakeEngine()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -181,7 +182,7 @@ class Executor:
             if not opened and delivery.job.retries_remaining == 0 and not self._stopping.is_set():
                 gate.parked += 1
                 place.vacate()
-                await gate.doubt(since)
+                await gate.doubt(since, math.inf if delivery.lease is None else delivery.lease.deadline)
                 gate.parked -= 1
                 opened = gate.circuit.open
             if opened:

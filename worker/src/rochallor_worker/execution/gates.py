@@ -109,17 +109,18 @@ class Gate:
             self._bucket.take()
         return Permit(self)
 
-    async def doubt(self, since: float) -> None:
+    async def doubt(self, since: float, until: float) -> None:
         """Wait, for `DOUBT_SECONDS` at most, until a run that ends shows whether a failure is the job's own fault.
 
-        Returns at once where one has succeeded since a time, and when the breaker opens.
+        Returns at once where one has succeeded since a time, when the breaker opens, and at `until`, on the clock.
         """
-        if self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since:
+        left = min(DOUBT_SECONDS, until - self._clock())
+        if self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since or left <= 0:
             return
         shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._doubts.add(shown)
         try:
-            await asyncio.wait({shown}, timeout=DOUBT_SECONDS)
+            await asyncio.wait({shown}, timeout=left)
         finally:
             self._doubts.discard(shown)
 

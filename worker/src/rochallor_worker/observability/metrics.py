@@ -157,6 +157,8 @@ class Metrics:
             ["job_type"],
             registry=registry,
         )
+        for job_type in runner.job_types:
+            self._postponed.labels(job_type)
         self._counted_by_type = {
             TimedOut: self._handler_timeouts,
             Skipped: self._skipped,

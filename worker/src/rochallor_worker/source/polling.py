@@ -103,7 +103,7 @@ class PollingSource:
 
     async def ready(self) -> None:
         """Wait for the next time to poll, when a gate has room; an accepted outcome brings it forward."""
-        while not self._closed and (wait := self._poll_at() - self._clock()) > 0:
+        while not self._closed and (wait := self._poll_at() - self._clock()) > 1e-6:  # rounding
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if wait == math.inf else wait):
