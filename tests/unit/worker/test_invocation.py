@@ -69,7 +69,7 @@ def make_job(retries_remaining: int = 0) -> Job:
 async def run(function: Callable[[Job], Any], threads: ThreadPoolExecutor, timeout: float | None = None) -> Outcome:
     handler = Handler("t", function, None, asyncio.iscoroutinefunction(function))
     outcome = await invoke(handler, make_job(), threads, limit_of(timeout))
-    assert outcome is not None
+    assert isinstance(outcome, Completed | Failed)
     return outcome
 
 

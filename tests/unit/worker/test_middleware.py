@@ -17,7 +17,7 @@ from rochallor_worker.execution.lease import Grant, Lease
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.middleware import Call, Middleware
-from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from unit.worker.test_invocation import Prompt, limit_of, make_job
 
 KINDS = pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
@@ -55,7 +55,9 @@ async def invoked(
     registry.handler("t")(in_coroutine if is_async else function)
     handler = registry.get("t")
     assert handler is not None
-    return await invoke(handler, make_job(), threads, limit or limit_of(), lambda: False, state or {})
+    outcome = await invoke(handler, make_job(), threads, limit or limit_of(), lambda: False, state or {})
+    assert not isinstance(outcome, Postponed)
+    return outcome
 
 
 ERRORS = (ValueError, KeyError)

@@ -61,7 +61,7 @@ async def run(
     )
     threads: Any = None  # a handler in a process takes no thread
     outcome = await invoke(registry[job_type], job, threads, limit, processes=processes)
-    assert outcome is not None
+    assert isinstance(outcome, Completed | Failed)
     return outcome
 
 
