@@ -208,7 +208,7 @@ async def decide(function: Callable[[], Any], threads: ThreadPoolExecutor, *, is
         outcome = await invoke(handler, make_job(), threads, limit_of())
     finally:
         Mood.bad = False
-    assert outcome is not None
+    assert isinstance(outcome, Completed | Failed)
     return outcome
 
 

@@ -71,3 +71,22 @@ async def test_slots_are_conserved_whatever_happens(steps: list[str], total: int
             slots.release()
         assert slots.free + slots.reserved + slots.busy == total
         assert min(slots.free, slots.reserved, slots.busy) >= 0
+
+
+async def test_a_job_that_had_a_slot_before_may_take_it_from_one_that_waits_to_reserve() -> None:
+    slots = Slots(1, lambda: 0.0)
+    assert await slots.reserve(1) == 1
+    slots.occupy()
+    reserving = asyncio.create_task(slots.reserve(1))
+    await asyncio.sleep(0)
+    slots.release()
+    assert slots.regain()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not reserving.done()
+    slots.owe(1)
+    slots.release()
+    await asyncio.sleep(0)
+    assert not reserving.done(), "the slot is owed to another job"
+    slots.owe(-1)
+    assert await reserving == 1

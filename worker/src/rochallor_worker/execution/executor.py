@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -124,7 +125,7 @@ class Executor:
                 following = await self._park(delivery, outcome, place)
                 if following is None:
                     return
-                permit = following
+                permit, delivery = following, replace(delivery, claimed_at=self._clock())
 
     async def report_unconfirmed(self, job: ClaimedJob, outcome: Completed) -> None:
         """Report a Complete that was decided before a crash and may have arrived already. Its lease is not known."""
@@ -180,6 +181,7 @@ class Executor:
         elif isinstance(outcome, Failed) and outcome.retryable:
             opened = permit.failed(outcome.message)
             if not opened and delivery.job.retries_remaining == 0 and not self._stopping.is_set():
+                self._journal.ended(delivery.job)
                 gate.parked += 1
                 place.vacate()
                 await gate.doubt(since, math.inf if delivery.lease is None else delivery.lease.deadline)

@@ -35,7 +35,8 @@ class Slots:
 
     async def reserve(self, at_most: int) -> int:
         """Wait for a free slot, then reserve all that are free, up to `at_most`. Returns 0 once closed."""
-        await self._room.wait()
+        while not self._closed and self.free <= self.owed:  # a job that had a slot before may come first
+            await self._room.wait()
         if self._closed:
             return 0
         count = min(self.free - self.owed, at_most)
