@@ -80,6 +80,12 @@ class Site:
         code = CODE.replace("JOB_TYPE", self.job_type).replace("SECONDS", str(seconds))
         return worker_process(self.folder, self.engine.url, code=code, **(defaults | settings))
 
+    def worker_of(self, code: str, /, **settings: str) -> AbstractAsyncContextManager[Worker]:
+        """A worker with this code, in which JOB_TYPE stands for the job type."""
+        defaults = {"transport": "kafka", "kafka_bootstrap_servers": self.broker.bootstrap}
+        code = code.replace("JOB_TYPE", self.job_type)
+        return worker_process(self.folder, self.engine.url, code=code, **(defaults | settings))
+
     def hold(self) -> None:
         """Let no run end until `release`."""
         (self.folder / "hold").touch()
