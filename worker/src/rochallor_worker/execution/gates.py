@@ -20,6 +20,8 @@ DOUBT_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """Time between two looks at the number of pods."""
 
+ROUNDING = 1e-6
+
 log = get_logger(__name__)
 
 
@@ -79,23 +81,31 @@ class Gate:
     @property
     def room(self) -> int:
         """How many more jobs may be asked for now."""
-        if self.circuit.open:
-            idle = not (self.circuit.probing or self._waiting or self._asked_for)
-            if not (idle and self._clock() >= self.circuit.probe_at):
-                return 0
-        room: float = 1 if self.circuit.open else MAX_PARKED - self.parked
-        if self._limits.parallelism is not None:
-            room = min(room, self._limits.parallelism - self._running - self._asked_for)
-        if self._bucket is not None:
-            room = min(room, self._bucket.tokens + 1e-9 - self._asked_for)
-        return max(0, int(room))
+        if self.circuit.open and self._clock() < self.circuit.probe_at:
+            return 0
+        room = self._unused
+        if self._bucket is not None and room > 0:
+            room = min(room, int(self._bucket.tokens + ROUNDING) - self._asked_for)
+        return max(0, room)
 
     @property
     def opens_at(self) -> float:
-        """When time alone may make room, on the clock; infinity if only the end of a run can."""
-        if self.circuit.open and self._clock() < self.circuit.probe_at:
-            return self.circuit.probe_at
-        return math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for)
+        """When time alone makes room, on the clock; infinity if only the end of a run can."""
+        if self._unused <= 0:
+            return math.inf
+        full_at = -math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for)
+        return max(full_at, self.circuit.probe_at if self.circuit.open else -math.inf)
+
+    @property
+    def _unused(self) -> int:
+        """How many more jobs there could be, whatever the time."""
+        if self.circuit.open:  # one at a time, the probe
+            room = 0 if self.circuit.probing or self._waiting or self._asked_for else 1
+        else:
+            room = MAX_PARKED - self.parked
+        if self._limits.parallelism is not None:
+            room = min(room, self._limits.parallelism - self._running - self._asked_for)
+        return room
 
     def ask(self, count: int) -> None:
         """Note that so many jobs are being asked for; -count once they have come."""
@@ -132,19 +142,21 @@ class Gate:
 
     # for its permits
 
-    def _begin(self) -> bool | None:
+    def begin(self) -> bool | None:
         """Begin a run; return whether it is a probe, and None if it may not begin."""
         self._waiting -= 1
         if not self.circuit.open:
             return False
         return True if self.circuit.probe(self._clock()) else None
 
-    def _succeeded(self) -> None:
+    def succeeded(self) -> None:
+        """Note that a run has succeeded."""
         if self.circuit.succeeded(self._clock()):
             log.info("the breaker has closed: a run has succeeded", job_type=self.job_type)
         self.end_doubts()
 
-    def _failed(self, reason: str, *, probe: bool) -> bool:
+    def failed(self, reason: str, *, probe: bool) -> bool:
+        """Note that a run has failed, for a reason that may pass; return whether the breaker is open."""
         if self.circuit.open:
             if probe:
                 self.circuit.probe_ended(self._clock(), failed=True)
@@ -159,11 +171,12 @@ class Gate:
         self.end_doubts()
         return True
 
-    def _leave(self, *, begun: bool, probe: bool) -> None:
+    def leave(self, *, begun: bool, probe: bool) -> None:
+        """Note that a job has left; what it began as a probe has no verdict then."""
         self._running -= 1
         if not begun:
             self._waiting -= 1
-        if probe and self.circuit.probing:
+        if probe:
             self.circuit.probe_ended(self._clock(), failed=False)
         self.changed()
 
@@ -181,23 +194,24 @@ class Permit:
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None:
-        self._gate._leave(begun=self._begun, probe=self._probe)  # noqa: SLF001 — two parts of one thing
+        self._gate.leave(begun=self._begun, probe=self._probe)
 
     def begin(self) -> bool:
         """Begin the run; return whether it may begin: the breaker may have opened since the job was asked for."""
         self._begun = True
-        probe = self._gate._begin()  # noqa: SLF001
+        probe = self._gate.begin()
         self._probe = bool(probe)
         return probe is not None
 
     def succeeded(self) -> None:
         """Note that the run has succeeded."""
-        self._gate._succeeded()  # noqa: SLF001
+        self._probe = False
+        self._gate.succeeded()
 
     def failed(self, reason: str) -> bool:
         """Note that the run has failed, for a reason that may pass; return whether the breaker is open."""
         probe, self._probe = self._probe, False
-        return self._gate._failed(reason, probe=probe)  # noqa: SLF001
+        return self._gate.failed(reason, probe=probe)
 
 
 def one_pod() -> int:

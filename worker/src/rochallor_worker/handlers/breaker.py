@@ -51,7 +51,7 @@ class Circuit:
         """Note a success; return whether that closes it. It need not be the probe's: another run shows as much."""
         self.succeeded_at = now
         self._failures.clear()
-        closed, self.open = self.open, False
+        closed, self.open, self.probing = self.open, False, False
         return closed
 
     def failed(self, now: float, reason: str) -> bool:

@@ -159,7 +159,8 @@ class PollingSource:
         )
         if any(gate.room > 0 for gate in self._gates.values()):
             return at
-        return max(at, min(gate.opens_at for gate in self._gates.values()))
+        opens_at = min(gate.opens_at for gate in self._gates.values())
+        return max(at, opens_at, self._clock() + MIN_GAP)  # never again at once, whatever the gates say
 
     def _wake_up(self) -> None:
         self._wake.set()
