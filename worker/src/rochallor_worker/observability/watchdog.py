@@ -64,6 +64,7 @@ class Watchdog:
         frames = sys._current_frames()  # noqa: SLF001 — documented, for debuggers
         used_now = _cpu_seconds()
         used = {thread: seconds - used_before.get(thread, 0.0) for thread, seconds in used_now.items()}
+        used.pop(threading.get_ident(), None)  # where nothing gets any CPU, this thread would have used the most
         # several threads in compiled code may use more than one CPU, while none of them keeps the interpreter
         interpreter = min(sum(used.values()), BLOCKED_SECONDS)
         if used.get(self._loop_thread, 0.0) < interpreter * STARVED and not self._loop_sleeps(used_now):
