@@ -21,6 +21,7 @@ from rochallor_operator.pods.deletion_cost import DeletionCosts
 from rochallor_operator.pods.lease_check import LeaseChecks
 from rochallor_operator.pods.probe import Readiness, is_busy, warning
 from rochallor_operator.pods.problems import of_template, problem, stuck
+from rochallor_operator.pods.ready_pods import ReadyPods
 from rochallor_operator.policy import Policy
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
@@ -57,6 +58,7 @@ class Reconciler:
         self.claims: Final = Claims(kube, release.name, monotonic)
         self.leases: Final = LeaseChecks(kube, partial(warning, port=report_port, reason=LeaseChecks.reason))
         self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
+        self.ready_pods: Final = ReadyPods(kube)
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -98,6 +100,7 @@ class Reconciler:
             self._follow(key, resource, worker)
             wish = desired(worker, self._worker_image, live)
             done = await self._applier.apply(wish, live)
+            self.ready_pods.tell(key, done.ready_pods)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)
         seen = await self._observe(key, resource, worker, done)
@@ -199,6 +202,7 @@ class Reconciler:
         self.costs.forget(key)
         self.leases.forget(key)
         self.breakers.forget(key)
+        self.ready_pods.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
 
