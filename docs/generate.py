@@ -195,7 +195,7 @@ def _type(field: Schema) -> str:
         kind = "list" if field["items"]["type"] == "object" else f"list of {field['items']['type']}s"
     elif "additionalProperties" in field:
         kind = "map"
-    unit = {"string": " characters", "integer": ""}.get(kind, " entries")
+    unit = {"string": " characters", "integer": "", "number": ""}.get(kind, " entries")
     least = next((field[key] for key in ("minimum", "minItems", "minLength") if key in field), None)
     most = next((field[key] for key in ("maximum", "maxItems", "maxProperties", "maxLength") if key in field), None)
     if least is not None and most is not None:

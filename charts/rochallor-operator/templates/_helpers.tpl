@@ -73,10 +73,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [get, list, watch]
-# Handlers in a ConfigMap are copied, and a copy is deleted when no ReplicaSet refers to it any more.
+# Handlers in a ConfigMap are copied, and a copy is deleted when no ReplicaSet refers to it any more. Another ConfigMap
+# follows the number of ready pods, for limits that all pods share.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, delete]
+  verbs: [create, patch, delete]
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list]

@@ -11,7 +11,9 @@ from rochallor_operator.children import Children
 from rochallor_operator.content.copies import Copies
 from rochallor_operator.content.hashes import Found, Users, content, read
 from rochallor_operator.content.pacing import LONGEST_S, Pacing
+from rochallor_operator.content.pod_counts import PodCounts
 from rochallor_operator.desired.deployment import Content, content_of
+from rochallor_operator.desired.environment import PODS_KEY
 from rochallor_operator.desired.references import Reference
 from rochallor_operator.errors import DegradedError, collect
 from rochallor_operator.names import OPTIONAL, Key, Manifest, Release, code_name
@@ -39,6 +41,8 @@ class Applied:
     handlers: Manifest | None = None
     """Which version of a ConfigMap with handlers the pods have, for the status; None when they have none, or not the
     newest."""
+    ready_pods: str | None = None
+    """The number of ready pods that the pods can read; None when no limit needs it, or it can't be written."""
     autoscaler: Addon | None = None
     pod_monitor: Addon | None = None
     problems: list[DegradedError] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Applier:
         self._copies: Final = Copies(kube)
         self._pacing: Final = Pacing(monotonic)
         self.children: Final = Children(kube)
+        self._counts: Final = PodCounts(kube)
         self._addons: Final = Addons(kube, self.children, policy.left_out)
         self.users: Final = Users()
         """Whose pods use which Secret and ConfigMap."""
@@ -63,6 +68,7 @@ class Applier:
         self.users.forget(key)
         self.children.forget(key)
         self._copies.forget(key)
+        self._counts.forget(key)
         self._pacing.forget(key)
 
     async def apply(self, wish: Desired, live: Manifest | None) -> Applied:
@@ -83,12 +89,17 @@ class Applier:
         for companion in wish.companions:
             with collect(done.problems):
                 await self.children.ensure(worker, companion)
+        if wish.scale is not None:
+            with collect(done.problems):
+                await self.children.ensure(worker, wish.scale)
+                done.ready_pods = wish.scale["data"][PODS_KEY]
         await self._put_deployment(wish, done)
         done.autoscaler = await self._addons.put_autoscaler(wish, done.deployment, done.blocked, done.problems)
         done.pod_monitor = await self._addons.put(worker, wish.pod_monitor)
         if done.blocked is None and done.deployment is not None:
             with collect(done.problems):
                 await self._copies.prune(worker, done.deployment)
+                await self._counts.prune(worker, done.deployment)
         return done
 
     async def _remove_unwanted(self, wish: Desired, done: Applied) -> None:

@@ -33,6 +33,10 @@ of the code are in use."""
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Pod annotation: a ReplicaSet with too many ready pods removes those of the lowest cost first; no annotation is 0."""
 
+READY_PODS: Final = "rochallor.io/ready-pods"
+"""Pod annotation with the number of ready pods. Nobody reads it, but a change of a pod makes the kubelet refresh its
+files, among them the one with that number."""
+
 TEMPLATE_HASH: Final = "pod-template-hash"
 """Label that distinguishes the pods of a Deployment's ReplicaSets."""
 
@@ -115,6 +119,11 @@ def account_name(worker: str) -> str:
 def code_name(worker: str, code: str) -> str:
     """Name of the copy of a worker's handlers with this hash."""
     return f"{worker}-code-{code}"
+
+
+def scale_name(worker: str) -> str:
+    """Name of the ConfigMap from which a worker's pods read how many of them there are."""
+    return f"{worker}-scale"
 
 
 def worker_name(kind: str, child: str) -> str:

@@ -16,10 +16,12 @@ from rochallor_operator.desired.objects import desired
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, selector
 from rochallor_operator.observe import Addon, Observation, Problem, Rollout, newest_pods, rollout
+from rochallor_operator.pods.breaker_check import BreakerChecks
 from rochallor_operator.pods.deletion_cost import DeletionCosts
 from rochallor_operator.pods.lease_check import LeaseChecks
-from rochallor_operator.pods.probe import Readiness, is_busy, lease_warning
+from rochallor_operator.pods.probe import Readiness, is_busy, warning
 from rochallor_operator.pods.problems import of_template, problem, stuck
+from rochallor_operator.pods.ready_pods import ReadyPods
 from rochallor_operator.policy import Policy
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
@@ -54,7 +56,9 @@ class Reconciler:
         self._conditions: dict[Key, list[Condition]] = {}
         self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
         self.claims: Final = Claims(kube, release.name, monotonic)
-        self.leases: Final = LeaseChecks(kube, partial(lease_warning, port=report_port))
+        self.leases: Final = LeaseChecks(kube, partial(warning, port=report_port, reason=LeaseChecks.reason))
+        self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
+        self.ready_pods: Final = ReadyPods(kube)
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -96,6 +100,7 @@ class Reconciler:
             self._follow(key, resource, worker)
             wish = desired(worker, self._worker_image, live)
             done = await self._applier.apply(wish, live)
+            self.ready_pods.tell(key, done.ready_pods)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)
         seen = await self._observe(key, resource, worker, done)
@@ -111,7 +116,9 @@ class Reconciler:
         if autoscaler is not None:
             self._applier.children.expect(key, autoscaler["kind"])
         self.costs.want(key, wanted=worker.autoscaling is not None and worker.autoscaling.pod_deletion_cost)
-        self.leases.want(key, resource, wanted=worker.spec.may_outlive_lease and not worker.spec.suspend)
+        spec = worker.spec
+        self.leases.want(key, resource, wanted=spec.may_outlive_lease and not spec.suspend)
+        self.breakers.want(key, resource, wanted=spec.has_breakers and not spec.suspend)
 
     async def _observe(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> Observation:
         """What the cluster looks like after the apply."""
@@ -123,7 +130,7 @@ class Reconciler:
             next(iter([*done.problems, *([reported] if reported is not None else [])]), None),
             autoscaler=self._observe_autoscaler(key, done),
             pod_monitor=done.pod_monitor,
-            warning=self.claims.warning(key, resource) or self.leases.warning(key),
+            warning=self.claims.warning(key, resource) or self.breakers.warning(key) or self.leases.warning(key),
             blocked=done.blocked,
             postponed=done.postponed,
             handlers=_handlers(resource, worker, done),
@@ -194,6 +201,8 @@ class Reconciler:
         self._applier.forget(key)
         self.costs.forget(key)
         self.leases.forget(key)
+        self.breakers.forget(key)
+        self.ready_pods.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
 

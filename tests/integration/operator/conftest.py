@@ -149,6 +149,14 @@ def kubeconfig(cluster: Api) -> Path:
     return account_kubeconfig(cluster, ACCOUNT)
 
 
+@pytest.fixture
+def grant(cluster: Api, control_plane: ControlPlane) -> Iterator[Callable[[], None]]:
+    """Gives the operator the right to patch pods, as its chart does, until the test ends."""
+    _ = cluster  # the chart is installed
+    yield lambda: helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--set", "podDeletionCost=true")
+    helm(control_plane, "upgrade", ACCOUNT, str(CHART))
+
+
 @pytest.fixture(scope="module")
 def operator(kubeconfig: Path) -> Iterator[Operator]:
     """The operator that serves the tests of a module; tests that start one themselves don't use it."""

@@ -232,8 +232,8 @@ def test_the_pod_may_do_little() -> None:
         for resource in rule["resources"]:
             verbs.setdefault(resource, set()).update(rule["verbs"])
     assert verbs["secrets"] == {"get", "list", "watch"}
-    assert verbs["configmaps"] == {"get", "list", "watch", "create", "delete"}
-    # Only optional children and copies of handlers can be deleted.
+    assert verbs["configmaps"] == {"get", "list", "watch", "create", "patch", "delete"}
+    # Only optional children, copies of handlers and the number of pods can be deleted.
     assert {resource for resource, allowed in verbs.items() if "delete" in allowed} == {
         "configmaps",
         *(APIS[kind].plural for kind in OPTIONAL),

@@ -33,6 +33,11 @@ def scaling(**fields: Any) -> Object:
     return {"autoscaling": {"maxReplicas": 5, **fields}}
 
 
+def limit(**fields: Any) -> Object:
+    """A limit of a job type that the resource has."""
+    return {"limits": [{"jobType": "charge-card", **fields}]}
+
+
 BAD: dict[str, tuple[Object, str]] = {
     "no engine": ({"engine": None}, "spec.engine: Required value"),
     "engine without url": ({"engine": {}}, "write engine.url, such as http://engine:8080"),
@@ -130,6 +135,37 @@ BAD: dict[str, tuple[Object, str]] = {
     "no parallelism": ({"parallelism": 0}, "spec.parallelism in body should be greater than or equal to 1"),
     "too much parallelism": ({"parallelism": 1001}, "spec.parallelism in body should be less than or equal to 1000"),
     "parallelism as text": ({"parallelism": "64"}, 'spec.parallelism in body must be of type integer: "string"'),
+    "a limit of another type": (
+        {"limits": [{"jobType": "refund", "parallelism": 1}]},
+        "spec: Invalid value: write only types of jobTypes in limits",
+    ),
+    "a limit of no type": ({"limits": [{"parallelism": 1}]}, "spec.limits[0].jobType: Required value"),
+    "a limit twice": (
+        {"limits": [{"jobType": "charge-card", "parallelism": 1}, {"jobType": "charge-card", "perSecond": 1}]},
+        'spec.limits[1]: Duplicate value: {"jobType":"charge-card"}',
+    ),
+    "a limit of nothing": (limit(), "write parallelism, perSecond or breaker: false; without them the item says"),
+    "a limit of nothing new": (limit(breaker=True), "write parallelism, perSecond or breaker: false"),
+    "a limit of no job": (limit(parallelism=0), "parallelism in body should be greater than or equal to 1"),
+    "a limit of too many jobs": (limit(parallelism=1001), "parallelism in body should be less than or equal to 1000"),
+    "a limit of half a job": (limit(parallelism=0.5), 'spec.limits[0].parallelism: Invalid value: "float64"'),
+    "no rate": (limit(perSecond=0), "write a number above 0, such as 20 or 0.5"),
+    "a negative rate": (limit(perSecond=-0.5), "perSecond in body should be greater than or equal to 0"),
+    "a rate without bound": (limit(perSecond=100000.5), "perSecond in body should be less than or equal to 100000"),
+    "a rate as text": (limit(perSecond="5"), 'perSecond in body must be of type number: "string"'),
+    "a scope without a rate": (
+        limit(parallelism=1, scope="resource"),
+        "write perSecond with scope, or remove scope; it is the scope of perSecond",
+    ),
+    "an unknown scope": (limit(perSecond=1, scope="cluster"), 'supported values: "pod", "resource"'),
+    "a breaker as text": (limit(breaker="off"), 'breaker in body must be of type boolean: "string"'),
+    "too many limits": (
+        {
+            "jobTypes": [f"t{n}" for n in range(64)],
+            "limits": [{"jobType": f"t{n}", "parallelism": 1} for n in range(65)],
+        },
+        "spec.limits: Too many: 65: must have at most 64 items",
+    ),
     "interval as a number": ({"pollInterval": 500}, 'spec.pollInterval in body must be of type string: "integer"'),
     "interval without unit": ({"pollInterval": "500"}, "write a whole number and ms, s, m or h, from 10ms to 5m"),
     "short interval": ({"pollInterval": "9ms"}, "from 10ms to 5m, such as 500ms"),
@@ -329,6 +365,11 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
             "a" * 55,
             jobTypes=["a", "A.b_c-9", "x" * 200],
             parallelism=1000,
+            limits=[
+                {"jobType": "a", "parallelism": 1000, "perSecond": 100000, "scope": "resource", "breaker": False},
+                {"jobType": "A.b_c-9", "perSecond": 0.001, "scope": "pod"},
+                {"jobType": "x" * 200, "breaker": False},
+            ],
             pollInterval="10ms",
             lease="1h",
             handlerTimeout="24h",

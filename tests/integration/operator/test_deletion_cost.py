@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.operator.api import has
-from integration.operator.conftest import ACCOUNT, CHART, helm
 from integration.operator.samples import NAME, hpa, pods, replicas, resource
 from integration.operator.test_probe import reconciler
 from rochallor_operator.names import DELETION_COST, Key
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
     from pathlib import Path
 
-    from cluster.controlplane import ControlPlane
     from integration.operator.api import Api, Object
     from rochallor_operator.reconcile import Reconciler
 
@@ -58,14 +56,6 @@ def workers() -> Iterator[Workers]:
         yield server
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def grant(cluster: Api, control_plane: ControlPlane) -> Iterator[Callable[[], None]]:
-    """Gives the operator the right to patch pods, as its chart does, until the test ends."""
-    _ = cluster  # the chart is installed
-    yield lambda: helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--set", "podDeletionCost=true")
-    helm(control_plane, "upgrade", ACCOUNT, str(CHART))
 
 
 def run_ready(api: Api) -> dict[str, str]:

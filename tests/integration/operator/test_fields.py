@@ -127,6 +127,18 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
     ),
     "jobTypes": ({"jobTypes": ["a", "b"]}, variable("JOB_TYPES", "a,b")),
     "parallelism": ({"parallelism": 8}, variable("PARALLELISM", "8")),
+    "limits": (
+        {"limits": [{"jobType": "charge-card", "perSecond": 0.5}]},
+        variable("LIMITS", '[{"jobType":"charge-card","perSecond":0.5}]'),
+    ),
+    "limits of all pods": (
+        {"limits": [{"jobType": "charge-card", "perSecond": 5.0, "scope": "resource"}]},
+        variable("LIMITS", '[{"jobType":"charge-card","perSecond":5,"scope":"resource"}]'),
+    ),
+    "limits.scope": (
+        {"limits": [{"jobType": "charge-card", "perSecond": 5, "scope": "resource"}]},
+        volume("scale", there=True),
+    ),
     "pollInterval": ({"pollInterval": "1s"}, variable("POLL_INTERVAL", "1s")),
     "lease": ({"lease": "5s"}, variable("LEASE", "5s")),
     "handlerTimeout": ({"handlerTimeout": "20s"}, variable("HANDLER_TIMEOUT", "20s")),

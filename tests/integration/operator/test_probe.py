@@ -116,18 +116,19 @@ async def test_a_workers_reason_is_the_conditions_reason(api: Api, kubeconfig: P
 @asynccontextmanager
 async def asking(work: Reconciler, again: Callable[[Key], None]) -> AsyncIterator[None]:
     """Ready pods are asked meanwhile; `again` is called for a resource whose warning changes."""
-    task = asyncio.create_task(work.leases.run(again))
+    tasks = [asyncio.create_task(checks.run(again)) for checks in (work.leases, work.breakers)]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def test_a_lease_that_can_not_be_renewed_is_a_reason_and_the_worker_stays_ready(
     api: Api, kubeconfig: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rochallor_operator.pods.lease_check.CHECK_S", 0.2)
+    monkeypatch.setattr("rochallor_operator.pods.warnings.CHECK_S", 0.2)
     warning = "handlers may take 45 s, the engine's leases of 30 s can't be renewed"
     worker.status, worker.said = 200, f"LeaseNotRenewable: {warning}"
     key, news = Key(api.namespace, NAME), asyncio.Event()
@@ -168,6 +169,41 @@ async def test_a_lease_that_can_not_be_renewed_is_a_reason_and_the_worker_stays_
         assert has("Degraded", "True", "LeaseNotRenewable")(await informed())
         api.patch("RochallorWorker", NAME, {"spec": {"handlerTimeout": "20s"}})
         assert has("Degraded", "False", "Healthy")(await reconcile())
+
+
+async def test_an_open_breaker_is_a_reason_and_the_worker_stays_ready(
+    api: Api, kubeconfig: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rochallor_operator.pods.warnings.CHECK_S", 0.2)
+    sentence = "all runs of charge-card fail: cannot connect to http://bank:8080"
+    worker.status, worker.said = 200, "ok"
+    key, news = Key(api.namespace, NAME), asyncio.Event()
+    async with reconciler(kubeconfig, worker.server_port) as (work, recent), asking(work, lambda _: news.set()):
+
+        async def reconcile() -> Object:
+            news.clear()
+            recent.clear()  # no watch delivers the Deployment
+            await work.reconcile(key)
+            return api.the("RochallorWorker", NAME)
+
+        async def informed() -> Object:
+            """The resource after the next change of the warning."""
+            async with asyncio.timeout(30):
+                await news.wait()
+            return await reconcile()
+
+        api.create(resource(minReadySeconds=0))
+        await reconcile()
+        api.until_the("Deployment", NAME, replicas(1))
+        run(api, ready=True)
+        api.until_the("Deployment", NAME, lambda seen: seen["status"].get("availableReplicas") == 1)
+        assert has("Degraded", "False", "Healthy")(await reconcile())
+        worker.said = f"BreakerOpen: {sentence}"
+        live = await informed()
+        assert has("Degraded", "True", "BreakerOpen", sentence)(live)
+        assert has("Ready", "True", "Available")(live)
+        worker.said = "ok"
+        assert has("Degraded", "False", "Healthy")(await informed())
 
 
 def test_events_report_transitions_once(api: Api, kubeconfig: Path) -> None:

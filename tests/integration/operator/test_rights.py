@@ -191,7 +191,8 @@ def create_all(api: Api, right: Right) -> None:
     budget: Object = {"disruptionBudget": {"maxUnavailable": 1}}
     scaling = KEDA if right.group == "keda.sh" else {"autoscaling": hpa()}
     wish = with_config_map()
-    wish["spec"] |= {"engine": engine, "minReadySeconds": 0} | budget | scaling | MONITORED
+    limits: Object = {"limits": [{"jobType": "charge-card", "perSecond": 5, "scope": "resource"}]}
+    wish["spec"] |= {"engine": engine, "minReadySeconds": 0} | limits | budget | scaling | MONITORED
     api.create(wish)
 
 

@@ -42,6 +42,9 @@ async def server(answer: Callable[[web.Request], Awaitable[web.StreamResponse]])
         yield Configuration(host=str(running.make_url("")))
 
 
+KEPT = {"controller.kubernetes.io/pod-deletion-cost": "1", "rochallor.io/ready-pods": "6"}
+
+
 class Pods:
     """Many pods of a size, as the API server lists them, page by page."""
 
@@ -65,7 +68,7 @@ class Pods:
                 "name": f"pod-{number}",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
                 "labels": {"pod-template-hash": "5d", "other": "label"},
-                "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1", "other": "annotation"},
+                "annotations": KEPT | {"other": "annotation"},
                 "managedFields": [{"manager": "kubelet"}],
             },
             "spec": {"containers": [{"env": [{"name": "A", "value": "x" * self._size}]}]},
@@ -91,7 +94,7 @@ async def test_all_ordinary_pods_are_read_and_little_of_each_is_kept() -> None:
             "name": "pod-0",
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": {"pod-template-hash": "5d"},
-            "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1"},
+            "annotations": KEPT,
         },
         "spec": {"containers": [{}]},
         "status": {"phase": "Running"},

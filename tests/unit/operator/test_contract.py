@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rochallor_operator.desired.companions import scale
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.pods.probe import is_busy
@@ -18,7 +19,7 @@ from rochallor_worker.observability import http
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
 from unit.operator.samples import pod, worker
-from unit.operator.test_desired import FULL, GRPC, KAFKA, LONG, TEMPLATE
+from unit.operator.test_desired import FULL, GRPC, KAFKA, LIMITED, LONG, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -29,6 +30,7 @@ SPECS: dict[str, Manifest] = {
     "full": FULL,
     "grpc": GRPC,
     "kafka": KAFKA,
+    "limited": LIMITED,
     "long": LONG,
     "template": TEMPLATE,
 }
@@ -92,6 +94,15 @@ def test_the_worker_understands_how_to_reach_kafka(monkeypatch: pytest.MonkeyPat
     assert kafka.bootstrap_servers == wish.kafka.bootstrap_servers
     assert (kafka.security_protocol, kafka.sasl_mechanism) == (wish.kafka.security_protocol, wish.kafka.sasl_mechanism)
     assert (kafka.dedup_window, kafka.dead_letter) == (seconds(wish.kafka.dedup_window), wish.kafka.dead_letter)
+
+
+def test_the_number_of_pods_is_a_file_where_the_worker_expects_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, got = read(monkeypatch, LIMITED)
+    pod = deployment(worker(**LIMITED), "worker:1")["spec"]["template"]["spec"]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "scale"]
+    made = scale(worker(**LIMITED), None)
+    assert made is not None
+    assert got.pods_file in {f"{mount['mountPath']}/{key}" for key in made["data"]}
 
 
 def test_every_secret_is_a_file_where_the_worker_expects_it(monkeypatch: pytest.MonkeyPatch) -> None:

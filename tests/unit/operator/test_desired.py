@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from rochallor_operator.desired.autoscaling import autoscaler
-from rochallor_operator.desired.companions import disruption_budget, pod_monitor, service, service_account
+from rochallor_operator.desired.companions import disruption_budget, pod_monitor, scale, service, service_account
 from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.errors import InvalidSpecError
@@ -70,6 +70,14 @@ KAFKA: Manifest = {
     "handlerTimeout": "10m",
 }
 LONG: Manifest = {"lease": "5s", "handlerTimeout": "24h", "drainTimeout": "24h"}
+LIMITED: Manifest = {
+    "jobTypes": ["charge-card", "refund", "mail"],
+    "limits": [
+        {"jobType": "mail", "perSecond": 0.5, "scope": "resource", "breaker": True},
+        {"jobType": "charge-card", "parallelism": 4, "perSecond": 20, "scope": "pod", "breaker": True},
+        {"jobType": "refund", "breaker": False},
+    ],
+}
 TEMPLATE: Manifest = {
     "template": {
         "metadata": {"annotations": {"mesh.example.com/inject": "true"}, "labels": {"team": "shop"}},
@@ -118,13 +126,22 @@ MONITORED: Manifest = {
         "interval": "15s",
     }
 }
+
+
+def live(**parts: Manifest) -> Manifest:
+    """A live Deployment."""
+    return {"kind": "Deployment", "spec": {}} | parts
+
+
 CASES: dict[str, Manifest] = {
     "deployment-minimal": deployment(worker(), "worker:1"),
     "deployment-full": deployment(worker(**FULL), "worker:1", Content("0123456789abcdef", "fedcba9876543210")),
     "deployment-grpc": deployment(worker(**GRPC), "worker:1", Content("0123456789abcdef", None)),
     "deployment-kafka": deployment(worker(**KAFKA), "worker:1", Content("0123456789abcdef", None)),
     "deployment-long": deployment(worker(**LONG), "worker:1", Content("0123456789abcdef", None)),
+    "deployment-limits": deployment(worker(**LIMITED), "worker:1"),
     "deployment-template": deployment(worker(**TEMPLATE), "worker:1", Content("0123456789abcdef", None)),
+    "scale": scale(worker(**LIMITED), live(status={"readyReplicas": 6})) or {},
     "service": service(worker()),
     "service-account": service_account(worker()),
     "disruption-budget": disruption_budget(worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}))[0],
@@ -149,6 +166,22 @@ def test_golden(name: str) -> None:
 def test_the_default_lease_is_no_change_of_the_pods() -> None:
     usual, other = (deployment(worker(lease=lease), "worker:1") for lease in ("30s", "31s"))
     assert usual == deployment(worker(), "worker:1") != other
+
+
+def test_no_limits_are_no_change_of_the_pods() -> None:
+    assert deployment(worker(limits=[]), "worker:1") == deployment(worker(), "worker:1")
+
+
+def test_the_number_of_pods_is_no_change_of_the_pods_and_only_where_a_limit_needs_it() -> None:
+    limits = LIMITED["limits"]
+    alone = worker(jobTypes=["charge-card", "refund"], limits=limits[1:])
+    made = yaml.safe_dump(deployment(alone, "worker:1"))
+    assert scale(alone, None) is None
+    assert "ROCHALLOR_PODS_FILE" not in made
+    assert "scale" not in made
+    together = worker(**LIMITED)
+    numbers = [scale(together, seen) for seen in (None, live(), live(status={"readyReplicas": 0}), live(status={}))]
+    assert [made and made["data"] for made in numbers] == [{"pods": "1"}] * 4
 
 
 def test_a_suspended_worker_keeps_its_pod_template() -> None:

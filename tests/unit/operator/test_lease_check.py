@@ -11,7 +11,8 @@ import pytest
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import Key
 from rochallor_operator.observe import Problem
-from rochallor_operator.pods.lease_check import ASKED, CHECK_S, LeaseChecks
+from rochallor_operator.pods.lease_check import ASKED, LeaseChecks
+from rochallor_operator.pods.warnings import CHECK_S, Warnings
 from unit.operator.samples import pod, resource
 
 if TYPE_CHECKING:
@@ -63,9 +64,11 @@ class Cluster:
         return self.says.get(name, "")
 
     @asynccontextmanager
-    async def checked(self, live: Manifest | None = None) -> AsyncIterator[LeaseChecks]:
-        """The running checks, for a resource whose handlers may outlive a lease."""
-        checks = LeaseChecks(cast("Kube", self), self.ask)
+    async def checked(
+        self, live: Manifest | None = None, kind: type[Warnings] = LeaseChecks
+    ) -> AsyncIterator[Warnings]:
+        """The running checks, for a resource whose pods may have that warning."""
+        checks = kind(cast("Kube", self), self.ask)
 
         def changed(key: Key) -> None:
             warning = checks.warning(key)

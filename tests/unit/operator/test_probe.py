@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -17,9 +18,9 @@ from rochallor_operator.pods.probe import (
     Readiness,
     ask,
     is_busy,
-    lease_warning,
     parse_answer,
     pod_to_ask,
+    warning,
 )
 from rochallor_operator.status.reasons import FROM_WORKERS, Reason
 from unit.operator.samples import pod
@@ -124,6 +125,7 @@ async def test_any_other_http_answer_counts_as_none(answer: bytes) -> None:
     assert await answering(answer, ask) is None
 
 
+lease_warning = partial(warning, reason=Reason.LEASE_NOT_RENEWABLE)
 WARNING = b"LeaseNotRenewable: handlers may take 45 s, the engine's lease ends after 30 s"
 
 
@@ -133,6 +135,7 @@ WARNING = b"LeaseNotRenewable: handlers may take 45 s, the engine's lease ends a
         (200, WARNING + b"\n", "handlers may take 45 s, the engine's lease ends after 30 s"),
         (200, b"ok\n", ""),
         (200, b"EngineUnreachable: no answer\n", ""),
+        (200, b"BreakerOpen: charge-card: no answer\n", ""),
         (200, b"LeaseNotRenewable: a\x1b[31mcolour\n", ""),
         (200, WARNING + b"x" * BODY_LIMIT, None),
         (503, WARNING + b"\n", None),
@@ -143,6 +146,11 @@ WARNING = b"LeaseNotRenewable: handlers may take 45 s, the engine's lease ends a
 async def test_the_warning_of_a_ready_worker(status: int, body: bytes, sentence: str | None) -> None:
     head = b"HTTP/1.1 %d -\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
     assert await answering(head + body, lease_warning) == sentence
+
+
+async def test_each_reason_is_a_question_of_its_own() -> None:
+    body = b"HTTP/1.1 200 OK\r\n\r\nBreakerOpen: all runs of charge-card fail\n"
+    assert await answering(body, partial(warning, reason=Reason.BREAKER_OPEN)) == "all runs of charge-card fail"
 
 
 RATIO = b"rochallor_worker_utilization_ratio "

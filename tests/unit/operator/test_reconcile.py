@@ -11,7 +11,7 @@ from rochallor_operator.errors import KubernetesError
 from rochallor_operator.runtime.queue import Result
 from unit.operator.fake_kube import CHILDREN, EVERYTHING, KEY, FakeKube, reconciler, roll_out
 from unit.operator.samples import pod, resource
-from unit.operator.test_desired import HPA
+from unit.operator.test_desired import HPA, LIMITED
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -297,6 +297,83 @@ async def test_a_transient_error_is_tried_again_and_is_not_in_the_status(status:
     kube = FakeKube({"Deployment": KubernetesError(status, "try again")})
     assert await reconciler(kube).reconcile(KEY) is Result.FAILED
     assert kube.status == {}
+
+
+def scaled(kube: FakeKube) -> str | None:
+    """What pods can read in the ConfigMap."""
+    found: str | None = kube.live.get("ConfigMap", {"data": {"pods": None}})["data"]["pods"]
+    return found
+
+
+async def test_the_config_map_follows_the_ready_pods_and_nothing_else_does() -> None:
+    kube = FakeKube(**LIMITED, replicas=3)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    assert kube.applied == ["ServiceAccount", "Service", "ConfigMap", "Deployment"]
+    assert scaled(kube) == "1"
+    for ready in (2, 3, 3):
+        roll_out(kube, readyReplicas=ready)
+        await work.reconcile(KEY)
+        assert scaled(kube) == f"{ready}"
+    assert kube.applied[4:] == ["ConfigMap", "ConfigMap"]
+    assert kube.condition("Ready")[:2] == ("True", "Available")
+
+
+async def test_a_config_map_that_is_refused_or_is_not_ours_is_a_condition() -> None:
+    kube = FakeKube({"ConfigMap": KubernetesError(403, "cannot patch")}, **LIMITED)
+    await reconciler(kube).reconcile(KEY)
+    assert kube.condition("Degraded") == ("True", "Forbidden", "cannot patch")
+    assert "Deployment" in kube.applied
+    kube = FakeKube(**LIMITED)
+    kube.live["ConfigMap"] = {"metadata": {"uid": "other"}, "data": {}}
+    await reconciler(kube).reconcile(KEY)
+    assert kube.condition("Degraded")[:2] == ("True", "NameConflict")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_the_config_map_is_removed_when_no_pod_reads_it_any_more(restarted: bool) -> None:
+    kube = FakeKube(**LIMITED)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    kube.change()
+    work = reconciler(kube) if restarted else work
+    await work.reconcile(KEY)
+    assert "ConfigMap" in kube.live, "older pods read it"
+    roll_out(kube)
+    await work.reconcile(KEY)
+    assert "ConfigMap" not in kube.live
+    kube.read.clear()
+    await work.reconcile(KEY)
+    assert "ConfigMap" not in kube.read
+    kube.change(**LIMITED)
+    await work.reconcile(KEY)
+    assert scaled(kube) == "1"
+
+
+async def test_a_foreign_object_of_the_config_maps_name_stays() -> None:
+    kube = FakeKube()
+    kube.live["ConfigMap"] = {"metadata": {"uid": "other"}, "data": {}}
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    roll_out(kube)
+    await work.reconcile(KEY)
+    assert "ConfigMap" in kube.live
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({}, "BreakerOpen"),
+        ({"limits": [{"jobType": "charge-card", "breaker": False}]}, "Healthy"),
+        ({"suspend": True}, "Healthy"),
+    ],
+)
+async def test_pods_warn_of_breakers_only_where_there_are_any(spec: Manifest, reason: str) -> None:
+    kube = FakeKube(**spec)
+    (condition,) = WARNED["conditions"]
+    kube.live["RochallorWorker"] |= {"status": {"conditions": [condition | {"reason": "BreakerOpen"}]}}
+    await reconciler(kube).reconcile(KEY)
+    assert kube.condition("Degraded")[1] == reason
 
 
 async def test_the_end_of_a_namespace_is_no_problem(caplog: pytest.LogCaptureFixture) -> None:

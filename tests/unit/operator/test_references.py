@@ -12,7 +12,7 @@ from rochallor_operator.desired.references import Reference, references
 from rochallor_operator.errors import InvalidSpecError
 from rochallor_operator.names import Key
 from unit.operator.samples import worker
-from unit.operator.test_desired import FULL, KAFKA, TEMPLATE
+from unit.operator.test_desired import FULL, KAFKA, LIMITED, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -52,6 +52,10 @@ def test_connections() -> None:
         ("Secret", "payments-cert", "tls.crt"),
         ("Secret", "payments-cert", "tls.key"),
     ]
+
+
+def test_the_number_of_pods_replaces_none() -> None:
+    assert uses(**LIMITED) == [Reference("ConfigMap", "payments-scale", None, optional=True, rolls=False)]
 
 
 def test_the_users_template() -> None:

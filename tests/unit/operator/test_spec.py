@@ -52,6 +52,26 @@ def test_which_workers_may_outlive_a_lease_that_can_not_be_renewed(changes: Mani
     assert worker(**changes).spec.may_outlive_lease is expected
 
 
+SHARED: Manifest = {"jobType": "charge-card", "perSecond": 5, "scope": "resource"}
+OFF: Manifest = {"jobType": "charge-card", "breaker": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts", "breakers"),
+    [
+        ({}, False, True),
+        ({"limits": [{"jobType": "charge-card", "perSecond": 5}]}, False, True),
+        ({"limits": [SHARED]}, True, True),
+        ({"limits": [OFF]}, False, False),
+        ({"limits": [OFF], "jobTypes": ["charge-card", "refund"]}, False, True),
+        ({"limits": [OFF | SHARED]}, True, False),
+    ],
+)
+def test_what_limits_ask_the_operator_for(changes: Manifest, counts: bool, breakers: bool) -> None:
+    spec = worker(**changes).spec
+    assert (spec.counts_pods, spec.has_breakers) == (counts, breakers)
+
+
 def test_no_pods_are_wanted_while_suspended() -> None:
     assert worker(replicas=3).replicas == 3
     assert worker(replicas=3, suspend=True).replicas == 0

@@ -103,7 +103,7 @@ async def test_a_kind_that_is_added_later_makes_the_watch_outdated(
     watch.kube.serves = AsyncMock(side_effect=lambda kind: kind == "ScaledObject")  # type: ignore[method-assign]
     await watch.run((), everywhere=True)
     assert not watch.outdated()
-    watch.reconciler.applied_kinds.update({"Deployment", "ScaledObject"})
+    watch.reconciler.applied_kinds.update({"Deployment", "ScaledObject", "ConfigMap"})
     assert not watch.outdated()
     watch.reconciler.applied_kinds.add("PodMonitor")
     assert watch.outdated()
@@ -172,7 +172,10 @@ async def test_a_watch_of_secrets_that_delivers_nothing_is_a_problem(
 async def test_a_changed_source_reconciles_its_users(watch: Watch) -> None:
     users = cast("Mock", watch.reconciler)
     users.users_of.return_value = KNOWN[:1]
+    stale: Manifest = {"metadata": {"namespace": "shop", "name": "code", "resourceVersion": "7"}}
+    watch.cache.put(stale, "ConfigMap")
     watch.source_changed("ConfigMap", "shop", "code", 8)
+    assert watch.cache.get("ConfigMap", "shop", "code") is None
     assert queued(watch) == KNOWN[:1]
     cast("Mock", watch.canary).received.assert_called_once_with("shop", "code", 8)
     users.users_of_any.return_value = [Key("other", "refunds"), *KNOWN]

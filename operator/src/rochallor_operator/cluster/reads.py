@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.cluster.client import Client, path_of
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import APIS, DELETION_COST, KIND, TEMPLATE_HASH, Key, Manifest
+from rochallor_operator.names import APIS, DELETION_COST, KIND, READY_PODS, TEMPLATE_HASH, Key, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,6 +21,7 @@ POD_BYTES: Final = 8 << 20
 _POD_READS: Final = 2
 """For how many workers pods are read at the same time."""
 _POD_METADATA: Final = ("name", "creationTimestamp", "deletionTimestamp")
+_IN_USE: Final = {"labels": (TEMPLATE_HASH,), "annotations": (DELETION_COST, READY_PODS)}
 _METADATA: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Media type for objects' metadata alone, and for lists of it with "List" filled in."""
 
@@ -153,9 +154,10 @@ def _essence(pod: Manifest) -> Manifest:
     """The fields of a pod that the operator uses."""
     metadata = pod["metadata"]
     kept = {part: metadata[part] for part in _POD_METADATA if part in metadata}
-    for part, name in (("labels", TEMPLATE_HASH), ("annotations", DELETION_COST)):
-        if name in metadata.get(part, {}):
-            kept[part] = {name: metadata[part][name]}
+    for part, names in _IN_USE.items():
+        found = {name: metadata[part][name] for name in names if name in metadata.get(part, {})}
+        if found:
+            kept[part] = found
     images = {
         part: [{field: one[field] for field in ("name", "image") if field in one} for one in containers]
         for part in ("initContainers", "containers")

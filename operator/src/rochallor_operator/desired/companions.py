@@ -1,15 +1,17 @@
-"""The objects beside a worker's Deployment: ServiceAccount, Service, PodDisruptionBudget and PodMonitor."""
+"""The objects beside a worker's Deployment: ServiceAccount, Service, PodDisruptionBudget, PodMonitor, ConfigMap."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rochallor_operator.desired.environment import PODS_KEY
 from rochallor_operator.names import (
     METRICS_PORT,
     WORKER_LABEL,
     Manifest,
     account_name,
     metadata,
+    scale_name,
     selector,
     service_name,
 )
@@ -84,3 +86,16 @@ def pod_monitor(worker: Worker) -> list[Manifest]:
             },
         }
     ]
+
+
+def scale(worker: Worker, live: Manifest | None) -> Manifest | None:
+    """The ConfigMap with the number of ready pods of the live Deployment, at least 1; None when no limit needs it."""
+    if not worker.spec.counts_pods:
+        return None
+    ready = live.get("status", {}).get("readyReplicas", 0) if live is not None else 0
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(worker, scale_name(worker.name)),
+        "data": {PODS_KEY: str(max(1, ready))},
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired.connections import CONNECTIONS_PATH, files
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 HANDLERS_PATH: Final = "/handlers"
 JOURNAL_PATH: Final = "/var/lib/rochallor"
+SCALE_PATH: Final = f"{CONNECTIONS_PATH}/scale"
+PODS_KEY: Final = "pods"
+"""The key of the ConfigMap that is mounted there, and so the file: the number of ready pods."""
 
 
 def environment(spec: Spec) -> list[Manifest]:
@@ -37,6 +41,7 @@ def environment(spec: Spec) -> list[Manifest]:
         values["ROCHALLOR_HANDLER_TIMEOUT"] = spec.handler_timeout
     if spec.journal:
         values["ROCHALLOR_JOURNAL_DIR"] = JOURNAL_PATH
+    values |= _limits(spec)
     values |= _handlers(spec.handlers)
     # The kubelet expands $(NAME) to another variable, and $$ to one $.
     ours: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
@@ -69,6 +74,17 @@ def _kafka(kafka: Kafka) -> dict[str, str]:
         values["ROCHALLOR_KAFKA_SASL_MECHANISM"] = kafka.sasl_mechanism
     if kafka.dead_letter:
         values["ROCHALLOR_KAFKA_DEAD_LETTER"] = "1"
+    return values
+
+
+def _limits(spec: Spec) -> dict[str, str]:
+    """The limits in the form of the spec, without defaults."""
+    if not spec.limits:
+        return {}
+    limits = [limit.model_dump(by_alias=True, exclude_defaults=True) for limit in spec.limits]
+    values = {"ROCHALLOR_LIMITS": json.dumps(limits, separators=(",", ":"))}
+    if spec.counts_pods:
+        values["ROCHALLOR_PODS_FILE"] = f"{SCALE_PATH}/{PODS_KEY}"
     return values
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rochallor_operator.desired.autoscaling import autoscaler
-from rochallor_operator.desired.companions import disruption_budget, pod_monitor, service, service_account
+from rochallor_operator.desired.companions import disruption_budget, pod_monitor, scale, service, service_account
 from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.desired.references import Reference, references
@@ -29,6 +29,8 @@ class Desired:
     account: Manifest
     companions: list[Manifest]
     """The Service and the PodDisruptionBudget."""
+    scale: Manifest | None
+    """The ConfigMap with the number of ready pods, if a limit needs it."""
     autoscaler: list[Manifest]
     """The autoscaler itself last, after the objects that it needs."""
     pod_monitor: list[Manifest]
@@ -56,6 +58,7 @@ def desired(worker: Worker, default_image: str, live: Manifest | None) -> Desire
         references(worker, template),
         service_account(worker),
         [service(worker), *disruption_budget(worker)],
+        scale(worker, live),
         autoscaler(worker, stopped=live is not None and live["spec"].get("replicas") == 0),
         pod_monitor(worker),
     )

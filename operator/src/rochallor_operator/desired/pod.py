@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired.connections import CONNECTIONS_PATH, files, sources
-from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, environment
+from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, SCALE_PATH, environment
 from rochallor_operator.desired.merge import merge
 from rochallor_operator.errors import InvalidSpecError
 from rochallor_operator.names import (
@@ -17,6 +17,7 @@ from rochallor_operator.names import (
     account_name,
     code_name,
     labels,
+    scale_name,
     selector,
 )
 from rochallor_operator.spec.sections import seconds
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 USER_ID: Final = 65532
 HANDLERS_VOLUME: Final = "handlers"
+SCALE_VOLUME: Final = "scale"
 GRACE_SECONDS: Final = 10
 """How much longer than its drain a pod may live: time to report the last outcomes and to exit."""
 
@@ -155,6 +157,10 @@ def storage(worker: Worker, code: str | None = None) -> tuple[list[Manifest], li
     if secrets:
         mounts.append({"name": "connections", "mountPath": CONNECTIONS_PATH, "readOnly": True})
         volumes.append({"name": "connections", "projected": {"sources": sources(secrets)}})
+    if spec.counts_pods:
+        # As a whole folder, because a single file (subPath) would never change; optional, because pods may start first.
+        mounts.append({"name": SCALE_VOLUME, "mountPath": SCALE_PATH, "readOnly": True})
+        volumes.append({"name": SCALE_VOLUME, "configMap": {"name": scale_name(worker.name), "optional": True}})
     return mounts, volumes
 
 

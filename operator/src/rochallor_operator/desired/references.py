@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rochallor_operator.desired.connections import files, sources
-from rochallor_operator.desired.pod import HANDLERS_VOLUME, form_of_a_template, storage
+from rochallor_operator.desired.pod import HANDLERS_VOLUME, SCALE_VOLUME, form_of_a_template, storage
 from rochallor_operator.errors import InvalidSpecError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Reference(NamedTuple):
 def references(worker: Worker, template: Manifest) -> list[Reference]:
     """The Secrets and ConfigMaps that the pods of a template use, each use once and in a fixed order.
 
-    A change of files that the worker reloads itself replaces no pod, nor does one of handlers, which are copied. Image
-    pull secrets are left out: they matter only when a pod starts. Raises InvalidSpecError when the template doesn't
-    have the form of a pod template.
+    A change of files that the worker reloads itself replaces no pod, nor does one of handlers, which are copied, or of
+    the number of pods. Image pull secrets are left out: they matter only when a pod starts. Raises InvalidSpecError
+    when the template doesn't have the form of a pod template.
     """
     with form_of_a_template():
         pod = template["spec"]
@@ -64,7 +64,7 @@ def _reloaded(worker: Worker) -> list[tuple[Manifest, Manifest]]:
         (volume, source)
         for volume in volumes
         for source in (volume, *volume.get("projected", {}).get("sources", []))
-        if volume["name"] == HANDLERS_VOLUME or source in again
+        if volume["name"] in {HANDLERS_VOLUME, SCALE_VOLUME} or source in again
     ]
 
 

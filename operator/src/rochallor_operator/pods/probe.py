@@ -104,12 +104,12 @@ async def ask(pod: Manifest, port: int = METRICS_PORT) -> Problem | None:
     return found and Problem(found[0], f"pod {pod['metadata']['name']}: {found[1]}")
 
 
-async def lease_warning(pod: Manifest, port: int = METRICS_PORT) -> str | None:
-    """Ask a ready pod whether handlers may outlive their leases: its sentence, "" for no, None without an answer."""
+async def warning(pod: Manifest, port: int = METRICS_PORT, *, reason: Reason) -> str | None:
+    """Ask a ready pod for the warning of a reason: its sentence, "" when it has none, None without an answer."""
     answer = await _get(pod, port, "/readyz", BODY_LIMIT)
     if answer is None or answer[0] != 200:
         return None
-    found = parse_answer(answer[1], {Reason.LEASE_NOT_RENEWABLE})
+    found = parse_answer(answer[1], {reason})
     return "" if found is None else found[1]
 
 

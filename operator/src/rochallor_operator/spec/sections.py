@@ -80,6 +80,17 @@ class Kafka(Section):
     dead_letter: bool = False
 
 
+class Limit(Section):
+    """The limits of a job type: jobs that run at once in a pod, and runs that begin per second in each pod, or with the
+    scope resource in all of them together."""
+
+    job_type: str
+    parallelism: int | None = None
+    per_second: int | float | None = None
+    scope: Literal["pod", "resource"] = "pod"
+    breaker: bool = True
+
+
 class Prometheus(Section):
     """The Prometheus that KEDA queries for the workers' metrics."""
 

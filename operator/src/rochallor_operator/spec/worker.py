@@ -18,6 +18,7 @@ from rochallor_operator.spec.sections import (
     Duration,
     Engine,
     Kafka,
+    Limit,
     Metrics,
     Section,
     seconds,
@@ -51,6 +52,8 @@ RESERVED_ENV: Final = frozenset(
         "KAFKA_DEAD_LETTER",
         "JOB_TYPES",
         "PARALLELISM",
+        "LIMITS",
+        "PODS_FILE",
         "POLL_INTERVAL",
         "LEASE",
         "HANDLER_TIMEOUT",
@@ -110,6 +113,7 @@ class Spec(Section):
     kafka: Kafka | None = None
     job_types: Annotated[tuple[str, ...], Field(min_length=1)]
     parallelism: int = 64
+    limits: tuple[Limit, ...] = ()
     poll_interval: Duration = "500ms"
     lease: Duration = DEFAULT_LEASE
     handler_timeout: Duration | None = None
@@ -138,6 +142,16 @@ class Spec(Section):
         """Whether handlers may outlive a lease that can't be renewed. Timeouts set in their code are not known here."""
         timeout = self.handler_timeout
         return self.transport != "kafka" and timeout is not None and seconds(timeout) >= seconds(DEFAULT_LEASE)
+
+    @property
+    def counts_pods(self) -> bool:
+        """Whether a limit is of all pods together, so that each pod must know how many there are."""
+        return any(limit.scope == "resource" for limit in self.limits)
+
+    @property
+    def has_breakers(self) -> bool:
+        """Whether a job type has a breaker. What the handlers' code says about it is not known here."""
+        return not set(self.job_types) <= {limit.job_type for limit in self.limits if not limit.breaker}
 
     @model_validator(mode="after")
     def _reachable(self) -> Spec:

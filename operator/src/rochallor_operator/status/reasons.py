@@ -50,6 +50,7 @@ class Reason(StrEnum):
     TOPIC_NOT_FOUND = "TopicNotFound"  # Kafka has no topic for a job type
     KAFKA_UNREACHABLE = "KafkaUnreachable"  # the workers get no answer from Kafka
     LEASE_NOT_RENEWABLE = "LeaseNotRenewable"  # handlers may outlive the engine's lease; pods stay ready
+    BREAKER_OPEN = "BreakerOpen"  # all runs of a job type fail, so it is not taken; pods stay ready
 
 
 FROM_WORKERS: Final = frozenset(

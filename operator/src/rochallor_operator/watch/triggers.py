@@ -118,7 +118,7 @@ class Watch:
         failed = self.delivery.overdue()
         if failed is not None:
             log.warning("a watch has missed a change, restarting all watches", extra={"kind": failed})
-        return failed is not None or not self.reconciler.applied_kinds <= self.watched
+        return failed is not None or not self.reconciler.applied_kinds <= self.watched | {*SOURCES}
 
     def silence(self, kind: str) -> float:
         """Seconds for which the watch of a kind has been silent: see the metric WATCH_SILENCE."""
@@ -137,6 +137,7 @@ class Watch:
 
     def source_changed(self, kind: str, namespace: str, name: str, version: int) -> None:
         """Queue the users of a Secret or ConfigMap that has changed."""
+        self.cache.forget(kind, namespace, name)  # an answer to a write of ours; the event has no content
         if kind == "ConfigMap":
             self.canary.received(namespace, name, version)
         for key in self.reconciler.users_of(kind, namespace, name):
