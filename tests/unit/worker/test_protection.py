@@ -107,7 +107,7 @@ async def test_while_the_breaker_is_open_the_type_is_not_asked_for_and_others_ar
     await start(engine, "a", count=50, retries=5)
     async with running(engine, registry) as (runner, events):
         await until(lambda: runner.gates["a"].circuit.open)
-        assert runner.notice.startswith("BreakerOpen: runs of 'a' fail one after another: ConnectionError: ")
+        assert runner.notice.startswith("BreakerOpen: runs of a fail one after another: ConnectionError: ")
         assert runner.problem is None
         await start(engine, "b", count=10)
         await until(lambda: finished(engine, COMPLETED) == 10, within=5)

@@ -34,6 +34,10 @@ from rochallor_worker.source.polling import PollingSource
 
 CANCEL_SECONDS = 1.0
 """How long jobs that are cut off may take to end, in seconds."""
+NAMED = 3
+"""Most job types that a notice names."""
+REASON_CHARS = 200
+"""Most characters of an error in a notice: it is one line of an answer that the operator reads a kilobyte of."""
 CLOSE_SECONDS = 3.0
 """How long lifespans may take to close when their jobs have used up the drain timeout, in seconds."""
 
@@ -163,8 +167,11 @@ class Runner:
     @property
     def notice(self) -> str:
         """What limits a ready worker, as `Reason: message`, or nothing. The operator reads the reason."""
-        if opened := next((gate for gate in self.gates.values() if gate.circuit.open), None):
-            return f"BreakerOpen: runs of {opened.job_type!r} fail one after another: {opened.circuit.reason}"
+        if opened := [gate for gate in self.gates.values() if gate.circuit.open]:
+            names = ", ".join(gate.job_type for gate in opened[:NAMED])
+            more = f" and {len(opened) - NAMED} more" if len(opened) > NAMED else ""
+            reason = " ".join(opened[0].circuit.reason.split())[:REASON_CHARS]
+            return f"BreakerOpen: runs of {names}{more} fail one after another: {reason}"
         longest = max((handler.timeout or self._handler_timeout or 0.0 for handler in self._registry), default=0.0)
         if self._executor.renewals.supported is not False or longest <= FIXED_LENGTH:
             return ""
