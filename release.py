@@ -27,6 +27,7 @@ PLACES = {
     "uv.lock": LOCK,
     "charts/*/Chart.yaml": CHART,
     "examples/**/*.yaml": NAMED,
+    "examples/**/Dockerfile": NAMED,
     "README.md": NAMED,
     "docs/**/*.md": NAMED,
 }
