@@ -177,7 +177,7 @@ async def test_a_credit_is_booked_once_though_its_step_is_retried_manually() -> 
 
 @asynccontextmanager
 async def payments(*, busy: bool = False) -> AsyncIterator[tuple[str, dict[str, dict[str, str]]]]:
-    """A service that charges once for each Idempotency-Key, and not while it is busy: its URL, and its charges by key."""
+    """A service that charges once for each Idempotency-Key, never while it is busy: its URL, and its charges by key."""
     charges: dict[str, dict[str, str]] = {}
 
     async def charge(request: web.Request) -> web.Response:
