@@ -8,7 +8,7 @@ import os
 
 import aiohttp
 
-from rochallor_worker import Job, NonRetryableError, Registry
+from rochallor_worker import Job, NonRetryableError, Registry, postpone_from
 
 PAYMENTS = os.environ.get("PAYMENTS_URL", "http://payments:8000")
 registry = Registry()
@@ -23,5 +23,7 @@ async def charge(job: Job) -> dict[str, str]:
     ):
         if answer.status == 402:
             raise NonRetryableError("the card is declined")
+        if answer.status in {429, 503}:
+            raise postpone_from(answer)  # not now: it says when
         answer.raise_for_status()  # any other failure may pass: retry
         return {"charge": (await answer.json())["id"]}

@@ -22,7 +22,7 @@ from rochallor_worker.devengine import DevEngine
 from rochallor_worker.devengine.faults import Fault
 from rochallor_worker.devengine.records import Generation, Instance
 from rochallor_worker.registry import Handler
-from rochallor_worker.testing import WorkerHarness
+from rochallor_worker.testing import Postponed, WorkerHarness
 from unit.worker.engines import definition
 from waiting import until
 
@@ -176,11 +176,13 @@ async def test_a_credit_is_booked_once_though_its_step_is_retried_manually() -> 
 
 
 @asynccontextmanager
-async def payments() -> AsyncIterator[tuple[str, dict[str, dict[str, str]]]]:
-    """A service that charges once for each Idempotency-Key: its URL, and its charges by key."""
+async def payments(*, busy: bool = False) -> AsyncIterator[tuple[str, dict[str, dict[str, str]]]]:
+    """A service that charges once for each Idempotency-Key, never while it is busy: its URL, and its charges by key."""
     charges: dict[str, dict[str, str]] = {}
 
     async def charge(request: web.Request) -> web.Response:
+        if busy:
+            return web.Response(status=503, headers={"Retry-After": "7"})
         key = request.headers["Idempotency-Key"]
         return web.json_response(charges.setdefault(key, {"id": f"charge-{len(charges)}"}))
 
@@ -209,6 +211,14 @@ async def test_a_card_is_charged_once_though_its_step_is_retried_manually(monkey
         monkeypatch.setenv("PAYMENTS_URL", url)
         await retry_manually(load("payment"), order="o-1", amount=100)
     assert len(charges) == 1
+
+
+async def test_a_busy_service_is_asked_again_when_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with payments(busy=True) as (url, charges):
+        monkeypatch.setenv("PAYMENTS_URL", url)
+        outcome = await WorkerHarness(load("payment")).run("charge-card", {"order": "o-1", "amount": 100})
+    assert outcome == Postponed(7, "postponed: the service answered 503")
+    assert charges == {}
 
 
 class Mailbox:

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 import pytest
 
-from rochallor_worker import Instance, Job, NonRetryableError, Registry, State
+from rochallor_worker import Instance, Job, NonRetryableError, Postpone, Registry, State
 from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.execution.lease import Grant, Lease
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.failure import MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.results import MAX_RESULT_BYTES
-from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
 
 
@@ -503,10 +503,10 @@ async def test_what_clean_up_raises_when_a_worker_stops_is_no_failure(
     ("function", "retries", "level", "event", "traced"),
     [
         (raising(NonRetryableError("no amount")), 3, "error", "a run failed; the job fails permanently", False),
-        (raising(ValueError("x")), 0, "error", "a run failed; the job fails permanently", True),
+        (raising(ValueError("x")), 0, "error", "a run failed; no retry is left", True),
         (raising(ValueError("x")), 1, "warning", "a run failed; the job is retried", True),
         (returning(5), 3, "warning", "a run failed; the job is retried", False),
-        (returning({"x": math.nan}), 0, "error", "a run failed; the job fails permanently", False),
+        (returning({"x": math.nan}), 0, "error", "a run failed; no retry is left", False),
     ],
 )
 async def test_each_failed_run_is_one_line(
@@ -591,6 +591,20 @@ async def test_every_way_a_typed_handler_can_end_is_an_outcome(
     assert handler is not None
     job = replace(make_job(), variables=variables)
     assert await invoke(handler, job, threads, limit_of(), lambda: True, state) == outcome
+
+
+@pytest.mark.parametrize("kinds", [(), (Exception,)])
+async def test_a_postponement_is_none_of_the_errors_that_no_retry_can_fix(
+    kinds: tuple[type[BaseException], ...], threads: ThreadPoolExecutor
+) -> None:
+    handler = Handler("t", raising(Postpone("not yet", after=7)), None, is_async=False, non_retryable=kinds)
+    assert await invoke(handler, make_job(), threads, limit_of()) == Postponed(7, "not yet")
+
+
+async def test_an_error_that_no_retry_can_fix_counts_for_more_than_a_postponement(threads: ThreadPoolExecutor) -> None:
+    both = ExceptionGroup("both", [Postpone("not yet", after=7), NonRetryableError("no amount")])
+    outcome = await run(raising(both), threads)
+    assert outcome == Failed("NonRetryableError: no amount (and 1 more)", retryable=False)
 
 
 @pytest.mark.parametrize(("variables", "word"), [({}, "missing"), ({"amount": None}, "null")])

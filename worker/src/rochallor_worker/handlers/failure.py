@@ -32,10 +32,14 @@ class ChildError(RochallorError):
 
 
 def permanent(error: BaseException, kinds: Kinds = ()) -> bool:
-    """Whether the handler raised `NonRetryableError` or one of `kinds`: among several errors, one is enough."""
+    """Whether the handler raised `NonRetryableError` or one of `kinds`: among several errors, one is enough.
+
+    `Postpone` is none, even where all exceptions are in `kinds`: it asks for another run.
+    """
     if isinstance(error, ChildError):
         return error.permanent
-    return any(isinstance(leaf, (NonRetryableError, *kinds)) for leaf in _leaves(error))
+    leaves = (leaf for leaf in _leaves(error) if not isinstance(leaf, Postpone))
+    return any(isinstance(leaf, (NonRetryableError, *kinds)) for leaf in leaves)
 
 
 def postponement(error: BaseException, kinds: Kinds = ()) -> Postpone | None:

@@ -101,11 +101,16 @@ def _never() -> bool:
 
 
 def _log_failed(job: Job, outcome: Failed, trace: str) -> None:
-    """Log one line for each failed run; as an error where the instance fails with it."""
+    """Log one line for each failed run; as an error where the instance fails with it.
+
+    Without a retry left it does, unless the breaker of the job type is open: that is decided later.
+    """
     more: dict[str, Any] = {"exception": trace} if trace else {}
     if outcome.retryable and job.retries_remaining > 0:
         retries = job.retries_remaining
         job.log.warning("a run failed; the job is retried", error=outcome.message, retries_remaining=retries, **more)
+    elif outcome.retryable:
+        job.log.error("a run failed; no retry is left", error=outcome.message, **more)
     else:
         job.log.error("a run failed; the job fails permanently", error=outcome.message, **more)
 
