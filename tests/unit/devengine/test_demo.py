@@ -37,7 +37,7 @@ def hello() -> Registry:
     async def ship(job: Job) -> dict[str, object]:
         if not job.variables["address"]:
             raise NonRetryableError("no address")
-        if job.retries_remaining == 2:
+        if job.retries_remaining == 2 and job.variables["order"] % 3 == 0:
             raise RuntimeError("the first carrier is busy")
         return {"attempts": 3 - job.retries_remaining}
 
@@ -65,7 +65,7 @@ async def test_every_instance_ends_as_expected(engine: DevEngine, capsys: pytest
         ["│", "FAILED", "│", "3", "│", "3", "│"],
         ["│", "in", "the", "right", "state", "│", "30", "│", "30", "│"],
     ]
-    assert "27 retries" in shown
+    assert "9 retries" in shown
     assert "kubectl get rw" in shown
     assert engine.state.list_instances(status="COMPLETED")[1] == 27
 

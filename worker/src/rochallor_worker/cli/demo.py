@@ -1,8 +1,9 @@
 """The demo's load: starts instances of the hello definition, shows their progress, and checks how they ended.
 
 Hello is three tasks in a row: `hello-fetch`, `hello-price` and `hello-ship`. Every tenth instance has an address that
-cannot be shipped to and must end FAILED; the others must end COMPLETED. `hello-ship` fails each job once and puts the
-number of its runs into `attempts`: the engine's history has one entry per step, however often its job was retried.
+cannot be shipped to and must end FAILED; the others must end COMPLETED. `hello-ship` fails the job of every third order
+once and puts the number of its runs into `attempts`: the engine's history has one entry per step, however often its job
+was retried.
 """
 
 import asyncio
