@@ -32,7 +32,7 @@ def test_jobs_from_kafka_get_done_once_their_topics_are_there(kubectl: Kubectl) 
         addresses = [f"{number} Quay" if number % 10 else "" for number in range(INSTANCES)]
         ended = run(engine, EXAMPLE, ({"address": address} for address in addresses))
     for address, instance in zip(addresses, ended, strict=True):
-        if address:  # booked after a retry, which is a separate record
+        if address:  # some are booked after a retry, which is a separate record
             assert (instance["status"], "booking" in instance["variables"]) == ("COMPLETED", True)
         else:
             end = (instance["status"], instance["failureReason"])
