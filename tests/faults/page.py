@@ -25,6 +25,9 @@ TITLES = {
     "drain_s": "drain",
     "overdrawn": "drains too long",
     "unconverged": "not converged",
+    "spent": "retries spent",
+    "overspent": "too many spent",
+    "failed": "instances FAILED",
     "rollouts": "needless rollouts",
     "owed": "caused by the fault",
 }
