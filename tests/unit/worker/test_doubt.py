@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rochallor_worker import InstanceStatus, Job, Registry
+from rochallor_worker import InstanceStatus, Job, Postpone, Registry
 from unit.worker.engines import FaultyEngine, Fleet, loop_time
 from unit.worker.running import finished, running, start, sweeping
 from waiting import until
@@ -48,3 +48,24 @@ async def test_a_job_alone_with_its_failure_ends_soon(beside: float) -> None:
     async with running(engine, registry):
         await until(lambda: finished(engine, InstanceStatus.FAILED), every=0.1)
     assert 1 <= loop_time() <= beside + 2.5
+
+
+@pytest.mark.parametrize("fleet", ["A", "C", "D"])
+@pytest.mark.parametrize("after", [1.0, 20.0])
+async def test_a_postponed_job_is_not_run_again_at_the_end_of_a_lease_that_cannot_be_renewed(
+    fleet: Fleet, after: float
+) -> None:
+    engine, registry, runs = FaultyEngine(fleet=fleet), Registry(), 0
+
+    @registry.handler("a")
+    async def call(_: Job) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise Postpone(after=after)
+        await asyncio.sleep(15)
+
+    await start(engine, "a")
+    async with running(engine, registry), sweeping(engine):
+        await until(lambda: not any(instance.live for instance in engine.state.instances.values()), 600, 1)
+    assert (finished(engine, InstanceStatus.COMPLETED), runs) == (1, 2)
