@@ -70,10 +70,10 @@ async def without_breaker(here: Site) -> None:
 
 async def for_one_of_two(here: Site) -> None:
     """It is away for one of two workers of each type; the other one goes on meanwhile."""
-    cut_off = here.one_of_each()
+    cut_off, before = here.one_of_each(), here.done()
     async with away(here, *(f"away-{worker.process.pid}" for worker in cut_off)):
         await opened(here, *cut_off)
-        await here.progress(here.trial.size.jobs // 10)
+        await here.until(lambda: here.done() >= before + here.trial.size.jobs // 10)
         for worker in here.running.keys() - {*cut_off}:
             assert await worker.metric(BREAKER) == 0
 
