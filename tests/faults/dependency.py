@@ -78,8 +78,17 @@ async def for_one_of_two(here: Site) -> None:
             assert await worker.metric(BREAKER) == 0
 
 
+def start_more(here: Site, processes: int) -> None:
+    """Start more instances, so that so many further processes of each type find enough retries to open their breakers.
+
+    A breaker cannot tell an outage from jobs at fault before so many runs have failed.
+    """
+    here.start(processes * DEFAULT.failures * len(here.settings), JOB_S)
+
+
 async def kills(here: Site) -> None:
     """All workers are killed while their breakers are open, as often as a journal lets a job kill its worker."""
+    start_more(here, MAX_CRASHES)
     async with away(here):
         for _ in range(MAX_CRASHES):
             for worker, job_type in [*here.running.items()]:
@@ -91,6 +100,7 @@ async def kills(here: Site) -> None:
 
 async def drains(here: Site) -> None:
     """All workers are replaced while their breakers are open, as a rollout does."""
+    start_more(here, 1)
     async with away(here):
         for worker, job_type in [*here.running.items()]:
             await opened(here, worker)
