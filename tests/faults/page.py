@@ -117,9 +117,9 @@ The operator, whatever the engine:
   counted as *caused by the fault*.
 - **Redelivery before the lease ends.** A lease can't be given back, and the engine looks for expired ones every 15 s. A
   job handed out in a lost answer, or to a worker that died, is redelivered up to 15 s after the end of its lease.
-- **Instances without retries, while few jobs fail.** It takes 20 failures in a row to tell an outage from jobs that are
-  at fault themselves. Where so few jobs of a type come that the breaker does not open, each that has no retry left fails
-  its instance: give such steps more retries, or raise `Postpone`.
+- **Instances without retries, while few jobs fail.** It takes 20 failures in a row to tell an outage from jobs that
+  are at fault themselves. Where so few jobs of a type come that the breaker does not open, each that has no retry left
+  fails its instance: give such steps more retries, or raise `Postpone`.
 - **Completes at the same instant on engine A.** It checks no owner: it accepts a worker's late Complete, and two that
   it carries out at the same instant can both move an instance on. Each worker sends only one Complete of a job at a
   time, but it can't know of another worker's. Engines C and D take the outcome of the lease's owner only.
@@ -163,8 +163,8 @@ the row *no fault*. *Drain* is the longest time from SIGTERM to the end of the p
 
 *Dependency*: what all handlers need is away for three minutes, or for one of two workers of each type. *Retries spent*
 are those that it took to open the breakers; *too many spent* is what went beyond 20 for each process that failed jobs.
-Without the breaker nothing is promised about either, nor about *instances FAILED*, whose jobs don't count as lost. *Time
-to recover* includes up to 30 s until the next probe.
+Without the breaker nothing is promised about either, nor about *instances FAILED*, whose jobs don't count as lost.
+*Time to recover* includes up to 30 s until the next probe.
 
 The operator's faults are injected on a real API server with etcd and the controllers, while specs are edited and
 resources and children come and go; most resources stay as they are. There, *time to recover* is the time until all
