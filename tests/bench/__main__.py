@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import kafka, latencies, page, promises, soak, throughput
+from bench import kafka, latencies, limited, page, promises, soak, throughput
 from bench.processes import stub
 
 
@@ -34,6 +34,9 @@ async def main() -> None:
             for scenario, measure in promises.SCENARIOS.items():
                 figures.append((scenario, await measure(folder)))
                 print(*figures[-1], sep=": ", flush=True)
+            async for figure in limited.compare(engine, folder):
+                figures.append(figure)
+                print(*figure, sep=": ", flush=True)
             async for figure in kafka.dispatched(engine, folder):
                 figures.append(figure)
                 print(*figure, sep=": ", flush=True)

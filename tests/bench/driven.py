@@ -36,14 +36,14 @@ class Run:
     rss_mb: float | None = None
 
 
-async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load) -> Run:
-    """Let a client process a load."""
+async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load, **further: str) -> Run:
+    """Let a client process a load; a worker may have further settings."""
     if client != "this worker":
         await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
         cpu = await _other(engine, client, transport, load.jobs)
         return Run(await engine.ended(load.jobs), cpu / load.jobs * 1000)
     await engine.load(0)
-    settings = {"engine_url": engine.rest, "engine_grpc_target": engine.grpc, "job_types": "noop"}
+    settings = {"engine_url": engine.rest, "engine_grpc_target": engine.grpc, "job_types": "noop", **further}
     async with worker(folder, transport=transport, **settings) as running:
         await asyncio.sleep(1)
         before = running.cpu_seconds

@@ -9,7 +9,7 @@ from faults.ledger import NOTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HandlerName = Literal["work", "work_in_a_thread"]
+HandlerName = Literal["work", "work_in_a_thread", "call"]
 
 RETRIES = 2
 
@@ -36,6 +36,15 @@ async def work(job: Job) -> None:
 def work_in_a_thread(job: Job) -> None:
     note("begin", job)
     time.sleep(job.variables["seconds"])
+    end(job)
+
+async def call(job: Job) -> None:
+    # needs a dependency, which is away while there is a file: one for all processes, or this one's
+    note("begin", job)
+    await asyncio.sleep(job.variables["seconds"])
+    if Path("away").exists() or Path(f"away-{os.getpid()}").exists():
+        note("raise", job)
+        raise ConnectionError("the dependency is away")
     end(job)
 
 def end(job: Job) -> None:

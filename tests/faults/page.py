@@ -25,6 +25,9 @@ TITLES = {
     "drain_s": "drain",
     "overdrawn": "drains too long",
     "unconverged": "not converged",
+    "spent": "retries spent",
+    "overspent": "too many spent",
+    "failed": "instances FAILED",
     "rollouts": "needless rollouts",
     "owed": "caused by the fault",
 }
@@ -77,6 +80,8 @@ These hold on every engine in use (engines A, C and D below), and while replicas
   run beside itself. An event that Kafka delivers twice runs once.
 - **No retry wasted.** Only handlers that fail spend retries. A lost call, a stop, a kill or an outage spends none: over
   REST and gRPC a Fail is sent again only if it provably did not arrive, and never once the job may be another worker's.
+- **No instance lost to an outage.** While something that handlers need is away, their job types stop after at most 20
+  failures in each process, however long it lasts. The jobs wait, no instance ends FAILED, and the pods stay ready.
 - **Order per instance.** Over Kafka, an instance's jobs of one type run one after another, in the engine's order.
 - **Bounded drain.** After SIGTERM a worker claims nothing, finishes its running jobs and exits as soon as it is idle.
   Jobs not done within `ROCHALLOR_DRAIN_TIMEOUT` are given up without a Fail. Leaving a Kafka group whose members are
@@ -112,6 +117,9 @@ The operator, whatever the engine:
   counted as *caused by the fault*.
 - **Redelivery before the lease ends.** A lease can't be given back, and the engine looks for expired ones every 15 s. A
   job handed out in a lost answer, or to a worker that died, is redelivered up to 15 s after the end of its lease.
+- **Instances without retries, while few jobs fail.** It takes 20 failures in a row to tell an outage from jobs that
+  are at fault themselves. Where so few jobs of a type come that the breaker does not open, each that has no retry left
+  fails its instance: give such steps more retries, or raise `Postpone`.
 - **Completes at the same instant on engine A.** It checks no owner: it accepts a worker's late Complete, and two that
   it carries out at the same instant can both move an instance on. Each worker sends only one Complete of a job at a
   time, but it can't know of another worker's. Engines C and D take the outcome of the lease's owner only.
@@ -152,6 +160,11 @@ instance each job fails once. *Caused by the fault* counts second runs of jobs w
 it had them, or that were taken from it. *Time to recover* is the longest time from the end of the fault, or from the
 kill, until all jobs were done, including those that still waited for their first run; what that takes by itself is in
 the row *no fault*. *Drain* is the longest time from SIGTERM to the end of the process, with a drain timeout of 4 s.
+
+*Dependency*: what all handlers need is away for three minutes, or for one of two workers of each type. *Retries spent*
+are those that it took to open the breakers; *too many spent* is what went beyond 20 for each process that failed jobs.
+Without the breaker nothing is promised about either, nor about *instances FAILED*, whose jobs don't count as lost.
+*Time to recover* includes up to 30 s until the next probe.
 
 The operator's faults are injected on a real API server with etcd and the controllers, while specs are edited and
 resources and children come and go; most resources stay as they are. There, *time to recover* is the time until all

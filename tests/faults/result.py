@@ -53,6 +53,27 @@ class Jobs(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outage(Jobs):
+    """What an outage of something that handlers need has cost. No handler fails for another reason."""
+
+    promises = {**Jobs.promises, "failed": "no instance FAILED", "overspent": "few retries spent"}  # noqa: RUF012
+
+    spent: int
+    """Retries spent."""
+    overspent: int
+    """Those of them beyond what it takes to open the breaker of each process."""
+    failed: int
+    """Instances that ended FAILED. Their jobs are not counted as lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutBreaker(Outage):
+    """The same where nothing is promised about instances and retries, for comparison."""
+
+    promises = Jobs.promises
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources(Result):
     """What happened to resources and their children under a fault of the operator or its API server."""
 

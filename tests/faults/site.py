@@ -209,7 +209,7 @@ class Site:
             await fault()
             self.recovers_since = self.recovers_since or time.time()
             with suppress(TimeoutError):  # what is never done counts as lost
-                await self.until(lambda: self.done() == len(self.judged()))
+                await self.until(lambda: not any(instance.live for instance in self.judged()))
         self.ledger.read()
         return self._figures()
 

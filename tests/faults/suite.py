@@ -52,11 +52,13 @@ class Size:
     """How often the engine checks for expired leases."""
     long: float
     """How long a long job takes: several leases."""
+    outage: float
+    """How long a dependency is away."""
 
 
-SMALL = Size(jobs=60, lease=8, sweep=1, long=24)
+SMALL = Size(jobs=60, lease=8, sweep=1, long=24, outage=20)
 """For `make test`. Even on a busy machine no job may outlast its lease."""
-FULL = Size(jobs=500, lease=30, sweep=15, long=600)
+FULL = Size(jobs=500, lease=30, sweep=15, long=600, outage=180)
 """The engine's own times (engine.md)."""
 
 NO_FAULT = "no fault"

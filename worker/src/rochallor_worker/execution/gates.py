@@ -16,7 +16,9 @@ from rochallor_worker.logger import get_logger
 MAX_PARKED = 1000
 """Most jobs of one type that are parked; with more, no others are asked for."""
 DOUBT_SECONDS = 1.0
-"""How long a failure that would end its instance waits for other runs to show what is at fault."""
+"""How long a failure that would end its instance waits while no other run of its type shows what is at fault."""
+LONGEST_DOUBT_SECONDS = 60.0
+"""How long it waits at most, while others run and fail."""
 LOOK_SECONDS = 1.0
 """Time between two looks at the number of pods."""
 
@@ -76,6 +78,7 @@ class Gate:
         self._bucket = None
         if limits.per_second is not None:
             self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
+        self._failures = 0
         self._doubts: set[asyncio.Future[None]] = set()
 
     @property
@@ -104,8 +107,13 @@ class Gate:
         else:
             room = MAX_PARKED - self.parked
         if self._limits.parallelism is not None:
-            room = min(room, self._limits.parallelism - self._running - self._asked_for)
+            room = min(room, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
         return room
+
+    @property
+    def _busy(self) -> int:
+        """How many runs may still fail or succeed."""
+        return self._running - self._waiting - len(self._doubts)
 
     def ask(self, count: int) -> None:
         """Note that so many jobs are being asked for; -count once they have come."""
@@ -120,17 +128,22 @@ class Gate:
         return Permit(self)
 
     async def doubt(self, since: float, until: float) -> None:
-        """Wait, for `DOUBT_SECONDS` at most, until a run that ends shows whether a failure is the job's own fault.
+        """Wait until runs of other jobs show whether a failure is the job's own fault.
 
-        Returns at once where one has succeeded since a time, when the breaker opens, and at `until`, on the clock.
+        Returns at once where one has succeeded since a time, when the breaker opens, and at `until`, on the clock; also
+        when for `DOUBT_SECONDS` no other has failed and none is running: slow ones take long to fail together.
         """
-        left = min(DOUBT_SECONDS, until - self._clock())
-        if self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since or left <= 0:
-            return
         shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._doubts.add(shown)
+        self.changed()  # it does not run any more: there is room for another one
+        until, failures = min(until, self._clock() + LONGEST_DOUBT_SECONDS), None
         try:
-            await asyncio.wait({shown}, timeout=left)
+            while not (self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since):
+                left = min(DOUBT_SECONDS, until - self._clock())
+                if shown.done() or left <= 0 or (failures == self._failures and not self._busy):
+                    return
+                failures = self._failures
+                await asyncio.wait({shown}, timeout=left)
         finally:
             self._doubts.discard(shown)
 
@@ -161,6 +174,7 @@ class Gate:
             if probe:
                 self.circuit.probe_ended(self._clock(), failed=True)
             return True
+        self._failures += 1
         if not self.circuit.failed(self._clock(), reason):
             return False
         log.error(

@@ -16,6 +16,8 @@ from rochallor_worker.source.base import Delivery
 
 TICK = 0.05
 """Seconds between two looks while a job is due and waits for its gate or a slot."""
+TIME_TO_RUN = 2 / 3
+"""The part of a lease that is left at least for another run of a job, where leases cannot be renewed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,9 +30,13 @@ class _Parked:
 
     @property
     def kept_until(self) -> float:
-        """Until when the job is certainly ours."""
+        """Until when the job is certainly ours, with time for a run: one that the lease cuts off spends a retry."""
         lease = self.delivery.lease
-        return math.inf if lease is None else -math.inf if lease.lost else lease.deadline
+        if lease is None:
+            return math.inf
+        if lease.lost:
+            return -math.inf
+        return lease.deadline if lease.renewable else lease.end - TIME_TO_RUN * lease.grant.length
 
 
 class Parking:
