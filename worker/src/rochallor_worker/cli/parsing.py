@@ -78,10 +78,15 @@ def limit_settings(text: object) -> object:
     """Return the items of a JSON list, each of another job type. Raises `ValueError`."""
     if not isinstance(text, str):
         return text
-    items = json.loads(text)
+    try:
+        items = json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(items, list):
+        raise ValueError("not a list")
     found = [LimitSetting.model_validate(item) for item in items]
-    if not isinstance(items, list) or len({item.job_type for item in found}) < len(found):
-        raise ValueError("not a list with one item for each job type")
+    if len({item.job_type for item in found}) < len(found):
+        raise ValueError("a job type has two items")
     return tuple(found)
 
 

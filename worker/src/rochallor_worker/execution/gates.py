@@ -45,10 +45,10 @@ class Bucket:
     def tokens(self) -> float:
         """How many runs may begin now."""
         now = self._clock()
+        if now - self._looked_at >= LOOK_SECONDS:  # before it is filled: with fewer runs a second it holds fewer
+            self._looked_at, self._rate = now, self._per_second / self._pods()
         self._tokens = min(max(1.0, self._rate), self._tokens + self._rate * (now - self._filled_at))
         self._filled_at = now
-        if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at, self._rate = now, self._per_second / self._pods()
         return self._tokens
 
     def take(self) -> None:
@@ -67,6 +67,8 @@ class Gate:
         self.job_type = job_type
         self.circuit = Circuit(limits.breaker)
         self.parked = 0
+        self.due = 0
+        """Parked jobs that may run again: they come before jobs that are asked for."""
         self.changed: Callable[[], None] = _nothing
         """Called when there may be more room, or a parked job may go on."""
         self._limits = limits
@@ -75,6 +77,8 @@ class Gate:
         self._waiting = 0
         """Jobs that have come and not begun."""
         self._asked_for = 0
+        self._prober: Permit | None = None
+        """Who has the latest probe."""
         self._bucket = None
         if limits.per_second is not None:
             self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
@@ -84,6 +88,11 @@ class Gate:
     @property
     def room(self) -> int:
         """How many more jobs may be asked for now."""
+        return max(0, self.free - self.due)
+
+    @property
+    def free(self) -> int:
+        """How many more jobs may come now, parked ones or others."""
         if self.circuit.open and self._clock() < self.circuit.probe_at:
             return 0
         room = self._unused
@@ -94,9 +103,9 @@ class Gate:
     @property
     def opens_at(self) -> float:
         """When time alone makes room, on the clock; infinity if only the end of a run can."""
-        if self._unused <= 0:
+        if self._unused <= self.due:
             return math.inf
-        full_at = -math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for)
+        full_at = -math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for + self.due)
         return max(full_at, self.circuit.probe_at if self.circuit.open else -math.inf)
 
     @property
@@ -155,12 +164,15 @@ class Gate:
 
     # for its permits
 
-    def begin(self) -> bool | None:
-        """Begin a run; return whether it is a probe, and None if it may not begin."""
+    def begin(self, permit: "Permit") -> bool:
+        """Begin a run; return whether it may begin."""
         self._waiting -= 1
         if not self.circuit.open:
+            return True
+        if not self.circuit.probe(self._clock()):
             return False
-        return True if self.circuit.probe(self._clock()) else None
+        self._prober = permit
+        return True
 
     def succeeded(self) -> None:
         """Note that a run has succeeded."""
@@ -168,11 +180,10 @@ class Gate:
             log.info("the breaker has closed: a run has succeeded", job_type=self.job_type)
         self.end_doubts()
 
-    def failed(self, reason: str, *, probe: bool) -> bool:
+    def failed(self, permit: "Permit", reason: str) -> bool:
         """Note that a run has failed, for a reason that may pass; return whether the breaker is open."""
         if self.circuit.open:
-            if probe:
-                self.circuit.probe_ended(self._clock(), failed=True)
+            self._end_probe(permit, failed=True)
             return True
         self._failures += 1
         if not self.circuit.failed(self._clock(), reason):
@@ -185,47 +196,48 @@ class Gate:
         self.end_doubts()
         return True
 
-    def leave(self, *, begun: bool, probe: bool) -> None:
+    def leave(self, permit: "Permit", *, begun: bool) -> None:
         """Note that a job has left; what it began as a probe has no verdict then."""
         self._running -= 1
         if not begun:
             self._waiting -= 1
-        if probe:
-            self.circuit.probe_ended(self._clock(), failed=False)
+        self._end_probe(permit, failed=False)
         self.changed()
+
+    def _end_probe(self, permit: "Permit", *, failed: bool) -> None:
+        # one that outlasts its opening is none any more: another may be under way by then
+        if self._prober is permit:
+            self._prober = None
+            if self.circuit.probing:
+                self.circuit.probe_ended(self._clock(), failed=failed)
 
 
 class Permit:
     """Lets one job run. A context: at its end the job has left the gate."""
 
-    __slots__ = ("_begun", "_gate", "_probe")
+    __slots__ = ("_begun", "_gate")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._begun = False
-        self._probe = False
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None:
-        self._gate.leave(begun=self._begun, probe=self._probe)
+        self._gate.leave(self, begun=self._begun)
 
     def begin(self) -> bool:
         """Begin the run; return whether it may begin: the breaker may have opened since the job was asked for."""
         self._begun = True
-        probe = self._gate.begin()
-        self._probe = bool(probe)
-        return probe is not None
+        return self._gate.begin(self)
 
     def succeeded(self) -> None:
         """Note that the run has succeeded."""
-        self._probe = False
         self._gate.succeeded()
 
     def failed(self, reason: str) -> bool:
         """Note that the run has failed, for a reason that may pass; return whether the breaker is open."""
-        probe, self._probe = self._probe, False
-        return self._gate.failed(reason, probe=probe)
+        return self._gate.failed(self, reason)
 
 
 def one_pod() -> int:

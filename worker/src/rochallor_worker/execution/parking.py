@@ -25,7 +25,10 @@ class _Parked:
     delivery: Delivery
     gate: Gate
     place: Place
-    due: float
+    at: float
+    """When it may run again."""
+    due: bool = False
+    """Whether that time has come."""
     permit: asyncio.Future[Permit | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -56,18 +59,26 @@ class Parking:
         job = _Parked(delivery, gate, place, self._clock() + after)
         place.vacate()
         self._jobs[job] = None
+        if delivery.lease is not None:
+            delivery.lease.changed = self.wake  # until the next run begins, which has its own use for it
         gate.parked += 1
         self._changed.set()
         left = None if delivery.leaving is None else asyncio.create_task(delivery.leaving.wait(), name="leaving")
         try:
             await asyncio.wait({job.permit, *([left] if left else ())}, return_when=asyncio.FIRST_COMPLETED)
             return job.permit.result() if job.permit.done() else None
+        except asyncio.CancelledError:
+            if job.permit.done() and (unused := job.permit.result()) is not None:
+                with unused:
+                    pass
+            raise
         finally:
             if left is not None:
                 left.cancel()
             self._jobs.pop(job, None)
             place.waits = False
             gate.parked -= 1
+            gate.due -= job.due
             gate.changed()
 
     def close(self) -> None:
@@ -91,21 +102,22 @@ class Parking:
     def _look(self) -> float:
         """Decide what can be decided now; return when to look again."""
         now, next_at = self._clock(), math.inf
-        shut: set[Gate] = set()
+        free: dict[Gate, int] = {}
         for job in list(self._jobs):
             if self._closed or now >= job.kept_until:
                 self._decide(job, None)
-            elif now < job.due:
-                next_at = min(next_at, job.due, job.kept_until)
+            elif now < job.at:
+                next_at = min(next_at, job.at, job.kept_until)
             else:
-                if job.gate not in shut and job.gate.room > 0:
-                    job.place.waits = True
-                    if job.place.regain():
-                        self._decide(job, job.gate.enter())
-                        continue
+                job.gate.due += not job.due
+                job.due = True
+                left = free.setdefault(job.gate, job.gate.free)
+                free[job.gate] = left - 1
+                job.place.waits = left > 0  # of a type that is held back, none keeps a slot from other types
+                if left > 0 and job.place.regain():
+                    self._decide(job, job.gate.enter())
                 else:
-                    shut.add(job.gate)
-                next_at = min(next_at, job.kept_until, now + TICK)
+                    next_at = min(next_at, job.kept_until, now + TICK)
         return next_at
 
     def _decide(self, job: _Parked, permit: Permit | None) -> None:

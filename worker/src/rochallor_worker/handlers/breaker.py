@@ -7,6 +7,7 @@ probe, after pauses that grow; a run that fails then is postponed and spends no 
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from rochallor_worker.backoff import Backoff
 
@@ -25,7 +26,10 @@ class Breaker:
     within: float | None = None
 
     def __post_init__(self) -> None:
-        if self.failures < 1 or not (self.within is None or 0 < self.within < math.inf):
+        failures: Any = self.failures  # whatever the annotations say
+        within: Any = self.within
+        counted = isinstance(failures, int) and failures >= 1
+        if not (counted and (within is None or (isinstance(within, int | float) and 0 < within < math.inf))):
             raise ValueError(f"{self} is not possible: failures is at least 1, and within is in seconds and above 0")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rochallor_worker.handlers.breaker import DEFAULT, Breaker
 
@@ -15,7 +15,7 @@ class Limits:
 
     At most `parallelism` of its jobs run at once in this process, and at most `per_second` runs begin each second: in
     this process, or with the scope `resource` in all pods of the resource together. `breaker` is None where it is off.
-    Raises `ValueError` for values that are not above 0.
+    Raises `ValueError` for values that are not above 0, or of another type.
     """
 
     parallelism: int | None = None
@@ -24,10 +24,14 @@ class Limits:
     breaker: Breaker | None = DEFAULT
 
     def __post_init__(self) -> None:
-        if self.parallelism is not None and self.parallelism < 1:
+        parallelism: Any = self.parallelism  # whatever the annotations say
+        per_second: Any = self.per_second
+        if not (parallelism is None or (isinstance(parallelism, int) and parallelism >= 1)):
             raise ValueError(f"limit is a number of jobs above 0, not {self.parallelism!r}")
-        if self.per_second is not None and not 0 < self.per_second < math.inf:
+        if not (per_second is None or (isinstance(per_second, int | float) and 0 < per_second < math.inf)):
             raise ValueError(f"per_second is a number of runs above 0, not {self.per_second!r}")
+        if not isinstance(self.breaker, Breaker | None):
+            raise ValueError(f"breaker is a Breaker, or None to have none, not {self.breaker!r}")
 
 
 NO_LIMITS = Limits()

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rochallor_worker.errors import RochallorError
@@ -18,14 +19,15 @@ class Postpone(RochallorError):  # noqa: N818 — no error: what a handler decid
     """Raise this from a handler to have the job run again `after` so many seconds, at most a day; no retry is spent."""
 
     def __init__(self, message: str = "postponed", *, after: float) -> None:
-        if not 0 <= after < math.inf:
+        given: Any = after  # whatever the annotation says
+        if not (isinstance(given, int | float) and 0 <= given < math.inf):
             raise ValueError(f"after is a number of seconds from 0, not {after!r}")
-        super().__init__(message, after)
-        self.message = message
+        super().__init__(message)
+        self.message = str(message)
         self.after = min(after, LONGEST)
 
-    def __str__(self) -> str:
-        return self.message
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Postpone, self.message, after=self.after), ()  # by itself an exception has no keywords
 
 
 def postpone_from(response: Any, *, default: float = 30.0) -> Postpone:
@@ -35,13 +37,15 @@ def postpone_from(response: Any, *, default: float = 30.0) -> Postpone:
     that does not say, in seconds.
     """
     headers: Mapping[str, str] = getattr(response, "headers", response)
-    text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
+    text = str(next((value for name, value in headers.items() if name.lower() == "retry-after"), "")).strip()
     status = getattr(response, "status_code", None) or getattr(response, "status", None)
     message = f"postponed: the service answered {status}" if status else "postponed: the service asks to wait"
     if text.isdecimal():
         return Postpone(message, after=min(float(text), LONGEST))
     try:
-        left = (parsedate_to_datetime(text).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        until = parsedate_to_datetime(text)
+        # a date of HTTP is in GMT, said or not
+        left = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     except (ValueError, OverflowError):
         left = default
     return Postpone(message, after=max(0.0, left))
