@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from rochallor_worker import Job, NonRetryableError, Registry, RochallorError
+from rochallor_worker import Job, NonRetryableError, Postpone, Registry, RochallorError
 
 registry = Registry()
 
@@ -55,6 +55,18 @@ _kept: list[bytes] = []
 @registry.handler("fail", executor="process")
 def fail(job: Job) -> None:
     raise (NonRetryableError if job.variables.get("final") else ValueError)("no such card")
+
+
+@registry.handler("postpone", executor="process")
+def postpone(job: Job) -> None:
+    try:
+        raise Postpone("the shop is closed", after=job.variables["after"])
+    except Postpone as wish:
+        if job.variables.get("grouped"):
+            raise ExceptionGroup("one of two", [wish, ValueError("no such card")]) from None
+        if job.variables.get("final"):
+            raise ExceptionGroup("one of two", [wish, NonRetryableError("no such card")]) from None
+        raise
 
 
 @registry.handler("not-json", executor="process")

@@ -1,10 +1,15 @@
 """When the polling source polls, on a virtual clock."""
 
 import asyncio
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rochallor_worker.errors import (
     AnswerLost,
@@ -17,7 +22,11 @@ from rochallor_worker.errors import (
     Unreadable,
 )
 from rochallor_worker.events import Event, Polled
+from rochallor_worker.execution.gates import Gate, Permit
 from rochallor_worker.execution.lease import MARGIN
+from rochallor_worker.handlers.breaker import Breaker
+from rochallor_worker.handlers.limits import Limits
+from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.polling import MIN_GAP, OUTAGE_WAIT_CAP, UNHEALTHY_AFTER, PollingSource
 from unit.worker.engines import FaultyEngine, definition, gates_of, loop_time
 
@@ -26,11 +35,13 @@ pytestmark = pytest.mark.looptime
 INTERVAL = 0.5
 
 
-def source_of(engine: FaultyEngine, events: list[Event] | None = None) -> PollingSource:
+def source_of(
+    engine: FaultyEngine, events: list[Event] | None = None, gates: dict[str, Gate] | None = None
+) -> PollingSource:
     return PollingSource(
         engine,
         "w",
-        gates_of("a"),
+        gates_of("a") if gates is None else gates,
         poll_interval=INTERVAL,
         lease=30,
         observer=(events if events is not None else []).append,
@@ -254,3 +265,179 @@ async def test_close_ends_the_wait() -> None:
     before = loop_time()
     await waiting
     assert loop_time() == before
+
+
+class Watched(FaultyEngine):
+    """Notes which types are asked for, and for how many jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, int]] = []
+
+    async def poll_jobs(
+        self, worker_id: str, job_types: Sequence[str], max_jobs: int, lease: float | None = None
+    ) -> Any:
+        self.asked.append((" ".join(job_types), max_jobs))
+        return await super().poll_jobs(worker_id, job_types, max_jobs, lease)
+
+    async def fill(self, job_type: str, instances: int) -> None:
+        await self.upload_definition(definition(job_type))
+        for _ in range(instances):
+            await self.start_instance("d")
+
+
+def begin(gates: dict[str, Gate], deliveries: list[Delivery]) -> list[Permit]:
+    permits = [gates[delivery.job.job_type].enter() for delivery in deliveries]
+    assert all(permit.begin() for permit in permits)
+    return permits
+
+
+async def take(source: PollingSource, count: int = 10) -> list[Delivery]:
+    await source.ready()
+    return await source.take(count)
+
+
+async def test_a_type_at_its_limit_is_not_asked_for_until_one_of_its_jobs_has_ended() -> None:
+    engine, gates = Watched(), {**gates_of("a", limits=Limits(parallelism=2)), **gates_of("b")}
+    source = source_of(engine, gates=gates)
+    await engine.fill("a", 10)
+    [first, second] = begin(gates, await take(source))
+    assert engine.asked == [("a b", 2)]
+    for _ in range(20):
+        assert await take(source) == []
+    assert set(engine.asked[1:]) == {("b", 10)}
+    with first:
+        pass
+    before = loop_time()
+    engine.asked.clear()
+    [third] = begin(gates, await take(source))
+    assert loop_time() <= before + MIN_GAP + 1e-6  # it is backlogged, so it is not waited for
+    assert engine.asked == [("a", 1)]
+    for permit in (second, third):
+        with permit:
+            pass
+    assert gates["a"].room == 2
+
+
+async def test_with_no_room_at_all_nothing_is_asked_for_and_the_wait_ends_when_a_job_does() -> None:
+    """Tokens there are, so time alone does not open the gate: the wait must not end at once, again and again."""
+    engine, gates = Watched(), gates_of("a", limits=Limits(parallelism=1, per_second=10))
+    source = source_of(engine, gates=gates)
+    await engine.fill("a", 3)
+    await asyncio.sleep(5)
+    [permit] = begin(gates, await take(source))
+    waiting = asyncio.create_task(take(source))
+    await asyncio.sleep(5)
+    assert not waiting.done()
+    assert len(engine.asked) == 1
+    with permit:
+        pass
+    assert len(await waiting) == 1
+    assert loop_time() == 10
+
+
+async def test_a_rate_of_thirty_a_second_is_kept_and_used() -> None:
+    engine, gates = Watched(), gates_of("a", "b", limits=Limits(per_second=30))
+    source = source_of(engine, gates=gates)
+    await engine.fill("a", 600)
+    begun: list[float] = []
+    while loop_time() < 10:
+        for permit in begin(gates, await take(source, 64)):
+            with permit:
+                begun.append(loop_time())
+    assert 297 <= len(begun) <= 302
+    assert max(later - earlier for earlier, later in pairwise(begun)) <= 2 / 30
+    assert all(later - earlier >= 1 - 0.01 for earlier, later in zip(begun, begun[61:], strict=False))
+
+
+async def test_after_a_pause_no_more_begin_at_once_than_those_of_a_second() -> None:
+    engine, gates = Watched(), gates_of("a", limits=Limits(per_second=30))
+    source = source_of(engine, gates=gates)
+    while loop_time() < 100:
+        await take(source)
+    await engine.fill("a", 600)
+    began, count = loop_time(), 0
+    while loop_time() < began + INTERVAL * 2:
+        count += len(begin(gates, await take(source, 64)))
+    assert count <= 30 + 30 * INTERVAL * 2 + 1
+
+
+async def test_an_idle_source_with_limits_polls_at_most_once_an_interval() -> None:
+    engine = Watched()
+    limits = Limits(parallelism=3, per_second=1000, breaker=Breaker(failures=1))
+    source = source_of(engine, gates={**gates_of("a", limits=limits), **gates_of("b"), **gates_of("c", limits=limits)})
+    while loop_time() < 100:
+        await take(source)
+    settled = [at for at in engine.times("poll_jobs") if at > 10]
+    assert min(later - earlier for earlier, later in pairwise(settled)) >= INTERVAL
+    assert {asked for asked, _ in engine.asked} == {"a b c"}
+
+
+async def test_while_a_breaker_is_open_a_probe_is_asked_for_when_it_may_begin() -> None:
+    engine, gates = Watched(), gates_of("a", limits=Limits(breaker=Breaker(failures=1)))
+    source = source_of(engine, gates=gates)
+    await engine.fill("a", 20)
+    [failing] = begin(gates, await take(source, 1))
+    with failing:
+        failing.failed("no")
+    began = loop_time()
+    for pauses in (1, 3, 7):
+        [probe] = begin(gates, await take(source))
+        assert loop_time() == pytest.approx(began + pauses, abs=0.002)
+        with probe:
+            probe.failed("no")
+    assert engine.asked == [("a", 1)] * 4
+    [probe] = begin(gates, await take(source))
+    with probe:
+        probe.succeeded()
+    assert len(await take(source)) == 10
+
+
+async def test_a_flood_of_one_type_keeps_another_one_waiting_for_a_moment_at_most() -> None:
+    engine, gates = Watched(), gates_of("a", "b")
+    source = source_of(engine, gates=gates)
+    await engine.fill("a", 1000)
+    waits: list[float] = []
+    came = math.inf
+    for number in range(60):
+        if number % 20 == 10:
+            await engine.fill("b", 1)
+            came = loop_time()
+        waits += [loop_time() - came for delivery in await take(source, 10) if delivery.job.job_type == "b"]
+        await asyncio.sleep(0.02)
+    assert len(waits) == 3
+    assert max(waits) < 0.2
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.integers(1, 8))
+async def test_never_more_is_claimed_than_there_are_slots_and_room(seed: int, slots: int) -> None:
+    random = Random(seed)
+    engine = Watched()
+    gates = {
+        **gates_of("a", limits=Limits(parallelism=2)),
+        **gates_of("b", limits=Limits(per_second=5, breaker=Breaker(failures=2))),
+        **gates_of("c"),
+    }
+    source = source_of(engine, gates=gates)
+    running: list[tuple[str, Permit]] = []
+    for job_type in "abc":
+        await engine.fill(job_type, 30)
+    for _ in range(60):
+        if (free := slots - len(running)) and any(gate.room for gate in gates.values()):
+            found = await take(source, free)
+            assert len(found) <= free
+            for delivery in found:
+                permit = gates[delivery.job.job_type].enter()
+                permit.begin()
+                running.append((delivery.job.job_type, permit))
+        assert sum(job_type == "a" for job_type, _ in running) <= 2
+        await asyncio.sleep(random.choice([0, 0.1, 1]))
+        while running and random.random() < 0.5:
+            _, permit = running.pop(random.randrange(len(running)))
+            with permit:
+                if random.random() < 0.4:
+                    permit.failed("no")
+                elif random.random() < 0.5:
+                    permit.succeeded()
+    assert engine.state.jobs

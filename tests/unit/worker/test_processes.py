@@ -23,7 +23,7 @@ from rochallor_worker.handlers import processes as module
 from rochallor_worker.handlers.cgroup import cpu_limit, memory_limit
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.processes import Processes
-from rochallor_worker.outcome import Completed, Failed, Outcome
+from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.testing import WorkerHarness
 from unit.worker.process_handlers import registry
 
@@ -47,7 +47,7 @@ async def _instance(_: str) -> Instance:
 
 async def run(
     processes: Processes, job_type: str, timeout: float | None = None, registry: Registry = registry, **variables: Any
-) -> Outcome:
+) -> Outcome | Postponed:
     limit = Limit(timeout, clock=lambda: asyncio.get_running_loop().time())
     job = Job(
         id="j",
@@ -61,7 +61,7 @@ async def run(
     )
     threads: Any = None  # a handler in a process takes no thread
     outcome = await invoke(registry[job_type], job, threads, limit, processes=processes)
-    assert isinstance(outcome, Completed | Failed)
+    assert outcome is not None
     return outcome
 
 
@@ -145,6 +145,26 @@ async def test_every_way_to_end_is_an_outcome_and_the_next_job_runs(
         else:
             assert got == (Completed(variables) if outcome is None else outcome)
         assert await pid(processes) > 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"after": 90}, Postponed(90, "the shop is closed")),
+        ({"after": 0.5}, Postponed(0.5, "the shop is closed")),
+        ({"after": 1e9}, Postponed(86400, "the shop is closed")),
+        ({"after": 90, "grouped": True}, Postponed(90, "the shop is closed")),
+        ({"after": 90, "final": True}, Failed("NonRetryableError: no such card (and 1 more)", retryable=False)),
+        ({"after": -1}, Failed("ValueError: after is a number of seconds from 0, not -1", retryable=True)),
+    ],
+)
+async def test_a_handler_can_postpone_its_job_and_its_child_stays(
+    variables: dict[str, Any], expected: Outcome | Postponed
+) -> None:
+    async with children() as processes:
+        before = await pid(processes)
+        assert await run(processes, "postpone", **variables) == expected
+        assert await pid(processes) == before
 
 
 async def test_an_error_is_logged_with_the_childs_traceback(logged: list[dict[str, Any]]) -> None:

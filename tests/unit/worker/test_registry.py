@@ -2,7 +2,8 @@ from typing import Annotated, Any
 
 import pytest
 
-from rochallor_worker import Backoff, Job, Registry, StartError, State
+from rochallor_worker import Backoff, Breaker, Job, Registry, StartError, State
+from rochallor_worker.handlers.limits import Limits
 
 
 def test_a_second_handler_of_a_type_is_refused() -> None:
@@ -15,7 +16,7 @@ def test_a_second_handler_of_a_type_is_refused() -> None:
 
     with pytest.raises(
         ValueError,
-        match=r"job type 'pay' has two handlers, .*first \(test_registry.py, line 11\) and .*second .*; only one is",
+        match=r"job type 'pay' has two handlers, .*first \(test_registry.py, line 12\) and .*second .*; only one is",
     ):
         registry.handler("pay")(second)
 
@@ -61,6 +62,40 @@ def test_a_retry_is_a_backoff() -> None:
     given: Any = 5
     with pytest.raises(ValueError, match="'pay': retry is a Backoff, not 5"):
         Registry().handler("pay", retry=given)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "3", float("nan"), [1]])
+def test_a_limit_is_a_number_of_jobs(limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"^job type 'pay': limit is a number of jobs above 0, not .*$"):
+        Registry().handler("pay", limit=limit)
+
+
+@pytest.mark.parametrize("per_second", [0, -1, float("nan"), float("inf"), "30", [1]])
+def test_a_rate_is_a_number_of_runs(per_second: Any) -> None:
+    with pytest.raises(ValueError, match=r"^job type 'pay': per_second is a number of runs above 0, not .*$"):
+        Registry().handler("pay", per_second=per_second)
+
+
+@pytest.mark.parametrize("breaker", [True, False, 5, "off", Breaker])
+def test_a_breaker_is_a_breaker_or_none(breaker: Any) -> None:
+    with pytest.raises(ValueError, match=r"^job type 'pay': breaker is a Breaker, or None to have none, not .*$"):
+        Registry().handler("pay", breaker=breaker)
+
+
+def test_limits_are_kept_can_be_changed_and_belong_to_a_handler() -> None:
+    registry, other = Registry(), Registry()
+    registry.handler("plain")(lambda _: None)
+    registry.handler("pay", limit=3, per_second=0.5, breaker=None)(lambda _: None)
+    assert registry["plain"].limits == Limits(None, None, "pod", Breaker(failures=20))
+    assert registry["pay"].limits == Limits(3, 0.5, "pod", None)
+    other.include(registry, prefix="x-")
+    other.limit("x-pay", lambda limits: Limits(limits.parallelism, 8))
+    assert other["x-pay"].limits == Limits(3, 8)
+    assert registry["pay"].limits == Limits(3, 0.5, "pod", None)
+    with pytest.raises(
+        StartError, match=r"^there are limits for job type 'pay', which has no handler; registered: x-plain, x-pay$"
+    ):
+        other.limit("pay", lambda limits: limits)
 
 
 def test_another_registry_is_included_with_all_that_its_handlers_say() -> None:

@@ -3,6 +3,8 @@ import pytest
 from rochallor_worker.cli.parsing import parse_duration
 from rochallor_worker.cli.settings import load, unknown_variables
 from rochallor_worker.errors import StartError
+from rochallor_worker.handlers.breaker import DEFAULT, Breaker
+from rochallor_worker.handlers.limits import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +137,58 @@ def test_a_token_without_tls_is_noticed(transport: str) -> None:
 
 def test_tls_files_make_grpc_secure() -> None:
     assert not load(transport="grpc", engine_token="t", engine_ca_file="ca.pem", **PLAIN).token_in_clear
+
+
+def limits_of(monkeypatch: pytest.MonkeyPatch, text: str, own: Limits) -> dict[str, Limits]:
+    monkeypatch.setenv("ROCHALLOR_LIMITS", text)
+    return {setting.job_type: setting.over(own) for setting in load().limits}
+
+
+OWN = Limits(3, 0.5, "resource", None)
+
+
+def test_limits_replace_only_what_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """[
+        {"jobType": "a"}, {"jobType": "b", "parallelism": 8}, {"jobType": "c", "perSecond": 2, "scope": "pod"},
+        {"jobType": "d", "breaker": true}, {"jobType": "e", "breaker": false, "perSecond": 0.25, "scope": "resource"}
+    ]"""
+    assert limits_of(monkeypatch, text, OWN) == {
+        "a": OWN,
+        "b": Limits(8, 0.5, "resource", None),
+        "c": Limits(3, 2, "pod", None),
+        "d": Limits(3, 0.5, "resource", DEFAULT),
+        "e": Limits(3, 0.25, "resource", None),
+    }
+    own = Limits(breaker=Breaker(failures=7))
+    assert limits_of(monkeypatch, text, own)["d"].breaker == own.breaker
+    assert limits_of(monkeypatch, text, own)["e"].breaker is None
+    assert limits_of(monkeypatch, "[]", own) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null", "5", "{}", '"abc"', "[5]", "[null]", "[[]]", "[", '[{"jobType": "a"},]', "[" * 100_000,
+        '{"jobType": "a"}', "[{}]", '[{"parallelism": 3}]', '[{"job_type": "a"}]', '[{"jobType": 5}]',
+        '[{"jobType": "a"}, {"jobType": "a"}]', '[{"jobType": "a", "limit": 3}]',
+        '[{"jobType": "a", "parallelism": 0}]', '[{"jobType": "a", "parallelism": 2.5}]',
+        '[{"jobType": "a", "parallelism": "3"}]', '[{"jobType": "a", "parallelism": true}]',
+        '[{"jobType": "a", "perSecond": 0}]', '[{"jobType": "a", "perSecond": -1}]',
+        '[{"jobType": "a", "perSecond": NaN}]', '[{"jobType": "a", "perSecond": 1e999}]',
+        '[{"jobType": "a", "perSecond": Infinity}]', '[{"jobType": "a", "perSecond": "30"}]',
+        f'[{{"jobType": "a", "perSecond": 1{"0" * 400}}}]', f'[{{"jobType": "a", "parallelism": {"9" * 5000}}}]',
+        '[{"jobType": "a", "scope": "cluster"}]', '[{"jobType": "a", "breaker": "off"}]',
+        '[{"jobType": "a", "breaker": 0}]', '[{"jobType": "a", "breaker": {"failures": 3}}]',
+    ],
+)  # fmt: skip
+def test_limits_that_make_no_sense_are_one_sentence(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ROCHALLOR_LIMITS", text)
+    with pytest.raises(StartError) as raised:
+        load()
+    sentence = str(raised.value)
+    assert sentence.startswith("ROCHALLOR_LIMITS=")
+    assert sentence.endswith(
+        'is not valid: must be a JSON list such as [{"jobType": "charge-card", "parallelism": 8, "perSecond": 20}]'
+    )
+    assert "\n" not in sentence
+    assert len(sentence) < 300

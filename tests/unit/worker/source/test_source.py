@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from rochallor_worker.events import Duplicate, Event, Skipped
+from rochallor_worker.execution.gates import Gate, Permit
+from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
+from rochallor_worker.execution.parking import Parking
+from rochallor_worker.execution.slots import Slots
+from rochallor_worker.handlers.breaker import Breaker
+from rochallor_worker.handlers.limits import Limits
 from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.kafka import client, topic
 from rochallor_worker.source.kafka.connection import Kafka
@@ -27,7 +33,7 @@ from unit.worker.engines import gates_of, loop_time
 from unit.worker.killable import KillableJournal
 
 if TYPE_CHECKING:
-    from rochallor_worker.execution.settled import Place
+    from rochallor_worker.execution import settled
 
 PARTITIONS = 3
 ROOM = 8
@@ -66,10 +72,13 @@ class Broker:
 
     log: list[list[Message]] = field(default_factory=lambda: [[] for _ in range(PARTITIONS)])
     committed: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    job_type: str = "a"
     accepted: set[str] = field(default_factory=set)
 
     def publish(self, partition: int, instance: str, dedup_id: str) -> None:
-        event = JobDispatchEvent(job_id=f"job {dedup_id}", instance_id=instance, job_type="a", dedup_id=dedup_id)
+        event = JobDispatchEvent(
+            job_id=f"job {dedup_id}", instance_id=instance, job_type=self.job_type, dedup_id=dedup_id
+        )
         self._append(partition, event.SerializeToString())
 
     def publish_rubbish(self, partition: int) -> None:
@@ -340,7 +349,7 @@ async def test_whatever_happens_no_job_is_lost_and_everything_is_committed_in_th
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     story = Story(Random(seed), tmp_path_factory.mktemp("journal") if journal else None, dedup_window)
-    done: set[Place] = set()
+    done: set[settled.Place] = set()
 
     def done_with(one: topic.Topic, records: Sequence[topic.Record]) -> None:
         done.update(record.place for record in records)
@@ -544,3 +553,158 @@ async def test_one_slow_job_does_not_let_the_rest_run_far_ahead(monkeypatch: pyt
     assert worker.consumer.positions[0] == 5
     worker.end(lambda running: running[0])
     assert worker.consumer.paused == frozenset()
+
+
+class TwoTypes:
+    """A source of two job types, with a partition of each, whose gates may be narrow."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.gates: dict[str, Gate] = {**gates_of("a", limits=limits), **gates_of("b")}
+        self.brokers = {job_type: Broker(job_type=job_type) for job_type in "ab"}
+        self.consumers: dict[str, Consumer] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(topic, "Consumer", self._consumer)
+            self.source = KafkaSource(
+                Kafka("broker:9092"),
+                "w",
+                self.gates,
+                parallelism=ROOM // 2,
+                drain_timeout=20,
+                journal=Journal(),
+                observer=lambda _: None,
+                clock=loop_time,
+                random=Random(0),
+            )
+
+    def _consumer(self, kafka: Kafka, job_type: str, *rest: Any) -> Consumer:
+        self.consumers[job_type] = consumer = Consumer(kafka, job_type, *rest)
+        consumer.broker = self.brokers[job_type]  # type: ignore[misc]
+        return consumer
+
+    def publish(self, job_type: str, count: int) -> None:
+        before = len(self.brokers[job_type].log[0])
+        for number in range(before, before + count):
+            self.brokers[job_type].publish(0, f"{job_type} {number}", f"{job_type} {number}")
+        self.consumers[job_type].assign(0)
+
+    async def take(self, count: int = 100) -> list[tuple[Delivery, Permit]]:
+        for consumer in self.consumers.values():
+            consumer.fetch(0, ROOM)
+        taken = await self.source.take(count)
+        return [(delivery, self.gates[delivery.job.job_type].enter()) for delivery in taken]
+
+    def end(self, delivery: Delivery, permit: Permit) -> None:
+        with permit:
+            self.brokers[delivery.job.job_type].accepted.add(delivery.job.id)
+            delivery.settle("accepted")
+
+
+def types(taken: Sequence[tuple[Delivery, Permit]]) -> str:
+    return "".join(delivery.job.job_type for delivery, _ in taken)
+
+
+@pytest.mark.looptime
+async def test_a_closed_gate_holds_the_records_of_its_type_and_the_other_one_goes_on() -> None:
+    two = TwoTypes(Limits(parallelism=1))
+    two.publish("a", 5)
+    two.publish("b", 5)
+    [first, *rest] = await two.take()
+    assert types([first, *rest]) == "abbbbb"
+    assert await two.take() == []
+    ready = asyncio.create_task(two.source.ready())
+    await asyncio.sleep(0.5)
+    assert not ready.done()
+    two.publish("b", 1)
+    [another] = await two.take()
+    assert types([another]) == "b"
+    two.end(*first)
+    await ready
+    assert types(await two.take()) == "a"
+    assert two.brokers["a"].committed[0] == 1
+    await two.source.aclose()
+
+
+@pytest.mark.looptime
+async def test_types_with_waiting_records_take_turns() -> None:
+    two = TwoTypes(Limits())
+    two.publish("a", 8)
+    two.publish("b", 3)
+    assert types(await two.take(4)) == "abab"
+    assert types(await two.take(4)) == "abaa"
+
+
+@pytest.mark.looptime
+async def test_a_rate_is_kept_over_kafka_and_the_source_sleeps_between() -> None:
+    two = TwoTypes(Limits(per_second=5))
+    two.publish("a", 100)
+    begun: list[float] = []
+    while loop_time() < 10:
+        await two.source.ready()
+        for delivery, permit in await two.take():
+            begun.append(loop_time())
+            two.end(delivery, permit)
+        if not two.source._queues["a"].ready:
+            two.consumers["a"].fetch(0, ROOM)
+    assert 48 <= len(begun) <= 52
+    for first, at in enumerate(begun):
+        assert sum(at <= other <= at + 1 for other in begun[first:]) <= 5 + 5 + 1
+    await two.source.aclose()
+
+
+@pytest.mark.looptime
+async def test_while_the_breaker_is_open_one_record_at_a_time_is_started() -> None:
+    two = TwoTypes(Limits(breaker=Breaker(failures=1)))
+    two.publish("a", 8)
+    [(_, permit)] = await two.take(1)
+    assert permit.begin()
+    with permit:
+        assert permit.failed("no")
+    assert await two.take() == []
+    await two.source.ready()
+    assert loop_time() == pytest.approx(1, abs=0.002)
+    [(_, probe)] = await two.take()
+    assert probe.begin()
+    assert await two.take() == []
+    with probe:
+        probe.succeeded()
+    assert len(await two.take()) == 6
+    await two.source.aclose()
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("taken_away", [True, False])
+async def test_a_parked_record_is_given_up_at_once_when_its_partition_goes_and_is_not_committed(
+    taken_away: bool,
+) -> None:
+    two = TwoTypes(Limits())
+    parking, slots = Parking(loop_time), Slots(1, loop_time)
+    running = asyncio.create_task(parking.run())
+    two.publish("a", 2)
+    await slots.reserve(1)
+    slots.occupy()
+    [(delivery, permit), other] = await two.take()
+    with permit:
+        assert permit.begin()
+    place = Place(slots)
+    parked = asyncio.create_task(parking.park(delivery, two.gates["a"], place, 5 if not taken_away else 600))
+    two.end(*other)
+    await asyncio.sleep(1)
+    assert (slots.busy, two.gates["a"].parked) == (0, 1)
+    if not taken_away:
+        following = await parked
+        assert following is not None
+        two.end(delivery, following)
+        assert two.brokers["a"].committed[0] == 2
+        place.vacate()
+    else:
+        revoking = asyncio.create_task(two.consumers["a"].revoke([0]))
+        assert await parked is None
+        delivery.settle("abandoned")
+        await revoking
+        assert loop_time() == 1
+        assert two.brokers["a"].committed[0] == 0
+        two.consumers["a"].assign(0)  # it is redelivered
+        assert len(await two.take()) == 2
+    assert (slots.busy, two.gates["a"].parked) == (0, 0)
+    running.cancel()
+    await two.source.aclose()
