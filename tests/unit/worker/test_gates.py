@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker.execution.gates import DOUBT_SECONDS, LOOK_SECONDS, MAX_PARKED, Bucket, Gate, Permit, pods_of
+from rochallor_worker.execution.gates import (
+    DOUBT_SECONDS,
+    LONGEST_DOUBT_SECONDS,
+    LOOK_SECONDS,
+    MAX_PARKED,
+    Bucket,
+    Gate,
+    Permit,
+    pods_of,
+)
 from rochallor_worker.handlers.breaker import Breaker
 from rochallor_worker.handlers.limits import Limits
 from unit.worker.engines import gates_of, loop_time
@@ -56,8 +65,8 @@ def opened(clock: Clock, limits: Limits | None = None) -> Gate:
 
 
 @given(
-    st.floats(0.05, 500),
-    st.lists(st.tuples(st.floats(0, 3), st.sampled_from([1, 1, 2, 3, 10])), min_size=1, max_size=60),
+    st.floats(0.05, 20),
+    st.lists(st.tuples(st.floats(0, 3), st.sampled_from([1, 1, 2, 3, 10])), min_size=1, max_size=25),
 )
 def test_in_no_window_more_runs_begin_than_the_rate_and_those_of_a_second(
     per_second: float, steps: list[tuple[float, int]]
@@ -407,15 +416,41 @@ def doubted(limits: Limits) -> Gate:
     return gates_of("a", limits=limits)["a"]
 
 
+async def doubt(gate: Gate, since: float = 0, until: float = math.inf) -> None:
+    with (permit := gate.enter()):
+        assert permit.begin()
+        await gate.doubt(since, until)
+
+
 @pytest.mark.looptime
 async def test_a_doubt_lasts_a_second_unless_a_lease_ends_before() -> None:
     gate = doubted(Limits())
-    await gate.doubt(since=0, until=math.inf)
+    await doubt(gate)
     assert loop_time() == DOUBT_SECONDS
-    await gate.doubt(since=0, until=loop_time() + 0.25)
+    await doubt(gate, until=loop_time() + 0.25)
     assert loop_time() == DOUBT_SECONDS + 0.25
-    await gate.doubt(since=0, until=loop_time() - 1)
+    await doubt(gate, until=loop_time() - 1)
     assert loop_time() == DOUBT_SECONDS + 0.25
+
+
+@pytest.mark.looptime
+async def test_a_doubt_goes_on_while_others_run_but_not_for_ever() -> None:
+    gate = doubted(Limits())
+    with (slow := gate.enter()):
+        assert slow.begin()
+        await doubt(gate)
+    assert loop_time() == LONGEST_DOUBT_SECONDS
+
+
+@pytest.mark.looptime
+async def test_a_job_in_doubt_leaves_room_for_another_one_to_run() -> None:
+    gate, heard = doubted(Limits(parallelism=1)), []
+    gate.changed = lambda: heard.append(gate.room)
+    doubting = asyncio.create_task(doubt(gate))
+    await asyncio.sleep(0)
+    assert heard == [1]
+    await doubting
+    assert gate.room == 1
 
 
 @pytest.mark.looptime
@@ -423,9 +458,9 @@ async def test_a_doubt_lasts_a_second_unless_a_lease_ends_before() -> None:
 async def test_a_doubt_ends_when_a_run_shows_what_is_at_fault(end: str) -> None:
     gate = doubted(Limits(breaker=Breaker(failures=2)))
     run(gate, succeeds=False)
-    doubts = [asyncio.create_task(gate.doubt(since=0, until=math.inf)) for _ in range(3)]
+    doubts = [asyncio.create_task(doubt(gate)) for _ in range(3)]
     await asyncio.sleep(0.5)
-    assert not any(doubt.done() for doubt in doubts)
+    assert not any(task.done() for task in doubts)
     if end == "stop":
         gate.end_doubts()
         gate.end_doubts()
@@ -438,13 +473,15 @@ async def test_a_doubt_ends_when_a_run_shows_what_is_at_fault(end: str) -> None:
 
 @pytest.mark.looptime
 async def test_there_is_no_doubt_without_a_breaker_while_it_is_open_or_after_a_success_meanwhile() -> None:
-    await doubted(Limits(breaker=None)).doubt(since=0, until=math.inf)
+    await doubt(doubted(Limits(breaker=None)))
     gate = doubted(Limits(breaker=Breaker(failures=1)))
-    run(gate, succeeds=True)
-    await gate.doubt(since=0, until=math.inf)
-    run(gate, succeeds=False)
-    await gate.doubt(since=1, until=math.inf)
-    assert loop_time() == 0
-    run(gate, succeeds=True) if gate.room else gate._succeeded()
-    await gate.doubt(since=0.5, until=math.inf)
+    with (permit := gate.enter()):
+        assert permit.begin()
+        run(gate, succeeds=True)
+        await gate.doubt(since=0, until=math.inf)
+        run(gate, succeeds=False)
+        await gate.doubt(since=1, until=math.inf)
+        assert loop_time() == 0
+        permit.succeeded()
+        await gate.doubt(since=0.5, until=math.inf)
     assert loop_time() == DOUBT_SECONDS
