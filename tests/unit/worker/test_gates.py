@@ -144,10 +144,7 @@ def test_a_run_that_nobody_asked_for_is_made_up_for() -> None:
 
 def test_only_the_scope_resource_is_divided_by_the_number_of_pods() -> None:
     clock = Clock()
-    own, shared = (
-        gate_of(Limits(per_second=30, scope=scope), clock, Pods(3))
-        for scope in ("pod", "resource")  # type: ignore[arg-type]
-    )
+    own, shared = (gate_of(Limits(per_second=30, scope=scope), clock, Pods(3)) for scope in ("pod", "resource"))
     clock.now += 10
     assert (own.room, shared.room) == (30, 10)
 
@@ -201,7 +198,7 @@ def test_parked_jobs_that_may_run_again_come_before_others() -> None:
     clock = Clock()
     gate = gate_of(Limits(parallelism=3, per_second=1), clock)
     gate.due = 1
-    assert (gate.free, gate.room) == (1, 0)
+    assert (gate.room_for_parked, gate.room) == (1, 0)
     assert gate.opens_at == pytest.approx(clock.now + 1)
     gate.due = 5
     assert gate.room == 0

@@ -5,11 +5,9 @@ import math
 import pickle
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import format_datetime
-from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,10 +45,6 @@ def test_what_is_no_time_is_refused(after: Any) -> None:
         Postpone(after=after)
 
 
-def postponed() -> None:
-    raise Postpone("the shop is closed", after=3.5)
-
-
 def pickled(one: Postpone) -> Any:
     return pickle.loads(pickle.dumps(one))  # noqa: S301 — our own
 
@@ -59,15 +53,6 @@ def pickled(one: Postpone) -> Any:
 def test_it_can_be_copied_and_pickled(duplicate: Any) -> None:
     again = duplicate(Postpone("the shop is closed", after=3.5))
     assert (type(again), str(again), again.after) == (Postpone, "the shop is closed", 3.5)
-
-
-def test_it_passes_from_a_process_of_the_handlers_own() -> None:
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(Postpone, match=r"^the shop is closed$") as raised,
-    ):
-        pool.submit(postponed).result()
-    assert raised.value.after == 3.5
 
 
 def after(text: Any, default: float = 30.0) -> float:

@@ -231,3 +231,17 @@ async def test_a_flood_of_one_type_does_not_hold_up_another() -> None:
             await engine.start_instance("other", {"at": loop_time()})
         await until(lambda: len(waits) == 100, within=5)
     assert sorted(waits)[95] < 1
+
+
+async def test_bad_jobs_do_not_keep_a_breaker_open_while_good_ones_wait() -> None:
+    engine, registry = FaultyEngine(), Registry()
+
+    @registry.handler("a", breaker=Breaker(failures=5))
+    async def picky(job: Job) -> None:
+        await asyncio.sleep(0.05)
+        if job.variables["n"] < 8:
+            raise ValueError("no such customer")
+
+    await start(engine, "a", count=18, retries=3)
+    async with workers(engine, registry, 1, parallelism=8):
+        await until(lambda: finished(engine, COMPLETED) == 10, within=60)

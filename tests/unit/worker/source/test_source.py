@@ -578,7 +578,7 @@ class TwoTypes:
 
     def _consumer(self, kafka: Kafka, job_type: str, *rest: Any) -> Consumer:
         self.consumers[job_type] = consumer = Consumer(kafka, job_type, *rest)
-        consumer.broker = self.brokers[job_type]  # type: ignore[misc]
+        consumer.broker = self.brokers[job_type]
         return consumer
 
     def publish(self, job_type: str, count: int) -> None:

@@ -26,7 +26,7 @@ class Engine:
         self._came += count
 
     def give(self, job_types: list[str], count: int) -> list[str]:
-        given = []
+        given: list[str] = []
         while len(given) < count and (waiting := [one for one in job_types if self._waiting.get(one)]):
             oldest = min(waiting, key=lambda job_type: self._waiting[job_type][0])
             self._waiting[oldest].popleft()
@@ -83,9 +83,9 @@ def test_without_room_nothing_is_asked_for() -> None:
     polls.room["a"] = 100
     polls.add("a", 100)
     polls.poll(10)
-    assert polls.turns.hurried
+    before = polls.turns.hurried
     polls.room["a"] = 0
-    assert not polls.turns.hurried
+    assert (before, polls.turns.hurried) == (True, False)
     assert polls.poll(10) == ([], 0)
 
 

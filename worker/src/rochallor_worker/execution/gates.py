@@ -23,6 +23,9 @@ LOOK_SECONDS = 1.0
 """Time between two looks at the number of pods."""
 
 ROUNDING = 1e-6
+"""The part of a token that may be missing: it is lost in rounding."""
+LEAD_SECONDS = 1.0
+"""How long a parked job leaves the probe to jobs that are asked for, when it is their turn."""
 
 log = get_logger(__name__)
 
@@ -68,7 +71,7 @@ class Gate:
         self.circuit = Circuit(limits.breaker)
         self.parked = 0
         self.due = 0
-        """Parked jobs that may run again: they come before jobs that are asked for."""
+        """Parked jobs that may run again."""
         self.changed: Callable[[], None] = _nothing
         """Called when there may be more room, or a parked job may go on."""
         self._limits = limits
@@ -79,6 +82,8 @@ class Gate:
         self._asked_for = 0
         self._prober: Permit | None = None
         """Who has the latest probe."""
+        self._turn_of_others = False
+        """Whether the next probe is for a job that is not parked here."""
         self._bucket = None
         if limits.per_second is not None:
             self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
@@ -87,37 +92,49 @@ class Gate:
 
     @property
     def room(self) -> int:
-        """How many more jobs may be asked for now."""
-        return max(0, self.free - self.due)
+        """How many more jobs may be asked for now: parked ones that are due come first."""
+        if self.circuit.open:
+            return self._free if self._turn_of_others or not self.due else 0
+        return max(0, self._free - self.due)
 
     @property
-    def free(self) -> int:
-        """How many more jobs may come now, parked ones or others."""
-        if self.circuit.open and self._clock() < self.circuit.probe_at:
+    def room_for_parked(self) -> int:
+        """How many parked jobs may run again now. They take turns with others to be the probe: all may be bad ones."""
+        if self.circuit.open and self._turn_of_others and self._clock() < self.circuit.probe_at + LEAD_SECONDS:
             return 0
-        room = self._unused
-        if self._bucket is not None and room > 0:
-            room = min(room, int(self._bucket.tokens + ROUNDING) - self._asked_for)
-        return max(0, room)
+        return self._free
 
     @property
     def opens_at(self) -> float:
         """When time alone makes room, on the clock; infinity if only the end of a run can."""
-        if self._unused <= self.due:
-            return math.inf
-        full_at = -math.inf if self._bucket is None else self._bucket.full_at(1.0 + self._asked_for + self.due)
-        return max(full_at, self.circuit.probe_at if self.circuit.open else -math.inf)
+        if self.circuit.open:
+            may_ask = self._unused > 0 and (self._turn_of_others or not self.due)
+            return max(self.circuit.probe_at, self._enough_at(1.0)) if may_ask else math.inf
+        return self._enough_at(1.0 + self._asked_for + self.due) if self._unused > self.due else math.inf
+
+    @property
+    def _free(self) -> int:
+        """How many more jobs may come now."""
+        if self.circuit.open and self._clock() < self.circuit.probe_at:
+            return 0
+        free = self._unused
+        if self._bucket is not None and free > 0:
+            free = min(free, int(self._bucket.tokens + ROUNDING) - self._asked_for)
+        return max(0, free)
 
     @property
     def _unused(self) -> int:
         """How many more jobs there could be, whatever the time."""
         if self.circuit.open:  # one at a time, the probe
-            room = 0 if self.circuit.probing or self._waiting or self._asked_for else 1
+            unused = 0 if self.circuit.probing or self._waiting or self._asked_for else 1
         else:
-            room = MAX_PARKED - self.parked
+            unused = MAX_PARKED - self.parked
         if self._limits.parallelism is not None:
-            room = min(room, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
-        return room
+            unused = min(unused, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
+        return unused
+
+    def _enough_at(self, tokens: float) -> float:
+        return -math.inf if self._bucket is None else self._bucket.full_at(tokens)
 
     @property
     def _busy(self) -> int:
@@ -128,13 +145,13 @@ class Gate:
         """Note that so many jobs are being asked for; -count once they have come."""
         self._asked_for += count
 
-    def enter(self) -> "Permit":
-        """Admit a job that has come."""
+    def enter(self, *, parked: bool = False) -> "Permit":
+        """Admit a job that has come, or was parked."""
         self._running += 1
         self._waiting += 1
         if self._bucket is not None:
             self._bucket.take()
-        return Permit(self)
+        return Permit(self, parked=parked)
 
     async def doubt(self, since: float, until: float) -> None:
         """Wait until runs of other jobs show whether a failure is the job's own fault.
@@ -149,7 +166,7 @@ class Gate:
         try:
             while not (self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since):
                 left = min(DOUBT_SECONDS, until - self._clock())
-                if shown.done() or left <= 0 or (failures == self._failures and not self._busy):
+                if shown.done() or left <= 0 or (failures == self._failures and self._busy <= 0):
                     return
                 failures = self._failures
                 await asyncio.wait({shown}, timeout=left)
@@ -171,7 +188,7 @@ class Gate:
             return True
         if not self.circuit.probe(self._clock()):
             return False
-        self._prober = permit
+        self._prober, self._turn_of_others = permit, permit.parked
         return True
 
     def succeeded(self) -> None:
@@ -193,6 +210,7 @@ class Gate:
             job_type=self.job_type,
             error=reason,
         )
+        self._turn_of_others = False
         self.end_doubts()
         return True
 
@@ -205,7 +223,7 @@ class Gate:
         self.changed()
 
     def _end_probe(self, permit: "Permit", *, failed: bool) -> None:
-        # one that outlasts its opening is none any more: another may be under way by then
+        # a probe may outlast the opening it was for, and another one may be under way by then
         if self._prober is permit:
             self._prober = None
             if self.circuit.probing:
@@ -215,9 +233,10 @@ class Gate:
 class Permit:
     """Lets one job run. A context: at its end the job has left the gate."""
 
-    __slots__ = ("_begun", "_gate")
+    __slots__ = ("_begun", "_gate", "parked")
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, *, parked: bool) -> None:
+        self.parked = parked
         self._gate = gate
         self._begun = False
 

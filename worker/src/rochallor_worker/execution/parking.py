@@ -111,11 +111,11 @@ class Parking:
             else:
                 job.gate.due += not job.due
                 job.due = True
-                left = free.setdefault(job.gate, job.gate.free)
+                left = free.setdefault(job.gate, job.gate.room_for_parked)
                 free[job.gate] = left - 1
                 job.place.waits = left > 0  # of a type that is held back, none keeps a slot from other types
                 if left > 0 and job.place.regain():
-                    self._decide(job, job.gate.enter())
+                    self._decide(job, job.gate.enter(parked=True))
                 else:
                     next_at = min(next_at, job.kept_until, now + TICK)
         return next_at
