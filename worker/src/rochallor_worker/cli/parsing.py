@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from rochallor_worker.errors import StartError
 from rochallor_worker.handlers.breaker import DEFAULT
 from rochallor_worker.handlers.limits import Limits, Scope
 
@@ -74,8 +75,18 @@ class LimitSetting(BaseModel):
         return replace(limits, **given)
 
 
+def _limit_setting(number: int, item: object) -> LimitSetting:
+    try:
+        return LimitSetting.model_validate(item)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "it"
+        message = f"ROCHALLOR_LIMITS is not valid: item {number}: {field}: {first['msg']}"
+        raise StartError(message) from None
+
+
 def limit_settings(text: object) -> object:
-    """Return the items of a JSON list, each of another job type. Raises `ValueError`."""
+    """Return the items of a JSON list, each of another job type. Raises `ValueError`, and `StartError` for an item."""
     if not isinstance(text, str):
         return text
     try:
@@ -84,7 +95,7 @@ def limit_settings(text: object) -> object:
         raise ValueError("too deep") from None
     if not isinstance(items, list):
         raise ValueError("not a list")
-    found = [LimitSetting.model_validate(item) for item in items]
+    found = [_limit_setting(number, item) for number, item in enumerate(items, 1)]
     if len({item.job_type for item in found}) < len(found):
         raise ValueError("a job type has two items")
     return tuple(found)
