@@ -6,7 +6,7 @@ import json
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.driven import Load, drive
+from bench.driven import Load, Run, drive
 from bench.page import NAMES
 
 if TYPE_CHECKING:
@@ -25,12 +25,15 @@ async def compare(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
     """Yield (scenario, figures) for each transport: the medians of runs that take turns."""
     transports: tuple[Transport, ...] = ("rest", "grpc")
     for transport in transports:
-        speeds: dict[str, list[float]] = {LIMITS: [], "": []}
+        runs: dict[str, list[Run]] = {LIMITS: [], "": []}
         for _ in range(PAIRS):
-            for limits, measured in speeds.items():
+            for limits, measured in runs.items():
                 further = {"limits": limits} if limits else {}
-                run = await drive(engine, folder, "this worker", transport, LOAD, **further)
-                measured.append(LOAD.jobs / run.stats["seconds"])
-        limited, free = (median(each) for each in speeds.values())
-        figures = f"{limited:,.0f} jobs/s, {limited / free:.0%} of the {free:,.0f} jobs/s without"
+                measured.append(await drive(engine, folder, "this worker", transport, LOAD, **further))
+        limited, free = (median(LOAD.jobs / run.stats["seconds"] for run in each) for each in runs.values())
+        cpu, cpu_free = (median(run.cpu_ms for run in each) for each in runs.values())
+        figures = (
+            f"{limited:,.0f} jobs/s, {limited / free:.0%} of the {free:,.0f} jobs/s without; "
+            f"{cpu:.3f} ms CPU a job, {cpu_free:.3f} ms without"
+        )
         yield f"limits that never bind, {LOAD.jobs:,} no-op jobs over {NAMES[transport]}", figures
