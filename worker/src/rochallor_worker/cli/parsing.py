@@ -80,9 +80,9 @@ def _limit_setting(number: int, item: object) -> LimitSetting:
         return LimitSetting.model_validate(item)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "it"
-        message = f"ROCHALLOR_LIMITS is not valid: item {number}: {field}: {first['msg']}"
-        raise StartError(message) from None
+        field = ".".join(map(str, first["loc"]))
+        wrong = f"{field}: {first['msg']}" if field else "must be an object"
+        raise StartError(f"ROCHALLOR_LIMITS is not valid: item {number}: {wrong}") from None
 
 
 def limit_settings(text: object) -> object:
