@@ -92,6 +92,19 @@ def test_after_a_day_of_failing_probes_the_pause_is_still_the_longest() -> None:
     assert circuit.probe_at < 3 + 3000 * 30
 
 
+def test_at_first_it_is_closed_and_nothing_has_happened() -> None:
+    for breaker in (None, DEFAULT):
+        circuit = Circuit(breaker)
+        assert (circuit.open, circuit.reason, circuit.probing, circuit.probe_at) == (False, "", False, -math.inf)
+
+
+def test_a_success_ends_the_probe_too() -> None:
+    circuit = opened()
+    assert circuit.probe(50)
+    circuit.succeeded(51)
+    assert not circuit.probing
+
+
 def test_a_probe_without_a_verdict_is_followed_by_another_one_at_once() -> None:
     circuit = opened()
     assert circuit.probe(50)

@@ -69,6 +69,39 @@ def test_while_nothing_is_backlogged_one_poll_asks_for_all() -> None:
     assert not polls.turns.hurried
 
 
+def test_room_for_one_job_is_enough() -> None:
+    polls = Polls("a", "b")
+    polls.room = {"a": 1, "b": 1}
+    assert polls.poll(10) == (["a", "b"], 1)
+
+
+def test_quiet_types_are_asked_for_exactly_once_a_gap() -> None:
+    turns = Turns(["a", "b"], lambda _: 10)
+    assert turns.next(10, 0.0) == (["a", "b"], 10)
+    turns.answered(["a", "b"], 10, ["a"] * 10)
+    assert turns.next(10, QUIET_GAP - 0.001) == (["a"], 10)
+    assert turns.next(10, QUIET_GAP) == (["b"], 10)
+
+
+def test_who_got_less_is_asked_for_first_also_a_new_one() -> None:
+    room = {"a": 10, "b": 10, "c": 0}
+    turns = Turns(["a", "b", "c"], lambda job_type: room[job_type])
+
+    def poll(now: float = 0.0) -> str:
+        [job_type], count = turns.next(10, now)
+        turns.answered([job_type], count, [job_type] * count)
+        return job_type
+
+    turns.next(10, 0.0)
+    turns.answered(["a", "b"], 10, ["a"] * 5 + ["b"] * 5)
+    room["b"] = 0
+    assert {poll() for _ in range(3)} == {"a"}
+    room.update(b=10, c=10)
+    assert poll(QUIET_GAP) == "c"  # ten jobs, on top of what b had got
+    assert "".join(poll() for _ in range(10)) == "bbbcbcbcbc"  # four jobs each, until they have as many as a
+    assert "a" in {poll() for _ in range(3)}
+
+
 def test_a_poll_for_several_types_asks_for_no_more_than_each_has_room_for() -> None:
     polls = Polls("a", "b", "c")
     polls.room = {"a": 7, "b": 0, "c": 4}
@@ -84,6 +117,9 @@ def test_without_room_nothing_is_asked_for() -> None:
     polls.add("a", 100)
     polls.poll(10)
     before = polls.turns.hurried
+    polls.room["a"] = 1
+    assert polls.turns.hurried == before
+    assert polls.poll(10) == (["a"], 1)
     polls.room["a"] = 0
     assert (before, polls.turns.hurried) == (True, False)
     assert polls.poll(10) == ([], 0)

@@ -67,7 +67,6 @@ class Circuit:
         full = len(self._failures) == self.breaker.failures
         if not full or (self.breaker.within is not None and now - self._failures[0] > self.breaker.within):
             return False
-        self._failures.clear()
         self.open, self.probing, self._probes = True, False, 0
         self.probe_at = now + PAUSES.pause(0)
         return True

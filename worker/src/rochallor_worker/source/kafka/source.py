@@ -144,7 +144,7 @@ class KafkaSource:
     def _opens_in(self) -> float | None:
         """Return the seconds until time alone may open the gate of a record that waits; None means never."""
         waiting = [self._gates[job_type] for job_type, queue in self._queues.items() if queue.ready]
-        at = min((gate.opens_at for gate in waiting), default=math.inf)
+        at = min((gate.opens_at for gate in waiting if gate.room <= 0), default=math.inf)  # others wait for no time
         return None if at == math.inf else max(0.001, at - self._clock())
 
     def close(self) -> None:
