@@ -105,11 +105,13 @@ def test_a_success_ends_the_probe_too() -> None:
     assert not circuit.probing
 
 
-def test_a_probe_without_a_verdict_is_followed_by_another_one_at_once() -> None:
+def test_a_probe_without_a_verdict_is_followed_by_another_one_after_the_same_pause() -> None:
+    """A service that asks to wait has its jobs postponed: that must not become a circle without a pause."""
     circuit = opened()
-    assert circuit.probe(50)
-    circuit.probe_ended(50, failed=False)
-    assert circuit.probe(50)
+    for at in (50, 60, 70):
+        assert circuit.probe(at)
+        circuit.probe_ended(at, failed=False)
+        assert circuit.probe_at == at + 1
 
 
 def test_a_success_closes_it_once_and_the_next_opening_begins_with_the_shortest_pause() -> None:
@@ -172,9 +174,8 @@ class Circuits(RuleBasedStateMachine):
     def end_probe(self, failed: bool) -> None:
         self.circuit.probe_ended(self.now, failed=failed)
         self.probing = False
-        if failed:
-            self.failed_probes += 1
-            self.probe_at = self.now + min(2**self.failed_probes, 30)
+        self.failed_probes += failed
+        self.probe_at = self.now + min(2**self.failed_probes, 30)
 
     @invariant()
     def same(self) -> None:

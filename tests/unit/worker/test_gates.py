@@ -324,6 +324,8 @@ def test_a_probe_that_ends_without_a_verdict_lets_the_next_one_begin() -> None:
     clock.now += 1
     with (probe := gate.enter()):
         assert probe.begin()
+    assert gate.room == 0
+    clock.now += 1
     assert gate.room == 1
     assert gate.circuit.open
 

@@ -79,8 +79,7 @@ class Circuit:
         return True
 
     def probe_ended(self, now: float, *, failed: bool) -> None:
-        """End the probe: after a failure the next one comes later, without a verdict it may come at once."""
+        """End the probe. The next one comes after a pause, which is longer each time that one fails."""
         self.probing = False
-        if failed:
-            self._probes += 1
-            self.probe_at = now + PAUSES.pause(self._probes)
+        self._probes += failed
+        self.probe_at = now + PAUSES.pause(self._probes)

@@ -11,6 +11,8 @@ from rochallor_worker.errors import RochallorError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SHORTEST = 1.0
+"""Fewest seconds for which a response postpones a job: 0, or a date that has passed, would run it in a circle."""
 LONGEST = 24 * 3600.0
 """Most seconds for which a job can be postponed."""
 
@@ -41,11 +43,11 @@ def postpone_from(response: Any, *, default: float = 30.0) -> Postpone:
     status = getattr(response, "status_code", None) or getattr(response, "status", None)
     message = f"postponed: the service answered {status}" if status else "postponed: the service asks to wait"
     if text.isdecimal():
-        return Postpone(message, after=min(float(text), LONGEST))
+        return Postpone(message, after=max(SHORTEST, min(float(text), LONGEST)))
     try:
         until = parsedate_to_datetime(text)
         # a date of HTTP is in GMT, said or not
         left = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     except (ValueError, OverflowError):
         left = default
-    return Postpone(message, after=max(0.0, left))
+    return Postpone(message, after=max(SHORTEST, left))
