@@ -272,7 +272,7 @@ async def test_a_time_limit_of_middleware_cannot_leave_a_thread_behind(threads: 
     def handler(job: Job) -> None:
         while not job.cancelled:
             ended.wait(0.001)
-        asyncio.run_coroutine_threadsafe(clean_up(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(clean_up(), loop).result(60)
         ended.set()
 
     outcome = await invoked(handler, [impatient], threads, is_async=False)
