@@ -133,6 +133,16 @@ async def test_replicas_are_left_to_an_autoscaler_before_an_apply_without_them(
     assert kube.handed_over == handed_over
 
 
+@pytest.mark.parametrize("spec", [HPA, KEDA], ids=["hpa", "keda"])
+async def test_under_an_autoscaler_a_steady_state_writes_nothing(spec: Manifest) -> None:
+    kube = FakeKube(**spec)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    kube.applied.clear()
+    await work.reconcile(KEY)
+    assert kube.applied == []
+
+
 async def test_the_replicas_of_a_deployment_that_is_not_ours_are_not_touched() -> None:
     kube = FakeKube(**HPA)
     kube.live["Deployment"] = FOREIGN | {"metadata": FOREIGN["metadata"] | {"managedFields": OURS}}

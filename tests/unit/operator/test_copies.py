@@ -266,6 +266,19 @@ async def test_copies_stay_as_long_as_a_replica_set_refers_to_them(clock: Clock)
     assert "handlers" not in kube.status
 
 
+async def test_the_copy_for_a_deployment_that_is_refused_stays_for_the_next_try() -> None:
+    """By what the pods have now, no ReplicaSet refers to it."""
+    kube = Kube()
+    await reconciler(kube).reconcile(KEY)
+    kube.roll_out()
+    kube.edit("2")
+    kube.refused = {"Deployment": KubernetesError(403, "cannot patch")}
+    work = reconciler(kube)
+    for _ in range(2):
+        assert await work.reconcile(KEY) is Result.REFUSED
+    assert len(kube.copies) == kube.made == 2
+
+
 async def test_copies_that_may_not_be_listed_are_a_condition() -> None:
     class Refusing(Kube):
         async def metadata(self, kind: str, _namespace: str, _selector: Mapping[str, str]) -> list[Manifest]:

@@ -144,6 +144,18 @@ async def test_a_missing_source_stops_no_change_of_a_deployment_that_runs() -> N
     assert kube.condition("Degraded")[:2] == ("True", "ConfigMapNotFound")
 
 
+async def test_pods_that_are_available_stay_ready_when_a_source_is_deleted() -> None:
+    kube = FakeKube(envFrom=[{"configMapRef": {"name": "code"}}])
+    kube.live["ConfigMap"] = {"metadata": {"uid": "c"}, "data": {"a": "1"}}
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    roll_out(kube)
+    del kube.live["ConfigMap"]
+    await work.reconcile(KEY)
+    assert kube.condition("Ready")[:2] == ("True", "Available")
+    assert kube.condition("Degraded")[:2] == ("True", "ConfigMapNotFound")
+
+
 @pytest.mark.parametrize("kind", ["ServiceAccount", "Service", "Deployment", "HorizontalPodAutoscaler"])
 async def test_a_child_under_deletion_is_not_applied_and_recreated_once_it_is_deleted(kind: str) -> None:
     """An apply would be answered with the object that is about to be deleted, and count as done."""

@@ -4,7 +4,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -19,6 +19,7 @@ from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.failure import MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS
 from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.results import MAX_RESULT_BYTES
+from rochallor_worker.logger import job_keys
 from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
 
@@ -263,6 +264,29 @@ async def test_what_a_late_sync_handler_raises_counts_too(prompt: ThreadPoolExec
     assert outcome == Failed("ValueError: late", retryable=True)
 
 
+class Busy(Executor):
+    """Has no free thread: what is submitted waits."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        self.waiting.append(Future())
+        return self.waiting[-1]
+
+
+@pytest.mark.looptime
+async def test_a_sync_handler_that_gets_no_thread_before_its_limit_times_out_and_is_never_run() -> None:
+    """Its retry would run beside it."""
+    threads, job = Busy(), make_job()
+    async with asyncio.timeout(3600):
+        outcome = await invoke(Handler("t", returning({}), None, is_async=False), job, threads, limit_of(10))
+    assert outcome == Failed("handler timed out after 10 s", retryable=True)
+    assert asyncio.get_running_loop().time() == pytest.approx(10)
+    [queued] = threads.waiting
+    assert queued.cancelled()
+
+
 async def test_a_coroutine_of_a_sync_handler_has_the_same_limit(threads: ThreadPoolExecutor) -> None:
     async def inner() -> None:
         await asyncio.Event().wait()
@@ -280,6 +304,15 @@ async def test_a_sync_handler_sees_the_context_of_its_job(threads: ThreadPoolExe
     trace = contextvars.ContextVar("trace", default="none")
     trace.set("42")
     assert await run(lambda _: {"trace": trace.get()}, threads) == Completed({"trace": "42"})
+
+
+@pytest.mark.parametrize("wrap", [in_coroutine, lambda function: function], ids=["async", "sync"])
+async def test_logs_of_a_handler_carry_its_job_and_later_ones_do_not(
+    wrap: Callable[[Callable[[Job], Any]], Callable[[Job], Any]], threads: ThreadPoolExecutor
+) -> None:
+    outcome = await run(wrap(lambda _: dict(job_keys())), threads)
+    assert outcome == Completed({"job_id": "j", "job_type": "t", "instance_id": "i", "attempt": 1})
+    assert job_keys() == {}
 
 
 @pytest.mark.parametrize("is_async", [True, False])
