@@ -195,6 +195,7 @@ class Gate:
         """Note that a run has succeeded."""
         if self.circuit.succeeded(self._clock()):
             log.info("the breaker has closed: a run has succeeded", job_type=self.job_type)
+            self.changed()
         self.end_doubts()
 
     def failed(self, permit: "Permit", reason: str) -> bool:
