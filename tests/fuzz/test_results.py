@@ -28,9 +28,9 @@ from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.engine.grpc.struct import to_struct
 from rochallor_worker.engine.rest.client import encode
 from rochallor_worker.execution.journal import Journal
-from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.outcome import Completed, Failed
 from rochallor_worker.registry import Handler
+from unit.worker.running import invoke_and_log
 from unit.worker.test_invocation import limit_of, make_job
 
 
@@ -205,7 +205,7 @@ async def decide(function: Callable[[], Any], threads: ThreadPoolExecutor, *, is
     handler = Handler("t", in_coroutine if is_async else lambda _: function(), None, is_async)
     Mood.bad = True
     try:
-        outcome = await invoke(handler, make_job(), threads, limit_of())
+        outcome = await invoke_and_log(handler, make_job(), threads, limit_of())
     finally:
         Mood.bad = False
     assert isinstance(outcome, Completed | Failed)

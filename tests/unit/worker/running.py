@@ -7,6 +7,9 @@ from typing import Any
 
 from rochallor_worker import InstanceStatus, Job, Registry, Runner
 from rochallor_worker.events import Event
+from rochallor_worker.handlers.invocation import invoke, log_failed
+from rochallor_worker.outcome import Failed, Outcome, Postponed
+from rochallor_worker.registry import Handler
 from unit.worker.engines import FaultyEngine, definition, loop_time
 
 
@@ -15,6 +18,14 @@ def registry_of(**handlers: Callable[[Job], Any]) -> Registry:
     for job_type, function in handlers.items():
         registry.handler(job_type)(function)
     return registry
+
+
+async def invoke_and_log(handler: Handler, job: Job, *rest: Any, **further: Any) -> Outcome | Postponed | None:
+    """Invoke a handler, and log a failure as the worker does where it is reported."""
+    outcome = await invoke(handler, job, *rest, **further)
+    if isinstance(outcome, Failed):
+        log_failed(job, outcome)
+    return outcome
 
 
 async def nothing(_: Job) -> None:

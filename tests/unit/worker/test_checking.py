@@ -171,3 +171,10 @@ def test_a_definition_that_cannot_be_read_is_one_line(
     assert done.exit_code == 2
     assert done.stderr.startswith(f"definition {str(path)!r} {reason}")
     assert done.stderr.count("\n") == 1
+
+
+def test_limits_that_run_would_refuse_are_refused(handlers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROCHALLOR_LIMITS", '[{"jobType": "chargecard", "parallelism": 8}]')
+    done = CliRunner().invoke(app, ["check", handlers])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("there are limits for job type 'chargecard', which has no handler; registered: ")

@@ -17,11 +17,11 @@ from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.execution.lease import Grant, Lease
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.failure import MAX_MESSAGE_CHARS, MAX_TRACEBACK_CHARS
-from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.results import MAX_RESULT_BYTES
 from rochallor_worker.logger import job_keys
 from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
+from unit.worker.running import invoke_and_log
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def make_job(retries_remaining: int = 0) -> Job:
 
 async def run(function: Callable[[Job], Any], threads: ThreadPoolExecutor, timeout: float | None = None) -> Outcome:
     handler = Handler("t", function, None, asyncio.iscoroutinefunction(function))
-    outcome = await invoke(handler, make_job(), threads, limit_of(timeout))
+    outcome = await invoke_and_log(handler, make_job(), threads, limit_of(timeout))
     assert isinstance(outcome, Completed | Failed)
     return outcome
 
@@ -133,7 +133,7 @@ async def test_an_error_that_cannot_be_written_to_is_still_itself(
     registry = Registry(middleware=[audit])
     registry.handler("a")(kind(raising(FrozenError(51))))
     for handler in (Handler("t", kind(raising(FrozenError(51))), None, kind is in_coroutine), *registry):
-        outcome = await invoke(handler, make_job(), threads, limit_of(limit))
+        outcome = await invoke_and_log(handler, make_job(), threads, limit_of(limit))
         assert isinstance(outcome, Failed)
         assert not outcome.retryable
         assert outcome.message.startswith("FrozenError: ")
@@ -248,7 +248,9 @@ async def test_a_sync_handler_can_see_its_timeout_and_its_late_success_counts(pr
         timeouts.append("t")
         reached.set()
 
-    outcome = await invoke(Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, on_timeout))
+    outcome = await invoke_and_log(
+        Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, on_timeout)
+    )
     assert outcome == Completed({"cancelled": True})
     assert timeouts == ["t"]
 
@@ -260,7 +262,9 @@ async def test_what_a_late_sync_handler_raises_counts_too(prompt: ThreadPoolExec
         assert reached.wait(60)
         raise ValueError("late")
 
-    outcome = await invoke(Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, reached.set))
+    outcome = await invoke_and_log(
+        Handler("t", handler, None, is_async=False), make_job(), prompt, limit_of(0.01, reached.set)
+    )
     assert outcome == Failed("ValueError: late", retryable=True)
 
 
@@ -280,7 +284,7 @@ async def test_a_sync_handler_that_gets_no_thread_before_its_limit_times_out_and
     """Its retry would run beside it."""
     threads, job = Busy(), make_job()
     async with asyncio.timeout(3600):
-        outcome = await invoke(Handler("t", returning({}), None, is_async=False), job, threads, limit_of(10))
+        outcome = await invoke_and_log(Handler("t", returning({}), None, is_async=False), job, threads, limit_of(10))
     assert outcome == Failed("handler timed out after 10 s", retryable=True)
     assert asyncio.get_running_loop().time() == pytest.approx(10)
     [queued] = threads.waiting
@@ -335,7 +339,7 @@ async def test_a_job_that_the_engine_took_away_has_no_outcome_unless_there_is_a_
 
     handler = Handler("t", in_loop if is_async else in_thread, None, is_async)
     limit = Limit(None, lease, clock=loop.time)
-    running = asyncio.create_task(invoke(handler, make_job(), threads, limit))
+    running = asyncio.create_task(invoke_and_log(handler, make_job(), threads, limit))
     await started.wait()
     lease.lose()
     assert await running is None
@@ -353,7 +357,7 @@ async def test_a_sync_handler_can_see_that_its_run_is_cancelled(threads: ThreadP
         ended.wait(30)
 
     handles = Handler("t", handler, None, is_async=False)
-    running = asyncio.create_task(invoke(handles, make_job(), threads, limit_of(), lambda: cut_off))
+    running = asyncio.create_task(invoke_and_log(handles, make_job(), threads, limit_of(), lambda: cut_off))
     await started.wait()
     running.cancel()
     if cut_off:
@@ -391,7 +395,7 @@ async def test_a_handler_that_cancels_its_own_task_ends_in_an_outcome(threads: T
             await asyncio.sleep(0)
 
     handles = Handler("t", handler, None, is_async=True)
-    outcome = await invoke(handles, make_job(), threads, limit_of(), cut_off=lambda: False)
+    outcome = await invoke_and_log(handles, make_job(), threads, limit_of(), cut_off=lambda: False)
     assert outcome == (Failed("CancelledError", retryable=True) if waits else Completed({}))
     await asyncio.sleep(0)  # nothing of it is left
     assert asyncio.get_running_loop().time() == 0
@@ -462,7 +466,7 @@ async def test_a_group_of_errors_is_permanent_if_one_of_them_is_and_says_how_man
             group.create_task(child(ValueError("three")))
 
     handles = Handler("t", handler, None, is_async=True)
-    outcome = await invoke(handles, make_job(), threads, limit_of(), cut_off=lambda: False)
+    outcome = await invoke_and_log(handles, make_job(), threads, limit_of(), cut_off=lambda: False)
     assert outcome == Failed("NonRetryableError: no amount (and 2 more)", retryable=False)
     nested = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("first")]), KeyError("second")])
     assert await run(raising(nested), threads) == Failed("ValueError: first (and 1 more)", retryable=True)
@@ -490,7 +494,7 @@ async def test_an_error_of_the_clean_up_does_not_hide_the_timeout(threads: Threa
             raise ConnectionError("already closed")
 
     handles = Handler("t", handler, None, is_async=True)
-    outcome = await invoke(handles, make_job(), threads, limit_of(10, lambda: reached.append(True)))
+    outcome = await invoke_and_log(handles, make_job(), threads, limit_of(10, lambda: reached.append(True)))
     assert outcome == Failed("handler timed out after 10 s", retryable=True)
     assert reached == [True]
 
@@ -536,10 +540,10 @@ async def test_what_clean_up_raises_when_a_worker_stops_is_no_failure(
     ("function", "retries", "level", "event", "traced"),
     [
         (raising(NonRetryableError("no amount")), 3, "error", "a run failed; the job fails permanently", False),
-        (raising(ValueError("x")), 0, "error", "a run failed; no retry is left", True),
+        (raising(ValueError("x")), 0, "error", "a run failed; the job fails permanently", True),
         (raising(ValueError("x")), 1, "warning", "a run failed; the job is retried", True),
         (returning(5), 3, "warning", "a run failed; the job is retried", False),
-        (returning({"x": math.nan}), 0, "error", "a run failed; no retry is left", False),
+        (returning({"x": math.nan}), 0, "error", "a run failed; the job fails permanently", False),
     ],
 )
 async def test_each_failed_run_is_one_line(
@@ -552,7 +556,7 @@ async def test_each_failed_run_is_one_line(
     logged: list[MutableMapping[str, Any]],
 ) -> None:
     handler = Handler("t", function, None, is_async=False)
-    outcome = await invoke(handler, make_job(retries), threads, limit_of())
+    outcome = await invoke_and_log(handler, make_job(retries), threads, limit_of())
     assert isinstance(outcome, Failed)
     [line] = logged
     assert (line["log_level"], line["event"], line["error"]) == (level, event, outcome.message)
@@ -623,7 +627,7 @@ async def test_every_way_a_typed_handler_can_end_is_an_outcome(
     handler = registry.get("t")
     assert handler is not None
     job = replace(make_job(), variables=variables)
-    assert await invoke(handler, job, threads, limit_of(), lambda: True, state) == outcome
+    assert await invoke_and_log(handler, job, threads, limit_of(), lambda: True, state) == outcome
 
 
 @pytest.mark.parametrize("kinds", [(), (Exception,)])
@@ -631,7 +635,7 @@ async def test_a_postponement_is_none_of_the_errors_that_no_retry_can_fix(
     kinds: tuple[type[BaseException], ...], threads: ThreadPoolExecutor
 ) -> None:
     handler = Handler("t", raising(Postpone("not yet", after=7)), None, is_async=False, non_retryable=kinds)
-    assert await invoke(handler, make_job(), threads, limit_of()) == Postponed(7, "not yet")
+    assert await invoke_and_log(handler, make_job(), threads, limit_of()) == Postponed(7, "not yet")
 
 
 async def test_an_error_that_no_retry_can_fix_counts_for_more_than_a_postponement(threads: ThreadPoolExecutor) -> None:
@@ -645,7 +649,7 @@ async def test_a_variable_that_is_required_is_permanent(
     threads: ThreadPoolExecutor, variables: dict[str, Any], word: str
 ) -> None:
     handler = Handler("t", lambda job: job.require("amount"), None, is_async=False)
-    outcome = await invoke(handler, replace(make_job(), variables=variables), threads, limit_of())
+    outcome = await invoke_and_log(handler, replace(make_job(), variables=variables), threads, limit_of())
     assert outcome == Failed(f"NonRetryableError: the variable 'amount' is {word}", retryable=False)
 
 
@@ -656,5 +660,5 @@ def test_a_variable_that_is_there_is_returned(value: Any) -> None:
 
 async def test_a_handler_may_return_its_variables(threads: ThreadPoolExecutor) -> None:
     handler = Handler("t", lambda job: {"all": job.variables}, None, is_async=False)
-    outcome = await invoke(handler, replace(make_job(), variables={"a": [1]}), threads, limit_of())
+    outcome = await invoke_and_log(handler, replace(make_job(), variables={"a": [1]}), threads, limit_of())
     assert outcome == Completed({"all": {"a": [1]}})

@@ -21,11 +21,11 @@ from rochallor_worker.cli import logs
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers import processes as module
 from rochallor_worker.handlers.cgroup import cpu_limit, memory_limit
-from rochallor_worker.handlers.invocation import invoke
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.testing import WorkerHarness
 from unit.worker.process_handlers import registry
+from unit.worker.running import invoke_and_log
 
 MIB = 1024**2
 
@@ -60,7 +60,7 @@ async def run(
         _fetch_instance=_instance,
     )
     threads: Any = None  # a handler in a process takes no thread
-    outcome = await invoke(registry[job_type], job, threads, limit, processes=processes)
+    outcome = await invoke_and_log(registry[job_type], job, threads, limit, processes=processes)
     assert outcome is not None
     return outcome
 

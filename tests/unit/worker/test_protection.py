@@ -245,3 +245,19 @@ async def test_bad_jobs_do_not_keep_a_breaker_open_while_good_ones_wait() -> Non
     await start(engine, "a", count=18, retries=3)
     async with workers(engine, registry, 1, parallelism=8):
         await until(lambda: finished(engine, COMPLETED) == 10, within=60)
+
+
+async def test_a_run_that_fails_while_the_breaker_is_open_is_no_failure_in_the_log(
+    logged: list[dict[str, Any]],
+) -> None:
+    engine, registry = FaultyEngine(), Registry()
+    registry.handler("a", breaker=Breaker(failures=3))(Dependency(until=20).call)
+    await start(engine, "a", count=10)
+    async with workers(engine, registry, 1):
+        await until(lambda: finished(engine, COMPLETED) == 10)
+    events = [line["event"] for line in logged]
+    assert not [event for event in events if event.startswith("a run failed")]
+    assert events.count("the breaker has opened: runs fail one after another; the jobs wait and lose no retry") == 1
+    parked = [line for line in logged if line["event"] == "postponed until its job type has room"]
+    assert len(parked) >= 10
+    assert all(line["reason"].startswith("the breaker of the job type is open") for line in parked)

@@ -1,7 +1,7 @@
 """The outcome of a run: a value, decided before anything is sent to the engine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -18,6 +18,8 @@ class Failed:
 
     message: str
     retryable: bool
+    trace: str = field(default="", compare=False, repr=False)
+    """The traceback, for the log; it is not sent."""
 
 
 @dataclass(frozen=True, slots=True)

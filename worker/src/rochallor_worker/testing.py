@@ -26,7 +26,7 @@ from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.engine.client import Instance, InstanceStatus
 from rochallor_worker.execution.limit import Limit
 from rochallor_worker.execution.runner import Runner
-from rochallor_worker.handlers.invocation import invoke
+from rochallor_worker.handlers.invocation import invoke, log_failed
 from rochallor_worker.handlers.lifespan import Lifespan, Worker, living
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.job import Job
@@ -109,6 +109,8 @@ class WorkerHarness:
                 limit = Limit(timeout or handler.timeout or LEASE_SECONDS, clock=time.monotonic)
                 outcome = await invoke(handler, job, threads, limit, state=state, processes=processes)
             assert outcome is not None, "without a lease none is lost"  # noqa: S101
+            if isinstance(outcome, Failed):
+                log_failed(job, outcome)
             return outcome
         finally:
             threads.shutdown(wait=False)

@@ -107,6 +107,7 @@ def check(
         for name in settings.unknown_variables(os.environ):
             typer.echo(f"{name} is not a setting and is ignored: check its spelling", err=True)
         registry = load_registry(loaded.handlers)
+        loaded.limit(registry)
         served = checked_job_types(registry, loaded.job_types)
         checking.load_clients(loaded)
         definitions = {path: checking.load_definition(path) for path in definition or ()}

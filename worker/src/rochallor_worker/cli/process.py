@@ -65,8 +65,7 @@ def run(settings: Settings) -> None:
         )
     # before there is a loop, as in `check`: a module may run a loop of its own while it is imported
     registry = load_registry(settings.handlers)
-    for setting in settings.limits:
-        registry.limit(setting.job_type, setting.over)
+    settings.limit(registry)
     for name in unknown_variables(os.environ):
         log.warning("unknown setting, ignored", variable=name)
     if settings.token_in_clear:

@@ -21,6 +21,7 @@ from rochallor_worker.cli.parsing import (
 )
 from rochallor_worker.engine.client import Connection
 from rochallor_worker.errors import StartError
+from rochallor_worker.registry import Registry
 from rochallor_worker.source.kafka.connection import Kafka, SaslMechanism, SecurityProtocol
 
 PREFIX = "ROCHALLOR_"
@@ -192,6 +193,11 @@ class Settings(BaseSettings):
             protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol!r}"
             raise StartError(f"{protocol} is not valid: must be SSL or SASL_SSL when TLS files are set")
         return self
+
+    def limit(self, registry: Registry) -> None:
+        """Set the limits of job types in a registry. Raises `StartError` for one without a handler."""
+        for setting in self.limits:
+            registry.limit(setting.job_type, setting.over)
 
     @property
     def calls_over(self) -> Literal["rest", "grpc"]:

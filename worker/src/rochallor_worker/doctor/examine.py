@@ -37,7 +37,9 @@ def examine(reference: str = "", *, probing: bool = False) -> list[Finding]:
 def check_handlers(settings: Settings) -> tuple[list[str], Finding]:
     """Import the handlers, as a worker does; also return the job types it would take, as far as they are known."""
     try:
-        job_types = checked_job_types(load_registry(settings.handlers), settings.job_types)
+        registry = load_registry(settings.handlers)
+        settings.limit(registry)
+        job_types = checked_job_types(registry, settings.job_types)
     except StartError as error:
         return list(settings.job_types), Finding("handlers", "failed", str(error), "Correct it; see also `check`.")
     named = ", ".join(job_types[:_NAMED]) + (", …" if len(job_types) > _NAMED else "")

@@ -35,7 +35,7 @@ from rochallor_worker.execution.parking import Parking
 from rochallor_worker.execution.renewal import Renewals
 from rochallor_worker.execution.reporter import Reporter
 from rochallor_worker.execution.variables import load_variables
-from rochallor_worker.handlers.invocation import invoke
+from rochallor_worker.handlers.invocation import invoke, log_failed
 from rochallor_worker.handlers.lifespan import NO_STATE
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.job import Job
@@ -165,7 +165,10 @@ class Executor:
         job, limit = self._start(delivery, handler, variables)
         outcome = await invoke(handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes)
         self._record_run(delivery, outcome, limit)
-        return await self._judge(delivery, outcome, permit, place, since=limit.started_at)
+        outcome = await self._judge(delivery, outcome, permit, place, since=limit.started_at)
+        if isinstance(outcome, Failed):
+            log_failed(job, outcome)
+        return outcome
 
     async def _judge(
         self, delivery: Delivery, outcome: Outcome | Postponed | None, permit: Permit, place: Place, since: float
@@ -196,7 +199,10 @@ class Executor:
         job, lease = delivery.job, delivery.lease
         self._journal.ended(job)
         self._emit(Parked(job.job_type))
-        log.info("postponed", **_names(job), seconds=round(postponed.after, 3), reason=postponed.message)
+        if postponed.after:
+            log.info("postponed", **_names(job), seconds=round(postponed.after, 3), reason=postponed.message)
+        else:
+            log.info("postponed until its job type has room", **_names(job), reason=postponed.message)
         permit = await self.parking.park(delivery, self._gates[job.job_type], place, postponed.after)
         if permit is None:
             log.info("a postponed job is given up here: it is redelivered, and no retry is spent", **_names(job))

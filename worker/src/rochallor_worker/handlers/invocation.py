@@ -50,25 +50,22 @@ async def invoke(
         run = _run_of(handler, job, threads, limit, cut_off, state, processes)
         with InJob(log_keys(job)):
             outcome = outcome_of(await run(), handler.signature)
-        trace = ""
     except BaseException as error:  # a handler may raise SystemExit too, which must not stop the worker
         if _cancelled() and cut_off():
             raise asyncio.CancelledError from error
         if limit.lost and limit.reached:
             return None
         if limit.reached:
-            outcome, trace = Failed(limit.message, retryable=True), ""
+            outcome = Failed(limit.message, retryable=True)
         elif (wish := postponement(error, handler.non_retryable)) is not None:
             outcome = Postponed(wish.after, wish.message)
         else:
             kinds = handler.non_retryable
-            outcome = Failed(describe(error, kinds), retryable=not permanent(error, kinds))
-            trace = traceback_of(error) if outcome.retryable else ""
+            retryable = not permanent(error, kinds)
+            outcome = Failed(describe(error, kinds), retryable, traceback_of(error) if retryable else "")
     finally:
         if _cancelled() and not cut_off():
             await _undo_cancellation()
-    if isinstance(outcome, Failed):
-        _log_failed(job, outcome, trace)
     return outcome
 
 
@@ -100,17 +97,12 @@ def _never() -> bool:
     return False
 
 
-def _log_failed(job: Job, outcome: Failed, trace: str) -> None:
-    """Log one line for each failed run; as an error where the instance fails with it.
-
-    Without a retry left it does, unless the breaker of the job type is open: that is decided later.
-    """
-    more: dict[str, Any] = {"exception": trace} if trace else {}
+def log_failed(job: Job, outcome: Failed) -> None:
+    """Log one line for each failed run that is reported; as an error where the instance fails with it."""
+    more: dict[str, Any] = {"exception": outcome.trace} if outcome.trace else {}
     if outcome.retryable and job.retries_remaining > 0:
         retries = job.retries_remaining
         job.log.warning("a run failed; the job is retried", error=outcome.message, retries_remaining=retries, **more)
-    elif outcome.retryable:
-        job.log.error("a run failed; no retry is left", error=outcome.message, **more)
     else:
         job.log.error("a run failed; the job fails permanently", error=outcome.message, **more)
 
