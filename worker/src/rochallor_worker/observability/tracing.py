@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from hashlib import blake2b
 from importlib.metadata import version
+from random import getrandbits
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
@@ -28,7 +29,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
@@ -49,6 +50,7 @@ _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _TO_DIGITS = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
 """Crockford's letters to those that `int` takes."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_ROOT, _KIND = Context(), SpanKind.CONSUMER
 _64_BITS = (1 << 64) - 1
 
 _next_trace: ContextVar[int] = ContextVar("rochallor_worker.next_trace", default=0)
@@ -100,59 +102,82 @@ class Traces(Tracing):
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(self._provider)
 
-    def attempt(self, job: ClaimedJob, queued: float) -> "AttemptSpans":
+    def attempt(self, job: ClaimedJob, queued: float) -> Attempt:
         """Return the trace of an attempt whose claim was requested `queued` seconds ago."""
-        return AttemptSpans(self.tracer, self._worker_id, job, time.time_ns() - int(queued * 1e9))
+        number, name = trace_id_of(job.instance_id), f"job {job.job_type}"
+        about = {
+            "rochallor.job_type": job.job_type,
+            "rochallor.instance_id": job.instance_id,
+            "rochallor.job_id": job.id,
+            "rochallor.key": job.key,
+            "rochallor.worker_id": self._worker_id,
+        }
+        # asked before there is a span: most attempts are not sampled, and are to cost little
+        if self._provider.sampler.should_sample(_ROOT, number, name, _KIND, about).decision is Decision.DROP:
+            return Unsampled(number)
+        return AttemptSpans(self.tracer, number, name, about, time.time_ns() - int(queued * 1e9))
 
     def close(self) -> None:
         """Export what is left, for at most `CLOSE_SECONDS`."""
         self._exporting.close(CLOSE_SECONDS)
 
 
+class Unsampled(Attempt):
+    """An attempt that is not sampled: the engine is told its trace, and so are spans of its handler."""
+
+    __slots__ = ("_active", "_span")
+
+    def __init__(self, number: int) -> None:
+        self._span = trace.NonRecordingSpan(SpanContext(number, getrandbits(64) or 1, is_remote=False))
+
+    def __enter__(self) -> Self:
+        self._active = Active(_header(self._span))
+        self._active.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._active.__exit__()
+
+    def handling(self, job: Job) -> AbstractContextManager[None]:
+        """Enter it while the handler runs."""
+        return _Current(self._span)
+
+
 class AttemptSpans(Attempt):
-    """The spans of one attempt. One that is not sampled has a single span, which is not recorded."""
+    """The spans of an attempt that is sampled."""
 
     __slots__ = (
+        "_about",
         "_active",
         "_began",
         "_claimed",
         "_context",
         "_header",
-        "_job",
         "_last",
+        "_name",
+        "_number",
         "_phase",
         "_span",
         "_tracer",
-        "_worker_id",
     )
 
-    def __init__(self, tracer: trace.Tracer, worker_id: str, job: ClaimedJob, began: int) -> None:
+    def __init__(self, tracer: trace.Tracer, number: int, name: str, about: dict[str, str], began: int) -> None:
         self._tracer = tracer
-        self._worker_id = worker_id
-        self._job = job
+        self._number = number
+        self._name = name
+        self._about = about
         self._began = began
         self._claimed = False
         self._last: dict[str, str] = {}
         self._phase: Span | None = None
 
     def __enter__(self) -> Self:
-        job = self._job
-        following = _next_trace.set(trace_id_of(job.instance_id))
-        self._span = self._tracer.start_span(
-            f"job {job.job_type}",
-            Context(),
-            SpanKind.CONSUMER,
-            {
-                "rochallor.job_type": job.job_type,
-                "rochallor.instance_id": job.instance_id,
-                "rochallor.job_id": job.id,
-                "rochallor.key": job.key,
-                "rochallor.worker_id": self._worker_id,
-            },
-            start_time=self._began,
-        )
+        following = _next_trace.set(self._number)
+        self._span = self._tracer.start_span(self._name, _ROOT, _KIND, self._about, start_time=self._began)
         _next_trace.reset(following)
-        self._context = trace.set_span_in_context(self._span, Context())
+        self._context = trace.set_span_in_context(self._span, _ROOT)
         self._header = _header(self._span)
         self._active = Active(self._header)
         self._active.__enter__()
@@ -171,11 +196,10 @@ class AttemptSpans(Attempt):
     def handling(self, job: Job) -> AbstractContextManager[None]:
         """Enter it while the handler runs: its span is the current one, for spans of the handler's own."""
         self._end_claim()
-        if self._span.is_recording():
-            self._span.set_attribute("rochallor.attempt", job.attempt)
-            linked = span_of(job.variables.get("traceparent"))
-            if linked is not None and linked.trace_id != self._span.get_span_context().trace_id:
-                self._span.add_link(linked)
+        self._span.set_attribute("rochallor.attempt", job.attempt)
+        linked = span_of(job.variables.get("traceparent"))
+        if linked is not None and linked.trace_id != self._number:
+            self._span.add_link(linked)
         return _Phase(self, "handler", SpanKind.INTERNAL)
 
     def reporting(self) -> AbstractContextManager[None]:
@@ -192,23 +216,34 @@ class AttemptSpans(Attempt):
     def _end_claim(self) -> None:
         if not self._claimed:
             self._claimed = True
-            if self._span.is_recording():
-                self._tracer.start_span("claim", self._context, start_time=self._began).end()
+            self._tracer.start_span("claim", self._context, start_time=self._began).end()
 
     def begin(self, name: str, kind: SpanKind) -> Span:
-        """Begin a part of the attempt; return its span, which is the attempt's if that is not sampled."""
-        recorded = self._span.is_recording()
-        span = self._tracer.start_span(name, self._context, kind) if recorded else self._span
-        self._phase = span
+        """Begin a part of the attempt; return its span."""
+        self._phase = span = self._tracer.start_span(name, self._context, kind)
         self._active.header = _header(span)
         return span
 
     def end(self, span: Span) -> None:
         """End a part."""
         self._phase = None
-        if span is not self._span:
-            span.end()
+        span.end()
         self._active.header = self._header
+
+
+class _Current(AbstractContextManager[None]):
+    """Makes a span OpenTelemetry's current one."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._token = attach(trace.set_span_in_context(self._span))
+
+    def __exit__(self, *_: object) -> None:
+        detach(self._token)
 
 
 class _Phase(AbstractContextManager[None]):
@@ -416,8 +451,6 @@ def _header(span: Span) -> str:
 
 def _note(span: Span, values: dict[str, str]) -> None:
     """Write how something ended; an error is one without its message, which may quote variables."""
-    if not span.is_recording():
-        return
     for name, value in values.items():
         span.set_attribute(f"rochallor.{name}", value)
     outcome = values.get("outcome", "")
