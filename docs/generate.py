@@ -246,6 +246,7 @@ def _metrics() -> Iterator[Metric]:
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: 0.0)
     sampler = Sampler(runner.slots, lambda: 0.0)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
+    metrics.count_dropped_spans(lambda: 0)
     counted = {
         value._name: value._labelnames  # noqa: SLF001 — the library has no public way to list a metric's labels
         for value in vars(metrics).values()

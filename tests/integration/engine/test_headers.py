@@ -16,6 +16,7 @@ from rochallor_worker.engine.client import Connection, EngineClient
 from rochallor_worker.engine.grpc.client import GrpcClient
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import Unreachable
+from rochallor_worker.traces import Active
 
 
 class Gateway(grpc.GenericRpcHandler):
@@ -87,6 +88,19 @@ async def test_the_token_and_the_headers_are_sent(
     async with behind(gateway, transport, Connection()) as client:
         await client.complete_job("j", "w", {})
         assert "authorization" not in gateway.headers
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+async def test_the_active_span_is_sent(transport: Transport) -> None:
+    gateway = Gateway()
+    span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    connection = Connection(headers=(("Traceparent", "of the settings"), ("x-tenant", "blue")))
+    async with behind(gateway, transport, connection) as client:
+        with Active(span):
+            await client.complete_job("j", "w", {})
+            assert (gateway.headers["traceparent"], gateway.headers["x-tenant"]) == (span, "blue")
+        await client.complete_job("j", "w", {})
+        assert gateway.headers["traceparent"] == "of the settings"
 
 
 class Redirecting(Gateway):

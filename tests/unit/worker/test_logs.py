@@ -17,6 +17,7 @@ from rochallor_worker import Job, Registry
 from rochallor_worker.cli import logs
 from rochallor_worker.logger import InJob, JobFilter, get_logger, job_keys
 from rochallor_worker.testing import WorkerHarness
+from rochallor_worker.traces import Active
 
 KEYS = {"job_id": "job", "job_type": "pay", "instance_id": "instance", "attempt": 3}
 
@@ -112,6 +113,15 @@ def test_on_a_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
     with InJob({"job_id": "mine"}):
         logging.getLogger("shop").warning("charged")
     assert "job_id=mine" in capsys.readouterr().err
+
+
+def test_what_the_worker_logs_about_an_attempt_has_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO", "json")
+    with Active("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        get_logger("rochallor_worker.execution").info("postponed")
+    get_logger("rochallor_worker.execution").info("draining")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["trace_id"], "trace_id" in second) == ("0af7651916cd43dd8448eb211c80319c", False)
 
 
 @pytest.mark.parametrize("handler", [in_the_loop, in_a_thread])

@@ -113,6 +113,13 @@ async def test_names_types_and_labels_are_the_documented_ones(monkeypatch: pytes
     assert families(metrics, "rochallor_worker_") == DOCUMENTED
 
 
+async def test_dropped_spans_are_counted_where_there_are_spans() -> None:
+    _, _, metrics = make_metrics()
+    metrics.count_dropped_spans(lambda: 7)
+    assert families(metrics, "rochallor_worker_spans") == {"rochallor_worker_spans_dropped": ("counter", set())}
+    assert "rochallor_worker_spans_dropped_total 7.0" in metrics.exposition().decode().splitlines()
+
+
 async def test_metrics_of_handlers_in_the_default_registry_are_exported_once() -> None:
     _, _, metrics = make_metrics()
     theirs = Counter("shop_charges", "Charged cards.")

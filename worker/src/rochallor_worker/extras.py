@@ -9,6 +9,7 @@ _MODULES = {
     "cli": {"pydantic", "pydantic_settings", "rich", "structlog", "typer", "uvloop"},
     "grpc": {"google", "grpc"},
     "kafka": {"confluent_kafka", "google"},
+    "otel": {"google", "opentelemetry", "requests"},
 }
 """Extra → the modules that come with it."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rochallor_worker.errors import NonRetryableError
 from rochallor_worker.logger import Logger, get_logger
+from rochallor_worker.traces import trace_id
 
 if TYPE_CHECKING:
     from rochallor_worker.engine.client import Instance
@@ -98,7 +99,8 @@ class Job:
 
 def log_keys(job: Job) -> dict[str, object]:
     """Return what every log line about a job carries."""
-    return {"job_id": job.id, "job_type": job.job_type, "instance_id": job.instance_id, "attempt": job.attempt}
+    keys = {"job_id": job.id, "job_type": job.job_type, "instance_id": job.instance_id, "attempt": job.attempt}
+    return {**keys, "trace_id": trace} if (trace := trace_id()) else keys
 
 
 def cancel(job: Job) -> None:

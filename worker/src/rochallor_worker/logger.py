@@ -13,7 +13,7 @@ _TAKEN = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 """Attributes of a log record, which `logging` does not let extra fields replace."""
 
 
-JOB_KEYS = ("job_id", "job_type", "instance_id", "attempt")
+JOB_KEYS = ("job_id", "job_type", "instance_id", "attempt", "trace_id")
 
 
 class InJob:
@@ -40,7 +40,8 @@ _job: ContextVar[InJob | None] = ContextVar("rochallor_worker.job", default=None
 
 
 def job_keys() -> Mapping[str, object]:
-    """Return id, type, instance and attempt of the job whose handler is running here; empty outside of handlers."""
+    """Return id, type, instance and attempt of the job whose handler is running here, and the id of its trace, if any;
+    empty outside of handlers."""
     job = _job.get()
     return {} if job is None else job._keys  # noqa: SLF001 — of this module
 

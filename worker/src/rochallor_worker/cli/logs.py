@@ -10,6 +10,7 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
 from rochallor_worker.logger import Message, job_keys
+from rochallor_worker.traces import trace_id
 
 Format = Literal["json", "text"]
 
@@ -25,9 +26,14 @@ def _keys(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping
 
 
 def _job(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the keys of the job whose handler logs, through any library, unless the record has its own."""
+    """Add the keys of the job whose handler logs, through any library, unless the record has its own.
+
+    What the worker itself logs about an attempt gets the id of its trace.
+    """
     for name, value in job_keys().items():
         event.setdefault(name, value)
+    if trace := trace_id():
+        event.setdefault("trace_id", trace)
     return event
 
 

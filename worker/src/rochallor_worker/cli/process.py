@@ -14,6 +14,7 @@ import time
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -36,6 +37,10 @@ from rochallor_worker.observability.sdk_metrics import Dispatch, SdkMetrics
 from rochallor_worker.observability.status_page import Activity, render
 from rochallor_worker.observability.watchdog import Watchdog
 from rochallor_worker.registry import Registry
+from rochallor_worker.traces import wanted
+
+if TYPE_CHECKING:
+    from rochallor_worker.observability.tracing import Traces
 
 CALL_SECONDS = 20.0
 """How long a worker waits for an answer: jobs in a poll's answer that comes later would be lost for their lease."""
@@ -110,6 +115,9 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
         if settings.metrics_compat:
             dispatch: Dispatch = "polling" if settings.kafka is None else "kafka"
             runner.observers.append(SdkMetrics(metrics.registry, dispatch).observe)
+        if (traces := _traces(settings)) is not None:
+            runner.trace_with(traces)
+            metrics.count_dropped_spans(lambda: traces.dropped)
         page = partial(render, runner, activity, sampler, transport=settings.transport, worker_id=settings.worker_id)
         stop_on_signals(runner, settings.drain_timeout)
         async with http.serve(runner, metrics, page, settings.metrics_port, settings.metrics_host) as port:
@@ -135,8 +143,27 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
             finally:
                 sampling.cancel()
                 watchdog.stop()
+                if traces is not None:
+                    await asyncio.to_thread(traces.close)
         log.info("stopped", cut_off=len(cut_off))
         return cut_off
+
+
+def _traces(settings: Settings) -> "Traces | None":
+    """Return what exports traces, if the OTEL_* variables ask for it. What keeps it from doing so stops no worker: a
+    platform may set these variables for all of its pods."""
+    if not wanted(os.environ):
+        return None
+    try:
+        with needs("otel", "tracing"):
+            from rochallor_worker.observability.tracing import Traces  # noqa: PLC0415 — the extra may be missing
+
+        traces = Traces(settings.worker_id)
+    except StartError as error:
+        log.warning("traces are not exported", error=str(error))
+        return None
+    traces.publish()
+    return traces
 
 
 def connect(settings: Settings) -> EngineClient:

@@ -43,6 +43,7 @@ from rochallor_worker.logger import get_logger
 from rochallor_worker.outcome import Completed, Failed, Outcome, Postponed
 from rochallor_worker.registry import Handler
 from rochallor_worker.source.base import Delivery, Problem
+from rochallor_worker.traces import UNTRACED, Attempt
 
 MAX_RETRY_PAUSE = 30.0
 """Longest pause before a retryable failure is reported, in seconds, unless its handler has a `Backoff` of its own."""
@@ -79,6 +80,7 @@ class Executor:
         """Keys of jobs whose Fail is being sent: from then on the engine may redeliver them."""
         self.state = NO_STATE
         """What the lifespans yielded; set before the first job."""
+        self.tracing = UNTRACED
         self.renewals = Renewals(
             engine, worker_id, observer=observer, clock=clock, on_overrun=lambda lease: journal.overran(lease.job)
         )
@@ -109,19 +111,21 @@ class Executor:
 
         A job that is postponed leaves its place, and is run again when it has a permit and a place again.
         """
-        with self.renewals.renewing(delivery.lease):
+        trace = self.tracing.attempt(delivery.job, self._clock() - delivery.claimed_at)
+        with trace, self.renewals.renewing(delivery.lease):
             while True:
                 with permit:
                     async with self._alone_if_suspect(delivery.job):
-                        outcome = self._recall(delivery.job) or await self._run(delivery, handler, permit, place)
+                        outcome = self._recall(delivery.job) or await self._run(delivery, handler, permit, place, trace)
                         if outcome is None:
                             return
                         if not isinstance(outcome, Postponed):
                             self._journal.decided(delivery.job, outcome)
                             await self._pause_before_retry(delivery, handler, outcome)
-                            verdict = await self._report(delivery, outcome)
+                            verdict = await self._report(delivery, outcome, trace)
                             delivery.settle(verdict)
                             return
+                trace.note(outcome="postponed")
                 following = await self._park(delivery, outcome, place)
                 if following is None:
                     return
@@ -132,12 +136,16 @@ class Executor:
         began = self._clock()
         lease = Lease(job, float("-inf"), Grant(FIXED_LENGTH, FIXED_LENGTH))
         verdict: Verdict
-        try:
-            verdict = await self._reporter.report(job, outcome, lease, lambda: self._emit(OutcomeRetried(job.job_type)))
-        except Rejected as error:
-            log.error("the engine refused a result from before the restart", **_names(job), error=str(error))
-            verdict = "refused"
-        log.info("an outcome from before the restart was reported", **_names(job), verdict=verdict)
+        with self.tracing.attempt(job, 0.0) as trace, trace.reporting():
+            try:
+                verdict = await self._reporter.report(
+                    job, outcome, lease, lambda: self._emit(OutcomeRetried(job.job_type))
+                )
+            except Rejected as error:
+                log.error("the engine refused a result from before the restart", **_names(job), error=str(error))
+                verdict = "refused"
+            trace.note(outcome="completed", verdict=verdict)
+            log.info("an outcome from before the restart was reported", **_names(job), verdict=verdict)
         self._record_report(job, outcome, verdict, self._clock() - began, leased=True)
 
     # the steps of `execute`, in order
@@ -154,16 +162,21 @@ class Executor:
         return outcome
 
     async def _run(
-        self, delivery: Delivery, handler: Handler, permit: Permit, place: Place
+        self, delivery: Delivery, handler: Handler, permit: Permit, place: Place, trace: Attempt
     ) -> Outcome | Postponed | None:
         """Run the handler; return what came of it, and None if the job is not ours any more or cannot start in time."""
         variables = await self._load_variables(delivery)
         if variables is None or not await self._verify_ownership(delivery):
+            trace.note(outcome="not_run")
             return None
         if not permit.begin():
             return Postponed(0.0, "the breaker of the job type is open")
         job, limit = self._start(delivery, handler, variables)
-        outcome = await invoke(handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes)
+        with trace.handling(job):
+            outcome = await invoke(
+                handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes
+            )
+            trace.note(outcome=_ended(outcome, delivery.job))
         self._record_run(delivery, outcome, limit)
         outcome = await self._judge(delivery, outcome, permit, place, since=limit.started_at)
         if isinstance(outcome, Failed):
@@ -281,9 +294,18 @@ class Executor:
                 async with asyncio.timeout(left):
                     await self._stopping.wait()
 
-    async def _report(self, delivery: Delivery, outcome: Outcome) -> Verdict:
+    async def _report(self, delivery: Delivery, outcome: Outcome, trace: Attempt) -> Verdict:
         """Report the outcome, or a failure in place of a result that the engine refuses; return the verdict."""
         job, began = delivery.job, self._clock()
+        with trace.reporting():
+            outcome, verdict = await self._send_something(delivery, outcome)
+            trace.note(outcome=_kind(outcome, job), verdict=verdict)
+        self._record_report(job, outcome, verdict, self._clock() - began, leased=delivery.lease is not None)
+        return verdict
+
+    async def _send_something(self, delivery: Delivery, outcome: Outcome) -> tuple[Outcome, Verdict]:
+        """Send the outcome, or what has to take its place; return which of them, and its verdict."""
+        job = delivery.job
         try:
             verdict = await self._send(delivery, outcome)
         except SchemaViolation as error:  # the engine has failed the instance itself
@@ -294,8 +316,7 @@ class Executor:
             outcome = Failed(f"the engine refuses the result: {error}", retryable=False)
             self._journal.decided(job, outcome)
             verdict = await self._send(delivery, outcome)
-        self._record_report(job, outcome, verdict, self._clock() - began, leased=delivery.lease is not None)
-        return verdict
+        return outcome, verdict
 
     async def _send(self, delivery: Delivery, outcome: Outcome) -> Verdict:
         job = delivery.job
@@ -347,6 +368,13 @@ class Attempts:
 
 def _names(job: ClaimedJob) -> dict[str, Any]:
     return {"job_id": job.id, "job_type": job.job_type, "instance_id": job.instance_id}
+
+
+def _ended(outcome: Outcome | Postponed | None, job: ClaimedJob) -> str:
+    """Return how a run ended, for its trace."""
+    if outcome is None:
+        return "lost"
+    return "postponed" if isinstance(outcome, Postponed) else _kind(outcome, job)
 
 
 def _kind(outcome: Outcome, job: ClaimedJob) -> OutcomeKind:

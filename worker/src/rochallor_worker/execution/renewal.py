@@ -14,6 +14,7 @@ from rochallor_worker.errors import Conflict, EngineError, NotSupported
 from rochallor_worker.events import Observer, Overran, Renewed, RenewResult
 from rochallor_worker.execution.lease import Lease
 from rochallor_worker.logger import get_logger
+from rochallor_worker.traces import Active, traceparent
 
 TICK = 0.25
 """Seconds between two checks for leases that are due; a third of the shortest lease is 1.7 s."""
@@ -47,19 +48,20 @@ class Renewals:
         self._emit = observer
         self._clock = clock
         self._on_overrun = on_overrun
-        self._leases: set[Lease] = set()
+        self._leases: dict[Lease, str] = {}
+        """The leases of the jobs in flight, and the span that their renewals belong to."""
         self._in_flight: dict[Lease, asyncio.Task[None]] = {}
 
     @contextmanager
     def renewing(self, lease: Lease | None) -> Iterator[None]:
         """Renew the lease of a job, if it has one, until the job is settled."""
         if lease is not None:
-            self._leases.add(lease)
+            self._leases[lease] = traceparent()
         try:
             yield
         finally:
             if lease is not None:
-                self._leases.discard(lease)
+                self._leases.pop(lease, None)
 
     async def run(self) -> None:
         """Renew what is due, until cancelled."""
@@ -90,7 +92,8 @@ class Renewals:
         result: RenewResult
         try:
             async with asyncio.timeout(min(RENEW_SECONDS, lease.grant.length / 3)):
-                expires_at = await self._engine.extend_lease(job.id, self._worker_id, lease.grant.nominal)
+                with Active(self._leases.get(lease, "")):
+                    expires_at = await self._engine.extend_lease(job.id, self._worker_id, lease.grant.nominal)
         except Conflict as error:
             result = "lost"
             if lease.job is job and lease in self._leases:  # else a later claim, or the outcome, came first

@@ -31,6 +31,7 @@ from rochallor_worker.registry import Handler, Registry, checked_job_types
 from rochallor_worker.source.base import Delivery, PartitionState, Problem, Source
 from rochallor_worker.source.kafka.connection import Kafka
 from rochallor_worker.source.polling import PollingSource
+from rochallor_worker.traces import Tracing
 
 CANCEL_SECONDS = 1.0
 """How long jobs that are cut off may take to end, in seconds."""
@@ -186,6 +187,10 @@ class Runner:
         if not self._in_flight.conserved:
             return "slots have leaked: more are busy than jobs run"
         return next((lane.source.stuck for lane in self.lanes if lane.source.stuck), "")
+
+    def trace_with(self, tracing: Tracing) -> None:
+        """Trace all attempts that begin from now on."""
+        self._executor.tracing = tracing
 
     def abort(self) -> None:
         """Prepare for an immediate exit by choice: jobs in flight must not count as having killed the worker."""

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from rochallor_worker.handlers.signature import Signature, read
 from rochallor_worker.job import Job, cancel, log_keys
 from rochallor_worker.logger import InJob, Message, job_keys
 from rochallor_worker.outcome import Completed, Failed
+from rochallor_worker.traces import Active
 
 HEADER_BYTES = 4
 """Each request is preceded by its length."""
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     name: str
     job: dict[str, Any]
     non_retryable: tuple[type[BaseException], ...]
+    traceparent: str = ""
 
 
 class Reply(NamedTuple):
@@ -184,12 +186,28 @@ def _run(worker: Worker, run: Run, limit: int | None) -> None:
         _end(number, frame)
 
     signal.signal(signal.SIGTERM, interrupt)
-    with InJob(log_keys(job)):
+    with Active(run.traceparent), _traced(run.traceparent), InJob(log_keys(job)):
         answer = _answer(run, job, limit)
     signal.signal(signal.SIGTERM, _end)
     if job.cancelled:  # the handler has caught the exit
         sys.exit()
     worker.tell(**answer, memory=memory())
+
+
+@contextlib.contextmanager
+def _traced(traceparent: str) -> Iterator[None]:
+    """Make the run's span, which the worker exports, the parent of spans that the handler makes and exports here."""
+    if not traceparent:
+        yield
+        return
+    from opentelemetry import context  # noqa: PLC0415 — the worker has it where it traces, and only then
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    token = context.attach(TraceContextTextMapPropagator().extract({"traceparent": traceparent}))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 async def _instance(worker: Worker) -> Instance:

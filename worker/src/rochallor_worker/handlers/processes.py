@@ -24,6 +24,7 @@ from rochallor_worker.handlers.postpone import Postpone
 from rochallor_worker.job import Job
 from rochallor_worker.logger import Logger, get_logger
 from rochallor_worker.registry import Handler
+from rochallor_worker.traces import Active, traceparent
 
 TERM_SECONDS = 2.0
 """How long a child may take to end after SIGTERM, before SIGKILL."""
@@ -141,6 +142,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._silent = False
         self._killed_because = ""
         self._job: Job | None = None
+        self._traceparent = ""
         self._answer: asyncio.Future[dict[str, Any]] | None = None
         self._buffer = bytearray()
         self._replying: set[asyncio.Task[None]] = set()
@@ -149,9 +151,10 @@ class _Child(asyncio.SubprocessProtocol):
         """Run a handler; return the child's answer. Raises `ChildError` if the process ends first."""
         self.jobs += 1
         self._job, self._answer = job, asyncio.get_running_loop().create_future()
+        self._traceparent = traceparent()
         fields = {name: getattr(job, name) for name in JOB_FIELDS}
         function = handler.function
-        self.send(Run(function.__module__, function.__qualname__, fields, handler.non_retryable))
+        self.send(Run(function.__module__, function.__qualname__, fields, handler.non_retryable, self._traceparent))
         if self.closed.done():
             self._close()
         try:
@@ -233,7 +236,8 @@ class _Child(asyncio.SubprocessProtocol):
     def _received(self, answer: dict[str, Any]) -> None:
         if (name := answer.get("log")) is not None:
             more = {"exception": answer["exception"]} if answer["exception"] else {}
-            Logger(logging.getLogger(name), {**answer["keys"], **more}).log(answer["level"], answer["text"])
+            with Active(""):  # its keys have the trace: here is still that of the job for which the child was started
+                Logger(logging.getLogger(name), {**answer["keys"], **more}).log(answer["level"], answer["text"])
         elif (question := answer.get("ask")) is not None:
             task = asyncio.create_task(self._reply(question))
             self._replying.add(task)
@@ -247,7 +251,8 @@ class _Child(asyncio.SubprocessProtocol):
         try:
             if job is None:  # a thread that the handler has left behind asks
                 raise RochallorError("the job has ended")
-            reply = Reply(job.deadline if question == "deadline" else await job.instance())
+            with Active(self._traceparent):
+                reply = Reply(job.deadline if question == "deadline" else await job.instance())
         except Exception as error:  # noqa: BLE001 — the child waits, and raises it
             reply = Reply(None, error if isinstance(error, RochallorError) else RochallorError(describe(error)))
         if not self.exited.done():

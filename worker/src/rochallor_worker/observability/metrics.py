@@ -1,6 +1,6 @@
 """Prometheus metrics of a worker: base units, and no label whose number of values users of the engine control."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import assert_never, get_args
 
@@ -196,6 +196,10 @@ class Metrics:
             case _:
                 assert_never(event)
 
+    def count_dropped_spans(self, dropped: Callable[[], int]) -> None:
+        """Have a metric of the spans that were dropped: only a worker that traces has any."""
+        self.registry.register(_DroppedSpans(dropped))
+
     def exposition(self) -> bytes:
         """Return the text that Prometheus scrapes: these metrics, and those of prometheus_client's default registry."""
         families = list(self.registry.collect())
@@ -226,6 +230,18 @@ class _Collected(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
+
+
+class _DroppedSpans(Collector):
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "rochallor_worker_spans_dropped",
+            "Spans that were not exported: the export failed, or too many waited for it. Only with tracing.",
+            value=self._dropped(),
+        )
 
 
 class _State(Collector):

@@ -28,6 +28,7 @@ from rochallor_worker.engine.grpc.definitions import from_definition, to_definit
 from rochallor_worker.engine.grpc.refusals import refusal
 from rochallor_worker.engine.grpc.struct import to_struct
 from rochallor_worker.errors import AnswerLost, Rejected, Unreadable
+from rochallor_worker.traces import traceparent
 
 MAX_AGE_SECONDS = 45.0
 """A channel is replaced at this age: a live connection does not resolve its address again, so an engine that has moved,
@@ -213,6 +214,8 @@ class GrpcClient:
             metadata = tuple(
                 (name, value.encode() if name.endswith("-bin") else value) for name, value in headers.items()
             )
+            if parent := traceparent():
+                metadata = (*(pair for pair in metadata if pair[0] != "traceparent"), ("traceparent", parent))
             try:
                 answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:

@@ -33,6 +33,7 @@ from rochallor_worker.errors import (
     Unreachable,
     Unreadable,
 )
+from rochallor_worker.traces import traceparent
 
 CONNECT_SECONDS = 5.0
 """Longest time for one attempt to connect."""
@@ -192,6 +193,8 @@ class RestClient:
         with self._transports.current() as transport:  # checks the credentials' files first
             sent = self._credentials.headers
             headers = {"content-type": "application/json", **sent}
+            if parent := traceparent():
+                headers["traceparent"] = parent
             try:
                 status, answer = await transport.send(method, self._base + path, content, headers)
             except Unreachable as error:
