@@ -17,6 +17,7 @@ from rochallor_worker.execution.gates import (
     Bucket,
     Gate,
     Permit,
+    one_pod,
     pods_of,
 )
 from rochallor_worker.handlers.breaker import Breaker
@@ -125,7 +126,7 @@ def test_a_bucket_starts_with_one_token_and_fills_up_to_those_of_a_second() -> N
 
 def test_a_slow_rate_lets_one_run_begin_at_a_time() -> None:
     clock = Clock()
-    bucket = Bucket(0.1, Pods(), clock)
+    bucket = Bucket(0.1, one_pod, clock)
     clock.now += 3600
     assert bucket.tokens == 1
     bucket.take()
@@ -151,7 +152,18 @@ def test_only_the_scope_resource_is_divided_by_the_number_of_pods() -> None:
 
 @pytest.mark.parametrize(
     ("text", "pods"),
-    [("6", 6), (" 6\n", 6), ("0", 1), ("-3", 1), ("", 1), ("six", 1), ("2.5", 1), ("9" * 5000, 1), ("é", 1)],
+    [
+        ("6", 6),
+        (" 6\n", 6),
+        ("0", 1),
+        ("-3", 1),
+        ("", 1),
+        ("six", 1),
+        ("2.5", 1),
+        ("9" * 5000, 1),
+        ("9" * 400, 1),
+        ("é", 1),
+    ],
 )
 def test_the_number_of_pods_is_read_from_a_file(tmp_path: Path, text: str, pods: int) -> None:
     file = tmp_path / "pods"
@@ -165,6 +177,17 @@ def test_without_the_file_there_is_one_pod_until_it_appears(tmp_path: Path) -> N
     assert pods_of(tmp_path)() == 1
     (tmp_path / "pods").write_text("4")
     assert read() == 4
+
+
+def test_what_was_no_number_of_pods_does_not_hold_a_type_up_for_longer_than_to_the_next_look() -> None:
+    clock, pods = Clock(), Pods(100_000)
+    gate = gate_of(Limits(per_second=1, scope="resource"), clock, pods)
+    with gate.enter():
+        pass
+    assert gate.opens_at == clock.now + LOOK_SECONDS
+    pods.number = 1
+    clock.now += LOOK_SECONDS
+    assert gate.room == 1
 
 
 # the gate
@@ -192,6 +215,13 @@ def test_without_limits_the_parked_jobs_are_the_limit() -> None:
     gate.parked = MAX_PARKED
     assert gate.room == 0
     assert gate.opens_at == math.inf
+
+
+@pytest.mark.parametrize("more", [0, 64])
+def test_parked_jobs_run_again_however_many_there_are(more: int) -> None:
+    gate = gate_of(Limits(parallelism=3))
+    gate.parked = gate.due = MAX_PARKED + more
+    assert (gate.room, gate.room_for_parked) == (0, 3)
 
 
 def test_parked_jobs_that_may_run_again_come_before_others() -> None:

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rochallor_worker import Postpone, RochallorError, postpone_from
+from rochallor_worker.handlers.failure import postponement
 from rochallor_worker.handlers.postpone import LONGEST
 
 
@@ -43,6 +44,26 @@ def test_a_day_is_the_longest(after: float) -> None:
 def test_what_is_no_time_is_refused(after: Any) -> None:
     with pytest.raises(ValueError, match=r"^after is a number of seconds from 0, not "):
         Postpone(after=after)
+
+
+class Careless(Postpone):
+    def __init__(self) -> None:
+        pass  # and so has no `after`
+
+
+def changed(after: Any) -> Postpone:
+    error = Postpone(after=5)
+    error.after = after
+    return error
+
+
+@pytest.mark.parametrize("error", [Careless(), changed("60"), changed(None), changed(math.nan), changed(-1)])
+def test_a_wish_that_says_no_time_is_a_failure_like_any_other(error: Postpone) -> None:
+    assert postponement(error) is None
+    assert postponement(ExceptionGroup("all", [error])) is None
+    both = postponement(ExceptionGroup("all", [error, Postpone("later", after=7)]))
+    assert both is not None
+    assert (both.message, both.after) == ("later", 7)
 
 
 def pickled(one: Postpone) -> Any:

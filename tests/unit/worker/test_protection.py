@@ -261,3 +261,41 @@ async def test_a_run_that_fails_while_the_breaker_is_open_is_no_failure_in_the_l
     parked = [line for line in logged if line["event"] == "postponed until its job type has room"]
     assert len(parked) >= 10
     assert all(line["reason"].startswith("the breaker of the job type is open") for line in parked)
+
+
+async def test_as_many_parked_jobs_as_there_may_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rochallor_worker.execution.gates.MAX_PARKED", 30)
+    engine, registry, seen = FaultyEngine(), Registry(), set()
+
+    @registry.handler("a")
+    async def later(job: Job) -> None:
+        if job.variables["n"] not in seen:
+            seen.add(job.variables["n"])
+            raise Postpone(after=20)
+
+    await start(engine, "a", count=60)
+    async with running(engine, registry), sweeping(engine):
+        await until(lambda: finished(engine, COMPLETED) == 60, within=100)
+
+
+async def test_parked_jobs_that_are_postponed_for_ever_leave_slots_to_jobs_of_other_types() -> None:
+    engine, registry, waits = FaultyEngine(), Registry(), []
+
+    @registry.handler("a")
+    async def never(_: Job) -> None:
+        await asyncio.sleep(0.5)
+        raise Postpone(after=5)
+
+    @registry.handler("b")
+    async def other(job: Job) -> None:
+        waits.append(loop_time() - job.variables["at"])
+
+    await start(engine, "a", count=100)
+    await engine.upload_definition({**definition("b"), "id": "other"})
+    async with running(engine, registry, parallelism=8) as (runner, _), sweeping(engine):
+        await until(lambda: runner.gates["a"].parked > 80, within=60)
+        for _ in range(20):
+            await engine.start_instance("other", {"at": loop_time()})
+            await asyncio.sleep(2)
+        assert len(waits) == 20
+    assert max(waits) < 5

@@ -90,3 +90,25 @@ async def test_a_job_that_had_a_slot_before_may_take_it_from_one_that_waits_to_r
     assert not reserving.done(), "the slot is owed to another job"
     slots.owe(-1)
     assert await reserving == 1
+
+
+async def test_jobs_that_wait_for_a_slot_take_turns_with_those_that_are_asked_for() -> None:
+    slots, got = Slots(2, lambda: 0.0), []
+    assert await slots.reserve(2) == 2
+    slots.occupy()
+    slots.occupy()
+    slots.owe(100)
+    for _ in range(4):
+        reserving = asyncio.create_task(slots.reserve(2))
+        slots.release()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if reserving.done():
+            got.append("asked for")
+            assert reserving.result() == 1
+            slots.occupy()
+        else:
+            reserving.cancel()
+            got.append("waited")
+            assert slots.regain()
+    assert got == ["waited", "asked for"] * 2

@@ -21,6 +21,8 @@ LONGEST_DOUBT_SECONDS = 60.0
 """How long it waits at most, while others run and fail."""
 LOOK_SECONDS = 1.0
 """Time between two looks at the number of pods."""
+MAX_PODS = 100_000
+"""Most pods that a file can speak of: more is no number of pods, and would stop the type."""
 
 ROUNDING = 1e-6
 """The part of a token that may be missing: it is lost in rounding."""
@@ -59,8 +61,9 @@ class Bucket:
         self._tokens = self.tokens - 1
 
     def full_at(self, tokens: float) -> float:
-        """Return when there will be so many tokens, on the clock."""
-        return self._clock() + max(0.0, tokens - self.tokens) / self._rate
+        """Return when there will be so many tokens, on the clock; before that, when there may be fewer pods."""
+        seconds = max(0.0, tokens - self.tokens) / self._rate
+        return self._clock() + (seconds if self._pods is one_pod else min(seconds, LOOK_SECONDS))
 
 
 class Gate:
@@ -102,7 +105,7 @@ class Gate:
         """How many parked jobs may run again now. They take turns with others to be the probe: all may be bad ones."""
         if self.circuit.open and self._turn_of_others and self._clock() < self.circuit.probe_at + LEAD_SECONDS:
             return 0
-        return self._free
+        return self._free_of(self._unused_by_parked)
 
     @property
     def opens_at(self) -> float:
@@ -115,20 +118,26 @@ class Gate:
     @property
     def _free(self) -> int:
         """How many more jobs may come now."""
+        return self._free_of(self._unused)
+
+    def _free_of(self, free: int) -> int:
         if self.circuit.open and self._clock() < self.circuit.probe_at:
             return 0
-        free = self._unused
         if self._bucket is not None and free > 0:
             free = min(free, int(self._bucket.tokens + ROUNDING) - self._asked_for)
         return max(0, free)
 
     @property
     def _unused(self) -> int:
-        """How many more jobs there could be, whatever the time."""
+        """How many more jobs could come, whatever the time: any of them may be parked."""
+        return self._unused_by_parked if self.circuit.open else min(MAX_PARKED - self.parked, self._unused_by_parked)
+
+    @property
+    def _unused_by_parked(self) -> int:
+        """How many parked jobs could run again, whatever the time: however many there are."""
+        unused = MAX_PARKED
         if self.circuit.open:  # one at a time, the probe
             unused = 0 if self.circuit.probing or self._waiting or self._asked_for else 1
-        else:
-            unused = MAX_PARKED - self.parked
         if self._limits.parallelism is not None:
             unused = min(unused, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
         return unused
@@ -270,9 +279,10 @@ def pods_of(file: Path) -> Callable[[], int]:
 
     def read() -> int:
         try:
-            return max(1, int(file.read_text(encoding="ascii")))
+            pods = int(file.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return 1
+        return pods if 1 <= pods <= MAX_PODS else 1
 
     return read
 

@@ -16,6 +16,8 @@ from rochallor_worker.source.base import Delivery
 
 TICK = 0.05
 """Seconds between two looks while a job is due and waits for its gate or a slot."""
+ROUNDING = 1e-6
+"""Seconds that are not waited for: they are lost in rounding, and would be waited for again and again."""
 TIME_TO_RUN = 2 / 3
 """The part of a lease that is left at least for another run of a job, where leases cannot be renewed."""
 
@@ -101,7 +103,7 @@ class Parking:
 
     def _look(self) -> float:
         """Decide what can be decided now; return when to look again."""
-        now, next_at = self._clock(), math.inf
+        now, next_at = self._clock() + ROUNDING, math.inf
         free: dict[Gate, int] = {}
         for job in list(self._jobs):
             if self._closed or now >= job.kept_until:

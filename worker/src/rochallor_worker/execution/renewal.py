@@ -7,6 +7,7 @@ again, since replicas of two generations may answer in turn and an upgrade may c
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rochallor_worker.engine.client import EngineClient
@@ -51,6 +52,8 @@ class Renewals:
         self._leases: dict[Lease, str] = {}
         """The leases of the jobs in flight, and the span that their renewals belong to."""
         self._in_flight: dict[Lease, asyncio.Task[None]] = {}
+        self._due: list[Lease] = []
+        """Leases that wait for one in flight to end, the next one last."""
 
     @contextmanager
     def renewing(self, lease: Lease | None) -> Iterator[None]:
@@ -70,6 +73,7 @@ class Renewals:
                 self._check()
                 await asyncio.sleep(TICK)
         finally:
+            self._due.clear()
             for task in self._in_flight.values():
                 task.cancel()
 
@@ -80,12 +84,24 @@ class Renewals:
                 lease.overran = True
                 self._overran(lease)
         due = [lease for lease in self._leases if lease.renew_at <= now < lease.end and not lease.lost]
-        due = sorted((lease for lease in due if lease not in self._in_flight), key=lambda lease: lease.end)
-        for lease in due[: MAX_IN_FLIGHT - len(self._in_flight)]:
+        due = [lease for lease in due if lease not in self._in_flight]
+        # those of runs first: a parked job that is redelivered spends no retry, a run that is interrupted does
+        self._due = sorted(due, key=lambda lease: (lease.handler_ended, lease.end), reverse=True)
+        self._start()
+
+    def _start(self) -> None:
+        """Renew as many leases at a time as there may be; when one is renewed, the next one follows."""
+        while self._due and len(self._in_flight) < MAX_IN_FLIGHT:
+            lease, now = self._due.pop(), self._clock()
+            if lease not in self._leases or lease.lost or lease.renew_at > now or lease.end <= now:
+                continue
             lease.renew_at = now + lease.grant.length / (3 if self.supported is False else 9)  # unless it succeeds
-            task = asyncio.create_task(self._renew(lease), name=f"renew {lease.job.id}")
-            self._in_flight[lease] = task
-            task.add_done_callback(lambda _, lease=lease: self._in_flight.pop(lease, None))  # type: ignore[misc]
+            self._in_flight[lease] = task = asyncio.create_task(self._renew(lease), name=f"renew {lease.job.id}")
+            task.add_done_callback(partial(self._ended, lease))
+
+    def _ended(self, lease: Lease, _: asyncio.Task[None]) -> None:
+        self._in_flight.pop(lease, None)
+        self._start()
 
     async def _renew(self, lease: Lease) -> None:
         job, asked_at = lease.job, self._clock()

@@ -16,6 +16,8 @@ class Slots:
         self.busy = 0
         self.owed = 0
         """How many free slots are for jobs that wait here for one, and not for jobs that are asked for."""
+        self._turn_of_others = False
+        """Whether the next free slot may be reserved all the same: jobs may wait here for ever, again and again."""
         self._clock = clock
         self._room = asyncio.Event()
         self._room.set()
@@ -33,13 +35,22 @@ class Slots:
         """Busy seconds since the start, summed over all slots: its rate over `total` is the exact utilization."""
         return self._busy_seconds + self.busy * (self._clock() - self._changed_at)
 
+    @property
+    def _reservable(self) -> int:
+        """How many slots may be reserved: those that nobody waits for, or else one whenever a job here got one."""
+        return max(self.free - self.owed, min(self.free, int(self._turn_of_others)))
+
     async def reserve(self, at_most: int) -> int:
-        """Wait for a free slot, then reserve all that are free, up to `at_most`. Returns 0 once closed."""
-        while not self._closed and self.free <= self.owed:  # a job that had a slot before may come first
+        """Wait for a free slot, then reserve all that are free, up to `at_most`. Returns 0 once closed.
+
+        Jobs that wait here for a slot come first, but take turns with others where there are too many of them.
+        """
+        while not self._closed and self._reservable < 1:
             await self._room.wait()
         if self._closed:
             return 0
-        count = min(self.free - self.owed, at_most)
+        count = min(self._reservable, at_most)
+        self._turn_of_others = False
         self.reserved += count
         self._mark()
         return count
@@ -54,6 +65,7 @@ class Slots:
         """Take a free slot, if there is one, for a job that had one before; return whether there was."""
         if self._closed or self.free < 1:
             return False
+        self._turn_of_others = self.owed > 0
         self._count_busy(+1)
         self._mark()
         return True
@@ -85,7 +97,7 @@ class Slots:
         self.busy += change
 
     def _mark(self) -> None:
-        if self.free > self.owed or self._closed:
+        if self._reservable > 0 or self._closed:
             self._room.set()
         else:
             self._room.clear()

@@ -46,7 +46,8 @@ def postponement(error: BaseException, kinds: Kinds = ()) -> Postpone | None:
     """Return the handler's wish to postpone the job, if it has one; an error that is final counts for more."""
     if permanent(error, kinds):
         return None
-    return next((leaf for leaf in _leaves(error) if isinstance(leaf, Postpone)), None)
+    wishes = (_understood(leaf) for leaf in _leaves(error) if isinstance(leaf, Postpone))
+    return next((wish for wish in wishes if wish is not None), None)
 
 
 def describe(error: BaseException, kinds: Kinds = ()) -> str:
@@ -89,6 +90,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         else:
             seen += 1
             yield one
+
+
+def _understood(wish: Postpone) -> Postpone | None:
+    """Return an equal wish that is certainly whole; None if a subclass, or who raised it, has left none: a failure."""
+    try:
+        return Postpone(wish.message, after=wish.after)
+    except BaseException:  # noqa: BLE001 — such a class may do anything
+        return None
 
 
 def _text(error: BaseException) -> str:
