@@ -1,4 +1,5 @@
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,8 +38,9 @@ def test_pauses_grow_by_the_factor_up_to_the_most(first: float, factor: float, m
 
 @pytest.mark.parametrize(
     "values",
-    [{"first": 0}, {"first": -1}, {"factor": 0.5}, {"first": 70}, {"most": float("inf")}, {"factor": float("nan")}],
-)
-def test_a_backoff_that_does_not_grow_is_refused(values: dict[str, float]) -> None:
+    [{"first": 0}, {"first": -1}, {"factor": 0.5}, {"first": 70}, {"most": float("inf")}, {"factor": float("nan")},
+     {"first": "1"}, {"first": True}, {"factor": None}, {"most": "60"}],
+)  # fmt: skip
+def test_a_backoff_that_does_not_grow_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be 0 < first <= most and factor >= 1"):
         Backoff(**values)

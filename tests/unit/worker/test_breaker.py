@@ -26,10 +26,12 @@ def test_the_default_is_twenty_in_a_row() -> None:
 @pytest.mark.parametrize(
     ("failures", "within"),
     [(0, None), (-1, None), (2.5, None), (math.nan, None), ("3", None), (None, None), (3, 0), (3, -1), (3, math.inf),
-     (3, math.nan), (3, "1m")],
+     (3, math.nan), (3, "1m"), (True, None), (3, True)],
 )  # fmt: skip
 def test_impossible_breakers_are_refused(failures: Any, within: Any) -> None:
-    with pytest.raises(ValueError, match=r"^Breaker\(.*\) is not possible: failures is at least 1, and within is in"):
+    with pytest.raises(
+        ValueError, match=r"^Breaker\(.*\) is not possible: failures is a whole number from 1, and within"
+    ):
         Breaker(failures=failures, within=within)
 
 

@@ -302,5 +302,12 @@ def test_what_cannot_be_middleware_is_refused_with_its_place() -> None:
         ValueError, match=r"middleware .*plain \(test_middleware.py, line \d+\) is not async; must be an async def"
     ):
         Registry(middleware=[plain])  # type: ignore[list-item]
+    with pytest.raises(
+        ValueError,
+        match=r"^middleware is a list, not the function .*plain \(test_middleware.py, .*: write it in \[ \]$",
+    ):
+        Registry(middleware=plain)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^middleware is a list of async functions, not None$"):
+        Registry(middleware=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"of_one \(test_middleware.py, line \d+\) must take two arguments, job and c"):
         Registry(middleware=[of_one])

@@ -21,8 +21,8 @@ def test_a_second_handler_of_a_type_is_refused() -> None:
         registry.handler("pay")(second)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_is_above_zero(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "10", True])
+def test_a_timeout_is_a_number_above_zero(timeout: Any) -> None:
     with pytest.raises(ValueError, match="'pay': timeout is in seconds and above 0"):
         Registry().handler("pay", timeout=timeout)
 
@@ -62,15 +62,18 @@ def test_a_retry_is_a_backoff() -> None:
     given: Any = 5
     with pytest.raises(ValueError, match="'pay': retry is a Backoff, not 5"):
         Registry().handler("pay", retry=given)
+    given = Backoff
+    with pytest.raises(ValueError, match=r"'pay': retry is a Backoff, not the class itself: write Backoff\(\)$"):
+        Registry().handler("pay", retry=given)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 2.5, "3", float("nan"), [1]])
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "3", float("nan"), [1], True])
 def test_a_limit_is_a_number_of_jobs(limit: Any) -> None:
     with pytest.raises(ValueError, match=r"^job type 'pay': limit is a number of jobs above 0, not .*$"):
         Registry().handler("pay", limit=limit)
 
 
-@pytest.mark.parametrize("per_second", [0, -1, float("nan"), float("inf"), "30", [1]])
+@pytest.mark.parametrize("per_second", [0, -1, float("nan"), float("inf"), "30", [1], True])
 def test_a_rate_is_a_number_of_runs(per_second: Any) -> None:
     with pytest.raises(ValueError, match=r"^job type 'pay': per_second is a number of runs above 0, not .*$"):
         Registry().handler("pay", per_second=per_second)
@@ -78,8 +81,11 @@ def test_a_rate_is_a_number_of_runs(per_second: Any) -> None:
 
 @pytest.mark.parametrize("breaker", [True, False, 5, "off", Breaker])
 def test_a_breaker_is_a_breaker_or_none(breaker: Any) -> None:
-    with pytest.raises(ValueError, match=r"^job type 'pay': breaker is a Breaker, or None to have none, not .*$"):
+    with pytest.raises(
+        ValueError, match=r"^job type 'pay': breaker is a Breaker, or None to have none, not .*$"
+    ) as raised:
         Registry().handler("pay", breaker=breaker)
+    assert (": write Breaker()" in str(raised.value)) == (breaker is Breaker)
 
 
 def test_limits_are_kept_can_be_changed_and_belong_to_a_handler() -> None:

@@ -149,11 +149,10 @@ OWN = Limits(3, 0.5, "resource", None)
 
 def test_limits_replace_only_what_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
     text = """[
-        {"jobType": "a"}, {"jobType": "b", "parallelism": 8}, {"jobType": "c", "perSecond": 2, "scope": "pod"},
+        {"jobType": "b", "parallelism": 8}, {"jobType": "c", "perSecond": 2, "scope": "pod"},
         {"jobType": "d", "breaker": true}, {"jobType": "e", "breaker": false, "perSecond": 0.25, "scope": "resource"}
     ]"""
     assert limits_of(monkeypatch, text, OWN) == {
-        "a": OWN,
         "b": Limits(8, 0.5, "resource", None),
         "c": Limits(3, 2, "pod", None),
         "d": Limits(3, 0.5, "resource", DEFAULT),
@@ -178,6 +177,9 @@ def test_limits_replace_only_what_they_name(monkeypatch: pytest.MonkeyPatch) -> 
         '[{"jobType": "a", "perSecond": Infinity}]', '[{"jobType": "a", "perSecond": "30"}]',
         f'[{{"jobType": "a", "perSecond": 1{"0" * 400}}}]', f'[{{"jobType": "a", "parallelism": {"9" * 5000}}}]',
         '[{"jobType": "a", "scope": "cluster"}]', '[{"jobType": "a", "breaker": "off"}]',
+        '[{"jobType": "a"}]', '[{"jobType": "a", "parallelism": null}]', '[{"jobType": "a", "scope": "resource"}]',
+        '[{"jobType": "a", "breaker": true, "scope": "pod"}]', '[{"jobType": "a", "line\\nbreak": 5}]',
+        f'[{{"jobType": "a", "{"limit " * 500}": 3}}]', f'[{{"jobType": "a", "scope": "{"pod " * 500}"}}]',
         '[{"jobType": "a", "breaker": 0}]', '[{"jobType": "a", "breaker": {"failures": 3}}]',
     ],
 )  # fmt: skip
@@ -192,7 +194,31 @@ def test_limits_that_make_no_sense_are_one_sentence(monkeypatch: pytest.MonkeyPa
     assert len(sentence) < 300
 
 
-def test_a_wrong_limit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROCHALLOR_LIMITS", '[{"jobType": "a", "perSecond": 3}, {"jobType": "b", "parallelism": 0}]')
-    with pytest.raises(StartError, match=r"^ROCHALLOR_LIMITS is not valid: item 2: parallelism: Input should be gr"):
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        ("5", "item 2: must be an object, not 5"),
+        ("[]", "item 2: must be an object, not a list"),
+        ('{"breaker": false}', "item 2: jobType is missing: must be a job type"),
+        ('{"jobType": null}', "item 2: jobType is null: must be a job type"),
+        ('{"jobType": "b", "parallelism": 0}', "item 2: parallelism is 0: must be a whole number above 0"),
+        ('{"jobType": "b", "perSecond": "30"}', 'item 2: perSecond is "30": must be a number above 0'),
+        ('{"jobType": "b", "scope": "cluster"}', 'item 2: scope is "cluster": must be "pod" or "resource"'),
+        ('{"jobType": "b", "breaker": {}}', "item 2: breaker is an object: must be true or false"),
+        (
+            '{"jobType": "b", "limit": 3}',
+            'item 2: "limit" is no field of it; the fields are jobType, parallelism, perSecond, scope, breaker',
+        ),
+        ('{"jobType": "b"}', "item 2: limits nothing: add one of parallelism, perSecond, scope, breaker"),
+        (
+            '{"jobType": "b", "scope": "resource"}',
+            "item 2: scope is set without perSecond: add perSecond, or remove scope",
+        ),
+        ('{"jobType": "a", "parallelism": 2}', 'items 1 and 2 are both of job type "a"; only one is possible'),
+    ],
+)
+def test_a_wrong_limit_is_named_with_what_is_allowed(item: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROCHALLOR_LIMITS", f'[{{"jobType": "a", "perSecond": 3}}, {item}]')
+    with pytest.raises(StartError) as raised:
         load()
+    assert str(raised.value) == f"ROCHALLOR_LIMITS is not valid: {sentence}"

@@ -327,6 +327,12 @@ def _only_named(**named: Any) -> None: ...
 def _two_inputs(one: Order, other: Struct) -> None: ...
 
 
+def _bare_state(job: Job, db: State("db")) -> None: ...  # type: ignore[valid-type]
+
+
+def _default_state(job: Job, db: object = State("db")) -> None: ...
+
+
 def _number(amount: int) -> None: ...
 
 
@@ -363,6 +369,11 @@ def _union(order: Order | dict[str, int]) -> None: ...
         (_no_parameter, "cannot be called with one argument, the job"),
         (_only_named, "cannot be called with one argument, the job"),
         (_two_inputs, "has several inputs, 'one' and 'other'; only one is possible"),
+        (
+            _bare_state,
+            "has a parameter 'db' with State('db') outside of Annotated: must be db: Annotated[…, State('db')]",
+        ),
+        (_default_state, "has a parameter 'db' with State('db') outside of Annotated: must be db: Annotated["),
         (_number, "has a parameter 'amount' of type int: must be Job, Annotated"),
         (_list, "has a parameter 'order' of type Listed: must be Job, Annotated"),
         (_class, "has a parameter 'order' that cannot be an input: TypeError"),

@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib.util
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -190,6 +192,19 @@ async def test_a_new_project_says_so_when_no_worker_runs(tmp_path: Path, monkeyp
         monkeypatch.setenv("ROCHALLOR_ENGINE_URL", engine.url)
         with pytest.raises(SystemExit, match=r"still ACTIVE after 0.1 s at step greet: is a worker running\?"):
             await start.main()
+
+
+def test_a_new_project_says_in_one_line_that_there_is_no_engine(tmp_path: Path) -> None:
+    create(tmp_path / "shop")
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        environment = os.environ | {"ROCHALLOR_ENGINE_URL": url}
+        command = [sys.executable, str(tmp_path / "shop" / "start.py")]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    [line] = ended.stderr.splitlines()
+    assert f"cannot connect to {url}" in line
 
 
 @pytest.mark.parametrize("where", ["in the repository", "alone"])

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from random import Random
 
 
+def is_number(value: object) -> bool:
+    """Whether it is an integer or a float; True and False are integers only to Python."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Pauses that grow: the `first` one, then each `factor` times as long, `most` at most. In seconds.
 
-    Raises `ValueError` for values that are not above 0, a factor below 1 and a `most` below the first.
+    Raises `ValueError` for values that are no numbers above 0, a factor below 1 and a `most` below the first.
     """
 
     first: float = 1.0
@@ -17,8 +22,9 @@ class Backoff:
     most: float = 60.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.first <= self.most < math.inf and 1 <= self.factor < math.inf):
-            raise ValueError(f"{self} is not possible: must be 0 < first <= most and factor >= 1")
+        numbers = all(map(is_number, (self.first, self.factor, self.most)))
+        if not (numbers and 0 < self.first <= self.most < math.inf and 1 <= self.factor < math.inf):
+            raise ValueError(f"{self} is not possible: must be 0 < first <= most and factor >= 1, all numbers")
 
     def pause(self, failures: int) -> float:
         """Return the pause after a failure that `failures` others came before."""

@@ -1,18 +1,18 @@
 """The handlers, by job type."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from rochallor_worker.backoff import Backoff
+from rochallor_worker.backoff import Backoff, is_number
 from rochallor_worker.errors import StartError
 from rochallor_worker.handlers import lifespan as lifespans
 from rochallor_worker.handlers import middleware as layers
 from rochallor_worker.handlers.breaker import DEFAULT, Breaker
 from rochallor_worker.handlers.lifespan import Lifespan
-from rochallor_worker.handlers.limits import NO_LIMITS, Limits
+from rochallor_worker.handlers.limits import NO_LIMITS, Limits, described
 from rochallor_worker.handlers.middleware import Layer, Middleware
 from rochallor_worker.handlers.signature import Signature, read
 from rochallor_worker.job import Job
@@ -63,7 +63,7 @@ class Registry:
         self._handlers: dict[str, Handler] = {}
         self.lifespans: tuple[Lifespan, ...] = () if lifespan is None else (_checked_lifespan(lifespan),)
         """Opened in this order."""
-        self.middleware: tuple[Layer, ...] = tuple(_layer(one) for one in middleware)
+        self.middleware: tuple[Layer, ...] = tuple(_layer(one) for one in _checked_list(middleware))
         """Around each handler that is registered here, the first outermost."""
 
     def __copy__(self) -> "Registry":
@@ -103,12 +103,12 @@ class Registry:
         if not (isinstance(given, str) and given):
             what = f"{_name(given)} ({_place(given)})" if callable(given) else repr(given)
             raise ValueError(f'a job type is a non-empty string, not {what}: write @registry.handler("job-type")')
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (is_number(timeout) and timeout > 0):
             raise ValueError(f"job type {job_type!r}: timeout is in seconds and above 0, not {timeout!r}")
         if not _are_errors(non_retryable):
             raise ValueError(f"job type {job_type!r}: non_retryable is a tuple of exceptions, not {non_retryable!r}")
         if not isinstance(retry, Backoff | None):
-            raise ValueError(f"job type {job_type!r}: retry is a Backoff, not {retry!r}")
+            raise ValueError(f"job type {job_type!r}: retry is a Backoff, not {described(retry, Backoff)}")
         try:
             limits = Limits(limit, per_second, breaker=breaker)
         except ValueError as error:
@@ -225,6 +225,14 @@ def _checked_lifespan(lifespan: Lifespan) -> Lifespan:
     if wrong := lifespans.unfit(lifespan):
         raise ValueError(f"the lifespan {_name(lifespan)} ({_place(lifespan)}) {wrong}")
     return lifespan
+
+
+def _checked_list(given: Any) -> Iterable[Middleware]:
+    if callable(given):
+        raise ValueError(f"middleware is a list, not the function {_name(given)} ({_place(given)}): write it in [ ]")
+    if not isinstance(given, Iterable):
+        raise ValueError(f"middleware is a list of async functions, not {given!r}")
+    return given
 
 
 def _layer(middleware: Middleware) -> Layer:

@@ -14,6 +14,8 @@ from rochallor_worker.errors import StartError
 from rochallor_worker.handlers.breaker import DEFAULT
 from rochallor_worker.handlers.limits import Limits, Scope
 
+SHOWN = 100
+"""Most characters of a bad value that are repeated, so that what is allowed stays visible."""
 MAX_SECONDS = 1e9
 """Longest duration, about thirty years: clocks and timers cannot count further."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -67,7 +69,7 @@ class LimitSetting(BaseModel):
     breaker: bool | None = None
 
     def over(self, limits: Limits) -> Limits:
-        """Return the limits of a handler with what is set here in place of its own."""
+        """Return the limits of a handler, where each field that is set here replaces the handler's."""
         given = {name: getattr(self, name) for name in ("parallelism", "per_second", "scope")}
         given = {name: value for name, value in given.items() if value is not None}
         if self.breaker is not None:
@@ -75,18 +77,58 @@ class LimitSetting(BaseModel):
         return replace(limits, **given)
 
 
+_ALLOWED = {
+    "jobType": "a job type",
+    "parallelism": "a whole number above 0",
+    "perSecond": "a number above 0",
+    "scope": '"pod" or "resource"',
+    "breaker": "true or false",
+}
+"""What each field of a limit must be."""
+
+
 def _limit_setting(number: int, item: object) -> LimitSetting:
     try:
-        return LimitSetting.model_validate(item)
+        setting = LimitSetting.model_validate(item)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        wrong = f"{field}: {first['msg']}" if field else "must be an object"
+        wrong = _wrong(error)
+    else:
+        wrong = _pointless(setting)
+    if wrong:
         raise StartError(f"ROCHALLOR_LIMITS is not valid: item {number}: {wrong}") from None
+    return setting
+
+
+def _wrong(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return f"must be an object, not {_as_json(first['input'])}"
+    field = str(first["loc"][0])
+    if first["type"] == "missing":
+        return f"{field} is missing: must be {_ALLOWED[field]}"
+    if field not in _ALLOWED:
+        return f"{_as_json(field)} is no field of it; the fields are {', '.join(_ALLOWED)}"
+    return f"{field} is {_as_json(first['input'])}: must be {_ALLOWED[field]}"
+
+
+def _pointless(setting: LimitSetting) -> str:
+    """Return what is wrong with a setting whose fields are valid, or nothing. The resource refuses the same."""
+    if setting.scope is not None and setting.per_second is None:
+        return "scope is set without perSecond: add perSecond, or remove scope"
+    if not setting.model_dump(exclude={"job_type"}, exclude_none=True):
+        return f"limits nothing: add one of {', '.join(list(_ALLOWED)[1:])}"
+    return ""
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def limit_settings(text: object) -> object:
-    """Return the items of a JSON list, each of another job type. Raises `ValueError`, and `StartError` for an item."""
+    """Return the items of a JSON list, each of another job type. Raises `ValueError`, and `StartError` for items."""
     if not isinstance(text, str):
         return text
     try:
@@ -96,8 +138,11 @@ def limit_settings(text: object) -> object:
     if not isinstance(items, list):
         raise ValueError("not a list")
     found = [_limit_setting(number, item) for number, item in enumerate(items, 1)]
-    if len({item.job_type for item in found}) < len(found):
-        raise ValueError("a job type has two items")
+    numbers: dict[str, int] = {}
+    for number, item in enumerate(found, 1):
+        if (before := numbers.setdefault(item.job_type, number)) != number:
+            both = f"items {before} and {number} are both of job type {_as_json(item.job_type)}"
+            raise StartError(f"ROCHALLOR_LIMITS is not valid: {both}; only one is possible")
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rochallor_worker.cli.parsing import (
     DURATION_TEXT,
+    SHOWN,
     Duration,
     LimitSetting,
     headers,
@@ -25,8 +26,6 @@ from rochallor_worker.registry import Registry
 from rochallor_worker.source.kafka.connection import Kafka, SaslMechanism, SecurityProtocol
 
 PREFIX = "ROCHALLOR_"
-SHOWN = 100
-"""Most characters of a bad value that are repeated, so that what is allowed stays visible."""
 
 
 class Settings(BaseSettings):
@@ -126,7 +125,7 @@ class Settings(BaseSettings):
         BeforeValidator(limit_settings),
         Field(description='a JSON list such as [{"jobType": "charge-card", "parallelism": 8, "perSecond": 20}]'),
     ] = ()
-    """Limits of job types, in place of those that their handlers have: how many jobs run at once (`parallelism`), how
+    """Limits of job types; each field replaces what the handler says: how many jobs run at once (`parallelism`), how
     many runs begin per second (`perSecond`, in this pod, or with `"scope": "resource"` in all pods together), and
     whether the type has a breaker (`"breaker": false` for no)."""
     pods_file: Annotated[str, Field(description="the path of a file that holds a number")] = ""

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from rochallor_worker.backoff import Backoff
+from rochallor_worker.backoff import Backoff, is_number
 
 PAUSES = Backoff(first=1.0, factor=2.0, most=30.0)
 """Before each probe. The last one is also how late, at most, the end of an outage is noticed."""
@@ -28,9 +28,11 @@ class Breaker:
     def __post_init__(self) -> None:
         failures: Any = self.failures  # whatever the annotations say
         within: Any = self.within
-        counted = isinstance(failures, int) and failures >= 1
-        if not (counted and (within is None or (isinstance(within, int | float) and 0 < within < math.inf))):
-            raise ValueError(f"{self} is not possible: failures is at least 1, and within is in seconds and above 0")
+        counted = isinstance(failures, int) and is_number(failures) and failures >= 1
+        if not (counted and (within is None or (is_number(within) and 0 < within < math.inf))):
+            raise ValueError(
+                f"{self} is not possible: failures is a whole number from 1, and within is in seconds and above 0"
+            )
 
 
 DEFAULT = Breaker()

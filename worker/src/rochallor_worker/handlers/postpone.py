@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rochallor_worker.backoff import is_number
 from rochallor_worker.errors import RochallorError
 
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ LONGEST = 24 * 3600.0
 
 
 class Postpone(RochallorError):  # noqa: N818 — no error: what a handler decides
-    """Raise this from a handler to have the job run again `after` so many seconds, at most a day; no retry is spent."""
+    """Raise this from a handler to have the job run again `after` so many seconds; no retry is spent.
+
+    Longer than a day counts as a day. Raises `ValueError` for what is no number of seconds from 0.
+    """
 
     def __init__(self, message: str = "postponed", *, after: float) -> None:
         given: Any = after  # whatever the annotation says
-        if not (isinstance(given, int | float) and 0 <= given < math.inf):
-            raise ValueError(f"after is a number of seconds from 0, not {after!r}")
+        if not (is_number(given) and 0 <= given < math.inf):
+            raise ValueError(
+                f"after is a number of seconds from 0 to {LONGEST:.0f} (longer counts as a day), not {after!r}"
+            )
         super().__init__(message)
         self.message = str(message)
         self.after = min(after, LONGEST)

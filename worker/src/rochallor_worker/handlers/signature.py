@@ -152,6 +152,10 @@ def _source(parameter: Parameter, hint: Any, first: bool, found: _Sources) -> So
     if state := next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, State)), None):
         found.states.add(state.name)
         return partial(_from_state, state.name)
+    if misplaced := next((one for one in (hint, parameter.default) if isinstance(one, State)), None):
+        taken = f"State({misplaced.name!r})"
+        must = f"{parameter.name}: Annotated[…, {taken}]"
+        raise ValueError(f"has a parameter {parameter.name!r} with {taken} outside of Annotated: must be {must}")
     if parameter.default is not Parameter.empty and not first:
         return None
     if isinstance(hint, Unreadable):

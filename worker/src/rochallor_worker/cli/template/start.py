@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from rochallor_worker import RestClient
+from rochallor_worker import EngineError, RestClient
 
 LIMIT_SECONDS = 30
 DEFINITION = {
@@ -40,4 +40,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except EngineError as error:  # such as no engine at this address: the text says it, no traceback is needed
+        sys.exit(str(error))
