@@ -196,12 +196,15 @@ class Executor:
             permit.succeeded()
         elif isinstance(outcome, Failed) and outcome.retryable:
             opened = permit.failed(outcome.message)
-            if not opened and delivery.job.retries_remaining == 0 and not self._stopping.is_set():
+            final = delivery.job.retries_remaining == 0
+            if final and not opened and gate.circuit.breaker is not None and not self._stopping.is_set():
                 self._journal.ended(delivery.job)
-                gate.parked += 1
                 place.vacate()
-                await gate.doubt(since, math.inf if delivery.lease is None else delivery.lease.deadline)
-                gate.parked -= 1
+                gate.parked += 1
+                try:
+                    await gate.doubt(since, lambda: _ours_until(delivery))
+                finally:
+                    gate.parked -= 1
                 opened = gate.circuit.open
             if opened:
                 return Postponed(0.0, f"the breaker of the job type is open: {outcome.message}")
@@ -364,6 +367,14 @@ class Attempts:
     def ended(self, key: str) -> None:
         """No other run will follow."""
         self._failed.pop(key, None)
+
+
+def _ours_until(delivery: Delivery) -> float:
+    """Return until when a failure may wait to be reported."""
+    lease = delivery.lease
+    if (delivery.leaving is not None and delivery.leaving.is_set()) or (lease is not None and lease.lost):
+        return -math.inf
+    return math.inf if lease is None else lease.deadline
 
 
 def _names(job: ClaimedJob) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Gate:
         """How many parked jobs could run again, whatever the time: however many there are."""
         unused = MAX_PARKED
         if self.circuit.open:  # one at a time, the probe
-            unused = 0 if self.circuit.probing or self._waiting or self._asked_for else 1
+            unused = 0 if self.circuit.probing or self._asked_for else 1
         if self._limits.parallelism is not None:
             unused = min(unused, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
         return unused
@@ -162,19 +162,20 @@ class Gate:
             self._bucket.take()
         return Permit(self, parked=parked)
 
-    async def doubt(self, since: float, until: float) -> None:
+    async def doubt(self, since: float, until: Callable[[], float]) -> None:
         """Wait until runs of other jobs show whether a failure is the job's own fault.
 
-        Returns at once where one has succeeded since a time, when the breaker opens, and at `until`, on the clock; also
-        when for `DOUBT_SECONDS` no other has failed and none is running: slow ones take long to fail together.
+        Returns at once where one has succeeded since a time, and when the breaker opens; when `until` has passed, a
+        time on the clock that may change; and when for `DOUBT_SECONDS` no other has failed and none is running: slow
+        ones take long to fail together.
         """
         shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._doubts.add(shown)
         self.changed()  # it does not run any more: there is room for another one
-        until, failures = min(until, self._clock() + LONGEST_DOUBT_SECONDS), None
+        longest, failures = self._clock() + LONGEST_DOUBT_SECONDS, None
         try:
             while not (self.circuit.breaker is None or self.circuit.open or self.circuit.succeeded_at >= since):
-                left = min(DOUBT_SECONDS, until - self._clock())
+                left = min(DOUBT_SECONDS, min(longest, until()) - self._clock())
                 if shown.done() or left <= 0 or (failures == self._failures and self._busy <= 0):
                     return
                 failures = self._failures
