@@ -12,7 +12,7 @@ import pytest
 from cluster import product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cluster.kubectl import Kubectl
 
@@ -40,7 +40,16 @@ async def steady(job):
 """
 
 
+@pytest.fixture
+def _pods_are_told(cluster: Kubectl) -> Iterator[None]:
+    """The operator may annotate pods, upon which the kubelet shows them a new number at once."""
+    product.install_operator(cluster, "podDeletionCost=true")
+    yield
+    product.install_operator(cluster)
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("_pods_are_told")
 def test_the_rate_of_a_resource_stays_while_its_pods_double(
     kubectl: Kubectl, dev_engine: None, apply_hello: Callable[..., None]
 ) -> None:
