@@ -107,7 +107,7 @@ async def dns_failure(_: None, trial: Trial) -> Jobs:
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace a file at once. nss_wrapper, for one, may keep for good what it read from a half-written one."""
+    """Replace a file at once: what nss_wrapper reads from a half-written one, it may keep permanently."""
     fresh = file.with_suffix(".new")
     fresh.write_text(text)
     fresh.rename(file)

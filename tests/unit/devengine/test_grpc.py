@@ -30,7 +30,7 @@ ORDER = pb.WorkflowDefinition(
 
 @pytest.fixture
 async def engine() -> AsyncIterator[DevEngine]:
-    async with DevEngine(grpc_port=0, clock=Clock()) as running:  # it stands still: leases are exactly as long as asked
+    async with DevEngine(grpc_port=0, clock=Clock()) as running:  # time does not pass: leases are exact
         yield running
 
 

@@ -22,6 +22,11 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
 
+def shortened(text: str) -> str:
+    """Return a bad value as it is repeated in a message."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
 def parse_duration(text: object) -> object:
     """Return the seconds of a duration such as "500ms", "30s", "1m30s". Raises `ValueError` for anything else."""
     if not isinstance(text, str):
@@ -70,8 +75,7 @@ class LimitSetting(BaseModel):
 
     def over(self, limits: Limits) -> Limits:
         """Return the limits of a handler, where each field that is set here replaces the handler's."""
-        given = {name: getattr(self, name) for name in ("parallelism", "per_second", "scope")}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = self.model_dump(include={"parallelism", "per_second", "scope"}, exclude_none=True)
         if self.breaker is not None:
             given["breaker"] = (limits.breaker or DEFAULT) if self.breaker else None
         return replace(limits, **given)
@@ -123,8 +127,7 @@ def _pointless(setting: LimitSetting) -> str:
 def _as_json(value: object) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    text = json.dumps(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return shortened(json.dumps(value))
 
 
 def limit_settings(text: object) -> object:

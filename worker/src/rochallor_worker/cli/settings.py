@@ -9,7 +9,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rochallor_worker.cli.parsing import (
     DURATION_TEXT,
-    SHOWN,
     Duration,
     LimitSetting,
     headers,
@@ -17,6 +16,7 @@ from rochallor_worker.cli.parsing import (
     is_text,
     limit_settings,
     ports,
+    shortened,
     split,
     url_with_port,
 )
@@ -264,10 +264,5 @@ def _sentence(error: ValidationError) -> str:
     name = str(first["loc"][0])
     # in an address, the text before an @ or after a ? may be a password
     secret = not Settings.model_fields[name].repr or not {"@", "?"}.isdisjoint(str(first["input"]))
-    value = "" if secret else f"={_shown(first['input'])}"
+    value = "" if secret else f"={shortened(repr(first['input']))}"
     return f"{PREFIX}{name.upper()}{value} is not valid: must be {Settings.model_fields[name].description}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -115,7 +115,7 @@ class Parking:
                 job.due = True
                 left = free.setdefault(job.gate, job.gate.room_for_parked)
                 free[job.gate] = left - 1
-                job.place.waits = left > 0  # of a type that is held back, none keeps a slot from other types
+                job.place.waits = left > 0  # jobs of a type without room keep no slot from other types
                 if left > 0 and job.place.regain():
                     self._decide(job, job.gate.enter(parked=True))
                 else:

@@ -59,8 +59,6 @@ class PollingSource:
         self._worker_id = worker_id
         self._gates = gates
         self._turns = Turns(list(gates), lambda job_type: gates[job_type].room)
-        for gate in gates.values():
-            gate.changed = self._wake_up
         self._poll_interval = poll_interval
         self._lease = lease
         self._grant: Grant | None = None
@@ -73,6 +71,8 @@ class PollingSource:
         self._next_poll = float("-inf")
         self._accepted_since_asked = False
         self._wake = asyncio.Event()
+        for gate in gates.values():
+            gate.changed = self._wake.set
         self._closed = False
         self._state: State = "unknown"
         self._failing_since = float("-inf")
@@ -161,9 +161,6 @@ class PollingSource:
             return at
         opens_at = min(gate.opens_at for gate in self._gates.values())
         return max(at, opens_at, self._clock() + MIN_GAP)  # never again at once, whatever the gates say
-
-    def _wake_up(self) -> None:
-        self._wake.set()
 
     def close(self) -> None:
         """Poll no more."""
