@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
 IMAGE = "localhost/postgres:test"  # as in postgres.yaml
 SOURCES = programs.MODULES / "postgres"
+TABLES = """
+CREATE TABLE workflow_instance (id text PRIMARY KEY, status text NOT NULL);
+CREATE TABLE job (
+    id text PRIMARY KEY DEFAULT gen_random_uuid(),
+    instance_id text NOT NULL REFERENCES workflow_instance,
+    step_execution_id text NOT NULL DEFAULT gen_random_uuid(),
+    job_type text NOT NULL,
+    status text NOT NULL,
+    worker_id text,
+    locked_at timestamptz,
+    lock_expires_at timestamptz,
+    retries_remaining integer NOT NULL DEFAULT 0,
+    payload jsonb,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+"""The engine's tables that are read from outside (engine.md: Table `job`)."""
 
 
 def load_image() -> None:

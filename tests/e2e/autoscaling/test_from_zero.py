@@ -11,7 +11,7 @@ from cluster import kafkapod, monitoring, postgres
 from e2e.autoscaling.conftest import MOST, QUICK
 from e2e.autoscaling.dashboard import until_it_shows
 from e2e.autoscaling.engine import Load, define, one_job
-from e2e.autoscaling.replicas import watch
+from e2e.autoscaling.replicas import stay, watch
 from e2e.test_kafka import EXAMPLE
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FROM_ZERO: dict[str, Any] = {"provider": "keda", "minReplicas": 0, "maxReplicas"
 START_S = 240.0  # KEDA polls every 30 s
 END_S = 420.0
 DONE_S = 300.0
+STEADY_S = 60.0  # two polls and the time for which KEDA waits before it goes to zero
 
 pytestmark = [pytest.mark.usefixtures("autoscalers"), pytest.mark.timeout(1800)]
 
@@ -59,23 +60,24 @@ def test_jobs_in_the_database(
 ) -> None:
     postgres.load_image()
     postgres.start(kubectl)
-    postgres.run(kubectl, "CREATE TABLE job (job_type text, status text)")
+    postgres.run(kubectl, postgres.TABLES)
     dsn = f"host=postgres.{kubectl.namespace} user=postgres dbname=postgres sslmode=disable"
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"dsn": dsn}}
     kubectl("apply", "--filename=-", stdin=json.dumps(secret))
-    backlog = {
-        "dsnSecret": {"name": "database", "key": "dsn"},
-        "query": "SELECT count(*) FROM job WHERE status = 'UNLOCKED' AND job_type IN ('queue')",
-        "target": 10,
-    }
     prometheus = {"address": monitoring.ADDRESS}
-    apply_worker("queue", autoscaling=FROM_ZERO | {"prometheus": prometheus, "backlog": backlog})
+    engine = {"url": "http://dev-engine:8080", "databaseSecret": {"name": "database", "key": "dsn"}}
+    scaling = FROM_ZERO | {"prometheus": prometheus, "backlog": {"target": 10}}
+    apply_worker("queue", engine=engine, autoscaling=scaling)
     kubectl("wait", "deployment/queue", "--for=create", "--timeout=180s")
     with watch(kubectl, "queue") as replicas:
         replicas.until(lambda pods: pods == 0, END_S)
-        postgres.run(kubectl, "INSERT INTO job SELECT 'other', 'UNLOCKED' FROM generate_series(1, 99)")
-        postgres.run(kubectl, "INSERT INTO job SELECT 'queue', 'UNLOCKED' FROM generate_series(1, 25)")
+        postgres.run(kubectl, "INSERT INTO workflow_instance VALUES ('live', 'ACTIVE'), ('over', 'CANCELLED')")
+        for instance, job_type, count in (("live", "other", 99), ("over", "queue", 99), ("live", "queue", 25)):
+            job = f"'{instance}', '{job_type}', 'UNLOCKED' FROM generate_series(1, {count})"
+            postgres.run(kubectl, f"INSERT INTO job (instance_id, job_type, status) SELECT {job}")
         replicas.until(lambda pods: pods == 3, START_S)
+        postgres.run(kubectl, "UPDATE job SET status = 'LOCKED'")
+        stay([replicas], STEADY_S)  # running jobs count
         postgres.run(kubectl, "UPDATE job SET status = 'COMPLETED'")
         replicas.until(lambda pods: pods == 0, END_S)
     with capsys.disabled():

@@ -60,12 +60,13 @@ def hpa(least: int = 1, most: int = 5) -> Object:
 
 
 KEDA: Object = {
+    "engine": {"url": "http://engine:8080", "databaseSecret": {"name": "db", "key": "dsn"}},
     "autoscaling": hpa(0, 5)
     | {
         "provider": "keda",
         "prometheus": {"address": "http://prometheus:9090"},
-        "backlog": {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10},
-    }
+        "backlog": {},
+    },
 }
 """The fields that ask for a ScaledObject with a TriggerAuthentication."""
 MONITORED: Object = {"metrics": {"podMonitor": True}}

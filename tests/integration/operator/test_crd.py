@@ -15,7 +15,7 @@ from integration.operator.samples import resource
 BROKERS: Object = {"bootstrapServers": "kafka:9092"}
 KAFKA: Object = {"transport": "kafka", "kafka": BROKERS}
 PROMETHEUS: Object = {"address": "http://prometheus:9090"}
-BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
+DATABASE: Object = {"databaseSecret": {"name": "db", "key": "dsn"}}
 
 
 def engine(**fields: Any) -> Object:
@@ -231,7 +231,10 @@ BAD: dict[str, tuple[Object, str]] = {
         "write autoscaling.prometheus.address, such as http://prometheus.monitoring:9090",
     ),
     "prometheus for hpa": (scaling(prometheus=PROMETHEUS), "remove autoscaling.prometheus and autoscaling.backlog"),
-    "backlog for hpa": (scaling(backlog=BACKLOG), "remove autoscaling.prometheus and autoscaling.backlog"),
+    "backlog for hpa": (
+        engine(**DATABASE) | scaling(backlog={}),
+        "remove autoscaling.prometheus and autoscaling.backlog",
+    ),
     "prometheus for kafka": (
         KAFKA | scaling(provider="keda", prometheus=PROMETHEUS),
         "remove autoscaling.prometheus and autoscaling.backlog; they need provider keda, and with transport kafka",
@@ -253,9 +256,21 @@ BAD: dict[str, tuple[Object, str]] = {
         "remove autoscaling.kafkaLagThreshold; it needs transport kafka and provider keda",
     ),
     "lag for hpa": (KAFKA | scaling(kafkaLagThreshold=5), "remove autoscaling.kafkaLagThreshold"),
-    "backlog without query": (
-        scaling(provider="keda", prometheus=PROMETHEUS, backlog={key: BACKLOG[key] for key in ("dsnSecret", "target")}),
-        "spec.autoscaling.backlog.query: Required value",
+    "backlog without database": (
+        scaling(provider="keda", prometheus=PROMETHEUS, backlog={}),
+        "write engine.databaseSecret, the Secret and key of the connection string of the engine's database",
+    ),
+    "backlog with an empty query": (
+        engine(**DATABASE) | scaling(provider="keda", prometheus=PROMETHEUS, backlog={"query": ""}),
+        "spec.autoscaling.backlog.query in body should be at least 1 chars long",
+    ),
+    "backlog without jobs": (
+        engine(**DATABASE) | scaling(provider="keda", prometheus=PROMETHEUS, backlog={"target": 0}),
+        "spec.autoscaling.backlog.target in body should be greater than or equal to 1",
+    ),
+    "database without key": (
+        engine(databaseSecret={"name": "db"}),
+        "spec.engine.databaseSecret.key: Required value",
     ),
     "a policy without period": (
         scaling(behavior={"scaleUp": {"policies": [{"type": "Pods", "value": 1}]}}),
@@ -453,7 +468,11 @@ FINE: dict[str, Object] = {
     ),
     "hpa for kafka": KAFKA | scaling(),
     "keda": scaling(provider="keda", prometheus=PROMETHEUS),
-    "keda from zero": scaling(minReplicas=0, provider="keda", prometheus=PROMETHEUS, backlog=BACKLOG),
+    "database": engine(**DATABASE),
+    "database for kafka": KAFKA | engine(**DATABASE),
+    "keda from zero": engine(**DATABASE) | scaling(minReplicas=0, provider="keda", prometheus=PROMETHEUS, backlog={}),
+    "keda with a query": engine(**DATABASE)
+    | scaling(provider="keda", prometheus=PROMETHEUS, backlog={"query": "SELECT 1", "target": 10}),
     "keda for kafka": KAFKA | scaling(minReplicas=0, provider="keda", kafkaLagThreshold=100),
 }
 

@@ -107,14 +107,16 @@ TEMPLATE: Manifest = {
 BEHAVIOR: Manifest = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
 HPA: Manifest = {"autoscaling": {"minReplicas": 2, "maxReplicas": 10, "targetUtilization": 75, "behavior": BEHAVIOR}}
 KEDA: Manifest = {
+    "engine": {"url": "http://engine:8080", "databaseSecret": {"name": "engine-db", "key": "dsn"}},
+    "jobTypes": ["charge-card", "refund"],
     "autoscaling": {
         "minReplicas": 0,
         "maxReplicas": 10,
         "provider": "keda",
         "prometheus": {"address": "http://prometheus.monitoring:9090"},
-        "backlog": {"dsnSecret": {"name": "engine-db", "key": "dsn"}, "query": "SELECT 1", "target": 100},
+        "backlog": {},
         "behavior": BEHAVIOR,
-    }
+    },
 }
 KEDA_KAFKA: Manifest = KAFKA | {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 6, "provider": "keda", "kafkaLagThreshold": 50}
@@ -239,6 +241,21 @@ def test_without_secrets_keda_needs_no_authentication() -> None:
     assert trigger["metadata"]["lagThreshold"] == "8", "a pod for each parallelism records"
 
 
+def test_a_query_and_a_target_of_the_users_own_are_kedas() -> None:
+    own = KEDA["autoscaling"] | {"backlog": {"query": "SELECT 1", "target": 100}}
+    trigger = autoscaler(worker(**KEDA | {"autoscaling": own}))[-1]["spec"]["triggers"][1]
+    assert trigger["metadata"] == {"query": "SELECT 1", "targetQueryValue": "100"}
+
+
+def test_a_database_is_no_change_of_the_pods() -> None:
+    assert deployment(worker(engine=KEDA["engine"]), "worker:1") == deployment(worker(), "worker:1")
+
+
+def test_a_job_type_stays_a_value_in_sql() -> None:
+    trigger = autoscaler(worker(**KEDA | {"jobTypes": ["it's", "'); DROP TABLE job; --"]}))[-1]["spec"]["triggers"][1]
+    assert trigger["metadata"]["query"].endswith("job.job_type IN ('it''s', '''); DROP TABLE job; --')")
+
+
 def pod_name(worker: str, template_hash: str) -> str:
     """As Kubernetes makes it: the part before the last five characters is truncated at 58."""
     return f"{worker}-{template_hash}-"[:58] + "x7k2p"
@@ -263,7 +280,7 @@ def test_kedas_query_finds_the_pods_of_this_worker_alone(length: int, template_h
 def test_no_series_is_an_error_unless_there_is_no_pod(least: int, stopped: bool) -> None:
     """Pods that are no longer scraped may be busy, also where there may be none (keda#8036)."""
     scaling = KEDA["autoscaling"] | {"minReplicas": least}
-    trigger = autoscaler(worker(autoscaling=scaling), stopped=stopped)[1]["spec"]["triggers"][0]
+    trigger = autoscaler(worker(**KEDA | {"autoscaling": scaling}), stopped=stopped)[1]["spec"]["triggers"][0]
     assert trigger["metadata"]["ignoreNullValues"] == "false"
     assert ("or vector(0)" in trigger["metadata"]["query"]) is stopped
 
@@ -348,7 +365,7 @@ def test_a_python_path_that_hides_the_handlers_is_refused(wish: Manifest) -> Non
 
 def test_the_step_to_zero_waits_as_long_as_the_other_steps_down() -> None:
     quick = {"scaleDown": {"stabilizationWindowSeconds": 10}}
-    scaled = autoscaler(worker(autoscaling=KEDA["autoscaling"] | {"behavior": quick}))[1]
+    scaled = autoscaler(worker(**KEDA | {"autoscaling": KEDA["autoscaling"] | {"behavior": quick}}))[1]
     assert scaled["spec"]["cooldownPeriod"] == 10
 
 

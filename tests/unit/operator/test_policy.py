@@ -27,12 +27,13 @@ LABELLED: Manifest = {"metadata": {"labels": {FOR_WORKERS: "true"}}}
 HOST_PATH: Manifest = {"template": {"spec": {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}}}
 TOKEN: Manifest = {"engine": {"url": "https://engine", "tokenSecret": {"name": "gateway", "key": "token"}}}
 BACKLOG: Manifest = {
+    "engine": {"url": "http://engine:8080", "databaseSecret": {"name": "db", "key": "dsn"}},
     "autoscaling": {
         "maxReplicas": 5,
         "provider": "keda",
         "prometheus": {"address": "http://prometheus:9090"},
-        "backlog": {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10},
-    }
+        "backlog": {},
+    },
 }
 
 

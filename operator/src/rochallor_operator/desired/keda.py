@@ -29,9 +29,9 @@ def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None
         for file in files(worker.spec)
         if file.setting in _PARAMETERS
     ]
-    if wish.backlog is not None:
-        dsn = wish.backlog.dsn_secret
-        secrets.append({"parameter": "connection", "name": dsn.name, "key": dsn.key})
+    database = worker.spec.engine.database_secret
+    if wish.backlog is not None and database is not None:
+        secrets.append({"parameter": "connection", "name": database.name, "key": database.key})
     if not secrets:
         return None
     return {
@@ -112,11 +112,23 @@ def _busy_and_backlog(worker: Worker, wish: Autoscaling, *, stopped: bool) -> li
         }
         triggers.append({"type": "prometheus", "metadata": metadata_of_trigger})
     if wish.backlog is not None:
-        query = {"query": wish.backlog.query, "targetQueryValue": str(wish.backlog.target)}
+        query = {
+            "query": wish.backlog.query or _jobs(worker.spec.job_types),
+            "targetQueryValue": str(wish.backlog.target or worker.spec.parallelism),
+        }
         triggers.append(
             {"type": "postgresql", "metadata": query, "authenticationRef": {"name": worker.name}},
         )
     return triggers
+
+
+def _jobs(job_types: tuple[str, ...]) -> str:
+    """SQL for the number of waiting and running jobs of live instances (engine.md: Table `job`). Running ones count, so
+    that KEDA doesn't stop the last pods while they work."""
+    live = "workflow_instance.status IN ('ACTIVE', 'WAITING') AND job.status IN ('UNLOCKED', 'LOCKED')"
+    types = ", ".join("'" + job_type.replace("'", "''") + "'" for job_type in job_types)
+    tables = "job JOIN workflow_instance ON workflow_instance.id = job.instance_id"
+    return f"SELECT count(*) FROM {tables} WHERE {live} AND job.job_type IN ({types})"  # noqa: S608 (quoted)
 
 
 def _busy_pods(worker: Worker, *, stopped: bool) -> str:

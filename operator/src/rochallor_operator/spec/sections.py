@@ -59,12 +59,14 @@ class Header(Section):
 
 
 class Engine(Section):
-    """The engine's address, and the credentials that a gateway in front of it requires."""
+    """The engine's address, and the credentials that a gateway in front of it requires. database_secret has the
+    connection string of its database, for an account that may only read."""
 
     url: str | None = None
     grpc_target: str | None = None
     tls: Tls = Tls()
     token_secret: SecretKey | None = None
+    database_secret: SecretKey | None = None
     headers: tuple[Header, ...] = ()
 
 
@@ -98,11 +100,11 @@ class Prometheus(Section):
 
 
 class Backlog(Section):
-    """A query on the engine's database that KEDA scales on as well; target is its value per pod."""
+    """The jobs in the engine's database, on which it scales as well: waiting and running ones, or what the query
+    returns. target is their number per pod, by default parallelism."""
 
-    dsn_secret: SecretKey
-    query: str
-    target: int
+    query: str | None = None
+    target: int | None = None
 
 
 class Autoscaling(Section):

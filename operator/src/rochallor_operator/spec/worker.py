@@ -169,6 +169,10 @@ class Spec(Section):
         scaling = self.autoscaling
         if scaling is not None and scaling.provider == "keda" and self.kafka is None and scaling.prometheus is None:
             raise ValueError("write autoscaling.prometheus: KEDA queries it for the workers' metrics")
+        if scaling is not None and scaling.backlog is not None and self.engine.database_secret is None:
+            raise ValueError(
+                "write engine.databaseSecret: autoscaling.backlog counts the jobs in the engine's database"
+            )
         return self
 
 
