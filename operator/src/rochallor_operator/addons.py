@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from rochallor_operator.children import Children, is_ours
 from rochallor_operator.errors import DegradedError, KubernetesError, collect
 from rochallor_operator.names import AUTOSCALERS, FOREIGN, KEDA, MANAGER, Manifest
-from rochallor_operator.observe import Addon, autoscaler_problem, bounds, is_paused, owns_replicas
+from rochallor_operator.observe import (
+    Addon,
+    autoscaler_problem,
+    bounds,
+    is_paused,
+    not_supported,
+    owns_replicas,
+    scales_from_zero,
+)
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
@@ -43,15 +51,23 @@ class Addons:
     async def hand_over_replicas(self, worker: Worker, scaling: Autoscaling, live: Manifest) -> Manifest:
         """Give up the replicas of a live Deployment, which an apply without them would otherwise set to 1.
 
-        A HorizontalPodAutoscaler never scales up from zero, no matter who set the zero.
+        A HorizontalPodAutoscaler scales up only from a zero of its own: from any other, it must be given a pod.
         """
         if not is_ours(live, worker.name, worker.uid):
             return live
         replicas = live["spec"].get("replicas", 1)
-        stopped = replicas == 0 and scaling.provider == "hpa"
+        stopped = replicas == 0 and scaling.provider == "hpa" and not await self._may_leave_zero(worker, scaling)
         if stopped or owns_replicas(live, MANAGER):
-            return await self._kube.hand_over_replicas(live, max(replicas, scaling.min_replicas))
+            least = max(1, scaling.min_replicas) if stopped else scaling.min_replicas
+            return await self._kube.hand_over_replicas(live, max(replicas, least))
         return live
+
+    async def _may_leave_zero(self, worker: Worker, scaling: Autoscaling) -> bool:
+        """Whether the HorizontalPodAutoscaler will start pods from zero when there is work for them."""
+        if scaling.min_replicas > 0:
+            return False
+        live = await self._kube.get("HorizontalPodAutoscaler", worker.namespace, worker.name)
+        return live is not None and is_ours(live, worker.name, worker.uid) and scales_from_zero(live)
 
     async def put_autoscaler(
         self,
@@ -89,7 +105,8 @@ class Addons:
         if kind not in AUTOSCALERS:
             return Addon(kind, name, refused=next(iter(refusals), None))
         if not refusals:
-            return Addon(kind, name, problem=autoscaler_problem(live), bounds=bounds(kind, live))
+            problem = not_supported(wishes[-1], live) or autoscaler_problem(live)
+            return Addon(kind, name, problem=problem, bounds=bounds(kind, live))
         before: Manifest | None = None
         with collect([]):  # a kind that can't be written may not be readable either; the refusal says so already
             before = await self._kube.get(kind, worker.namespace, name)
@@ -108,6 +125,12 @@ def _addon_errors(kind: str) -> Iterator[None]:
                 sentence = "the cluster has no PodMonitors: install the Prometheus Operator's CRDs"
                 raise DegradedError(Reason.POD_MONITOR_NOT_INSTALLED, sentence) from error
             raise DegradedError(Reason.KEDA_NOT_INSTALLED, "the cluster has no ScaledObjects: install KEDA") from error
+        if kind == "HorizontalPodAutoscaler" and "minReplicas: Invalid value: 0" in str(error):
+            sentence = (
+                "this cluster's HorizontalPodAutoscalers have no minReplicas 0: write 1 or more, or provider keda, or"
+                f" use Kubernetes 1.37 or newer with the feature gate HPAScaleToZero: {error}"
+            )
+            raise DegradedError(Reason.NOT_SUPPORTED, sentence) from error
         if error.status is not None and error.status >= 500 and error.as_degraded() is None:
             raise DegradedError(Reason.API_ERROR, str(error)) from error
         raise

@@ -161,6 +161,31 @@ def autoscaler_problem(live: Mapping[str, Any]) -> Problem | None:
     return None
 
 
+def scales_from_zero(live: Mapping[str, Any]) -> bool:
+    """Whether a HorizontalPodAutoscaler whose pods are at zero will start them again.
+
+    From a zero that is not its own doing, it says ScalingDisabled. Before its first report nothing is known.
+    """
+    conditions = live.get("status", {}).get("conditions") or []
+    reasons = [condition.get("reason") for condition in conditions if condition["type"] == "ScalingActive"]
+    return reasons not in ([], ["ScalingDisabled"])
+
+
+def not_supported(wish: Manifest, live: Manifest) -> Problem | None:
+    """What an API server has dropped from an autoscaler: a tolerance, where HPAConfigurableTolerance is off."""
+    if wish["kind"] != "HorizontalPodAutoscaler":
+        return None
+    kept = live["spec"].get("behavior", {})
+    for direction, rules in wish["spec"].get("behavior", {}).items():
+        if "tolerance" in rules and "tolerance" not in kept.get(direction, {}):
+            sentence = (
+                f"this cluster's HorizontalPodAutoscalers have no tolerance: remove it from behavior.{direction}, or"
+                " use Kubernetes 1.35 or newer"
+            )
+            return Problem(Reason.NOT_SUPPORTED, sentence)
+    return None
+
+
 def is_paused(live: Mapping[str, Any]) -> bool:
     """Whether someone has paused a ScaledObject: KEDA leaves its pods alone. (With paused-replicas it sets them.)"""
     annotations = live["metadata"].get("annotations", {})

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TemplatePolicy = Literal["restricted", "baseline", "any"]
 
 FOR_WORKERS: Final = "rochallor.io/for-workers"
-"""Label, with the value "true", that opens a ServiceAccount or a Secret to all workers of its namespace."""
+"""Label, with the value "true", that opens a ServiceAccount, a Secret or a TriggerAuthentication to all workers of its
+namespace."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,18 @@ async def breach(
             return _refusal(policy, found.field, found.allowed)
         account = account_of(template)
     needed = {("ServiceAccount", account)} if account != account_name(worker.name) else set()
+    scaling = [wish for wish in scaling if wish["kind"] not in policy.left_out]
+    for trigger in _triggers_of(scaling):
+        if (borrowed := _of_the_cluster(trigger)) is not None:
+            return _refusal(policy, *borrowed)
     if policy.template == "restricted":
         needed |= {(use.kind, use.name) for use in uses if use.kind == "Secret"}
         needed |= {("Secret", name) for wish in scaling for name in _secrets_of(wish)}
+        references = [
+            trigger["authenticationRef"] for trigger in _triggers_of(scaling) if "authenticationRef" in trigger
+        ]
+        ours = {(wish["kind"], wish["metadata"]["name"]) for wish in scaling}
+        needed |= {("TriggerAuthentication", reference["name"]) for reference in references} - ours
     for kind, name in sorted(needed):
         live = await kube.get(kind, worker.namespace, name)
         # An object that doesn't exist yet may be created later without the label, and pods would then use it.
@@ -70,6 +80,24 @@ def account_of(template: Manifest) -> str:
 def _secrets_of(wish: Manifest) -> list[str]:
     """The Secrets that KEDA reads for a worker."""
     return [target["name"] for target in wish["spec"].get("secretTargetRef", [])]
+
+
+def _triggers_of(scaling: list[Manifest]) -> list[Manifest]:
+    """KEDA's triggers."""
+    return [trigger for wish in scaling for trigger in wish["spec"].get("triggers", [])]
+
+
+def _of_the_cluster(trigger: Manifest) -> tuple[str, str] | None:
+    """What in a trigger sends credentials of the whole cluster to an address that the spec chooses, and what is allowed
+    instead."""
+    field = "spec.autoscaling.triggers"
+    reference = trigger.get("authenticationRef", {})
+    if reference.get("kind") == "ClusterTriggerAuthentication":
+        return f"{field}: ClusterTriggerAuthentication {reference['name']!r}", "allowed: TriggerAuthentication"
+    owner = trigger["metadata"].get("identityOwner", "pod")
+    if owner != "pod":  # scalers for AWS would use KEDA's own role
+        return f"{field}: identityOwner {owner!r}", "allowed: pod"
+    return None
 
 
 def _refusal(policy: Policy, what: str, allowed: str) -> DegradedError:

@@ -108,6 +108,46 @@ def test_an_autoscaler_is_not_left_at_zero_pods(api: Api) -> None:
     assert owners(live) == {"rochallor-operator-replicas"}
 
 
+FROM_ZERO: Object = {
+    "engine": {"url": "http://engine:8080", "databaseSecret": {"name": "db", "key": "dsn"}},
+    "autoscaling": hpa(0, 5) | {"backlog": {}},
+}
+
+
+def test_everything_that_it_can_scale_on_is_accepted(api: Api) -> None:
+    behavior = {"scaleUp": {"tolerance": 0}, "scaleDown": {"tolerance": 0.05}}
+    wish = FROM_ZERO["autoscaling"] | {"targetWait": "1500ms", "behavior": behavior}
+    api.create(resource(**FROM_ZERO | {"autoscaling": wish}))
+    spec = api.until_the(HPA, NAME, lambda _: True)["spec"]
+    assert spec["minReplicas"] == 0
+    assert [metric["type"] for metric in spec["metrics"]] == ["Pods", "Pods", "External"]
+    assert spec["metrics"][1]["pods"]["target"] == {"type": "AverageValue", "averageValue": "1500m"}
+    assert spec["metrics"][2]["external"]["metric"]["selector"] == {"matchLabels": {"worker": NAME}}
+    assert [spec["behavior"][way]["tolerance"] for way in ("scaleUp", "scaleDown")] == ["0", "50m"]
+
+
+def test_a_zero_of_someone_else_becomes_one(api: Api) -> None:
+    """The HorizontalPodAutoscaler would leave it alone, whatever waits."""
+    api.create(resource(**FROM_ZERO))
+    make_available(api, 1)
+    scale(api, 0)
+    # The control plane's own controller says ScalingDisabled. It checks every 15 s.
+    live = api.until_the("Deployment", NAME, scaled(1), timeout=60)
+    assert owners(live) == {"rochallor-operator-replicas"}
+
+
+def test_a_zero_of_the_autoscaler_stays_while_its_metric_is_away(api: Api) -> None:
+    api.create(resource(**FROM_ZERO))
+    make_available(api, 1)
+    own = {"type": "ScaledToZero", "status": "True", "reason": "ScaledToZero", "message": "scaled to zero"}
+    good = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "fine"}
+    api.patch(HPA, NAME, {"status": {"conditions": [own, good]}}, "/status")
+    scale(api, 0)
+    words = ("AutoscalerReady", "False", "MetricsUnavailable", "unable to get metric")
+    api.until_the("RochallorWorker", NAME, has(*words), timeout=60)
+    assert api.the("Deployment", NAME)["spec"]["replicas"] == 0
+
+
 def test_a_step_of_the_autoscaler_keeps_it_ready(api: Api) -> None:
     api.create(resource(autoscaling=hpa(2, 5)))
     make_available(api, 2)

@@ -16,6 +16,7 @@ BROKERS: Object = {"bootstrapServers": "kafka:9092"}
 KAFKA: Object = {"transport": "kafka", "kafka": BROKERS}
 PROMETHEUS: Object = {"address": "http://prometheus:9090"}
 DATABASE: Object = {"databaseSecret": {"name": "db", "key": "dsn"}}
+CRON: Object = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *"}}
 
 
 def engine(**fields: Any) -> Object:
@@ -220,7 +221,7 @@ BAD: dict[str, tuple[Object, str]] = {
     "unknown provider": (scaling(provider="vpa"), 'supported values: "hpa", "keda"'),
     "hpa from zero": (
         scaling(minReplicas=0),
-        "write autoscaling.minReplicas 1 or more; only provider keda starts pods",
+        "write autoscaling.minReplicas 1 or more, or autoscaling.backlog; pods start from zero only on the backlog",
     ),
     "keda from zero without backlog": (
         scaling(minReplicas=0, provider="keda", prometheus=PROMETHEUS),
@@ -230,14 +231,88 @@ BAD: dict[str, tuple[Object, str]] = {
         scaling(provider="keda"),
         "write autoscaling.prometheus.address, such as http://prometheus.monitoring:9090",
     ),
-    "prometheus for hpa": (scaling(prometheus=PROMETHEUS), "remove autoscaling.prometheus and autoscaling.backlog"),
-    "backlog for hpa": (
-        engine(**DATABASE) | scaling(backlog={}),
-        "remove autoscaling.prometheus and autoscaling.backlog",
-    ),
+    "prometheus for hpa": (scaling(prometheus=PROMETHEUS), "remove autoscaling.prometheus; it needs provider keda"),
     "prometheus for kafka": (
         KAFKA | scaling(provider="keda", prometheus=PROMETHEUS),
-        "remove autoscaling.prometheus and autoscaling.backlog; they need provider keda, and with transport kafka",
+        "remove autoscaling.prometheus; it needs provider keda, and with transport kafka also targetWait",
+    ),
+    "backlog for kafka with keda": (
+        KAFKA | engine(**DATABASE) | scaling(provider="keda", backlog={}),
+        "remove autoscaling.backlog; with transport kafka, provider keda scales on the lag of the topics",
+    ),
+    "credentials for prometheus and kafka": (
+        kafka(securityProtocol="SSL", tls={"caSecret": "ca"})
+        | scaling(provider="keda", targetWait="1s", prometheus=PROMETHEUS | {"tokenSecret": {"name": "a", "key": "b"}}),
+        "remove tokenSecret, credentialsSecret and tls from autoscaling.prometheus; KEDA would use them for Kafka too",
+    ),
+    "prometheus with TLS over http": (
+        scaling(provider="keda", prometheus=PROMETHEUS | {"tls": {"clientCertSecret": "cert"}}),
+        "write address with https://, or remove tls",
+    ),
+    "prometheus with a CA alone": (
+        scaling(provider="keda", prometheus={"address": "https://prometheus", "tls": {"caSecret": "ca"}}),
+        "write tokenSecret, credentialsSecret or tls.clientCertSecret beside tls.caSecret; without credentials KEDA",
+    ),
+    "prometheus with a token and a user": (
+        scaling(
+            provider="keda",
+            prometheus=PROMETHEUS | {"tokenSecret": {"name": "a", "key": "b"}, "credentialsSecret": "user"},
+        ),
+        "write either tokenSecret or credentialsSecret",
+    ),
+    "prometheus with a header that KEDA would split": (
+        scaling(provider="keda", prometheus=PROMETHEUS | {"headers": [{"name": "A", "value": "b,c=d"}]}),
+        "a header's value for KEDA is one line of printable ASCII characters without ',' and '='",
+    ),
+    "wait without prometheus": (
+        KAFKA | scaling(provider="keda", targetWait="5s"),
+        "write autoscaling.prometheus.address, such as http://prometheus.monitoring:9090; provider keda reads there",
+    ),
+    "no wait": (scaling(targetWait="0s"), "write a whole number and ms, s, m or h, from 100ms to 24h, such as 5s"),
+    "a short wait": (scaling(targetWait="99ms"), "write a whole number and ms, s, m or h, from 100ms to 24h"),
+    "a long wait": (scaling(targetWait="1441m"), "write a whole number and ms, s, m or h, from 100ms to 24h"),
+    "triggers for hpa": (
+        scaling(triggers=[CRON]),
+        "remove triggers, or write provider keda; they are triggers of KEDA",
+    ),
+    "triggers of hpa from zero": (scaling(minReplicas=0, triggers=[CRON]), "write autoscaling.minReplicas 1 or more"),
+    "a trigger of no scaler": (
+        scaling(provider="keda", triggers=[{"type": "Cron!", "metadata": {}}]),
+        "write the name of one of KEDA's scalers, such as cron",
+    ),
+    "a trigger without settings": (
+        scaling(provider="keda", triggers=[{"type": "cron"}]),
+        "spec.autoscaling.triggers[0].metadata: Required value",
+    ),
+    "a trigger with a number": (
+        scaling(provider="keda", triggers=[{"type": "cron", "metadata": {"desiredReplicas": 3}}]),
+        "spec.autoscaling.triggers[0].metadata.desiredReplicas in body must be of type string",
+    ),
+    "a trigger with the credentials of a path": (
+        scaling(provider="keda", triggers=[CRON | {"authenticationRef": {"name": "../a"}}]),
+        "an object's name has 1 to 253 characters of a-z, 0-9, '-' and '.'",
+    ),
+    "a trigger with credentials of another kind": (
+        scaling(provider="keda", triggers=[CRON | {"authenticationRef": {"name": "a", "kind": "Secret"}}]),
+        'supported values: "TriggerAuthentication", "ClusterTriggerAuthentication"',
+    ),
+    "too many triggers": (scaling(provider="keda", triggers=[CRON] * 17), "must have at most 16 items"),
+    "a negative tolerance": (
+        scaling(behavior={"scaleUp": {"tolerance": -0.1}}),
+        "tolerance in body should be greater than or equal to 0",
+    ),
+    "a tolerance of more than all": (
+        scaling(behavior={"scaleDown": {"tolerance": 1.5}}),
+        "tolerance in body should be less than or equal to 1",
+    ),
+    "telemetry to nowhere": ({"telemetry": {"sampleRatio": 1}}, "spec.telemetry.endpoint: Required value"),
+    "telemetry over gRPC": (
+        {"telemetry": {"endpoint": "collector:4317"}},
+        "write an http:// or https:// address, such as http://collector.monitoring:4318",
+    ),
+    "telemetry of more than all": (
+        {"telemetry": {"endpoint": "http://collector:4318", "sampleRatio": 1.1}},
+        "spec.telemetry.sampleRatio in body should be less than or equal to 1",
     ),
     "prometheus with a user": (
         scaling(provider="keda", prometheus={"address": "https://shop:x@prometheus"}),
@@ -466,7 +541,42 @@ FINE: dict[str, Object] = {
             "scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Disabled"},
         },
     ),
+    "hpa from zero": engine(**DATABASE)
+    | scaling(
+        minReplicas=0,
+        targetWait="100ms",
+        backlog={},
+        behavior={"scaleUp": {"tolerance": 0}, "scaleDown": {"tolerance": 0.05}},
+    ),
     "hpa for kafka": KAFKA | scaling(),
+    "hpa for kafka from zero": KAFKA | engine(**DATABASE) | scaling(minReplicas=0, backlog={"target": 10}),
+    "keda with a token": scaling(
+        provider="keda",
+        targetWait="24h",
+        prometheus={
+            "address": "https://prometheus",
+            "tokenSecret": {"name": "a", "key": "b"},
+            "tls": {"caSecret": "ca", "clientCertSecret": "cert"},
+            "headers": [{"name": "X-Scope-OrgID", "value": "a|b 'c'"}],
+        },
+    ),
+    "keda with a user": scaling(
+        provider="keda",
+        prometheus={"address": "https://prometheus", "credentialsSecret": "user", "tls": {"caSecret": "ca"}},
+    ),
+    "keda with the backlog alone": engine(**DATABASE) | scaling(minReplicas=0, provider="keda", backlog={}),
+    "keda with triggers alone": scaling(
+        minReplicas=0,
+        provider="keda",
+        triggers=[CRON | {"name": "mornings", "metricType": "AverageValue", "authenticationRef": {"name": "a.b"}}],
+    ),
+    "waiting for kafka with a user": kafka(
+        securityProtocol="SASL_SSL", saslMechanism="PLAIN", credentialsSecret="user", tls={"caSecret": "ca"}
+    )
+    | scaling(provider="keda", targetWait="5s", prometheus=PROMETHEUS, triggers=[CRON]),
+    "waiting for kafka with a token": KAFKA
+    | scaling(provider="keda", targetWait="5s", prometheus=PROMETHEUS | {"tokenSecret": {"name": "a", "key": "b"}}),
+    "telemetry": {"telemetry": {"endpoint": "https://collector.example.com:4318/otlp", "sampleRatio": 0.001}},
     "keda": scaling(provider="keda", prometheus=PROMETHEUS),
     "database": engine(**DATABASE),
     "database for kafka": KAFKA | engine(**DATABASE),
@@ -496,6 +606,7 @@ def test_defaults(api: Api) -> None:
         "replicas": 1,
     }
     assert spec["suspend"] is False
+    assert "telemetry" not in spec, "pods without it must not be replaced"
 
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/worker.yaml"))

@@ -57,6 +57,39 @@ def test_the_objects_for_keda(api: Api) -> None:
     assert reference == {"parameter": "connection", "name": "db", "key": "dsn"}
 
 
+def test_prometheus_with_credentials_and_triggers_of_ones_own(api: Api) -> None:
+    prometheus = {
+        "address": "https://prometheus:9090",
+        "credentialsSecret": "prometheus",
+        "tls": {"caSecret": "ca"},
+        "headers": [{"name": "X-Scope-OrgID", "value": "shop"}],
+    }
+    trigger = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "desiredReplicas": "3"}}
+    scaling = hpa() | {"provider": "keda", "targetWait": "5s", "prometheus": prometheus, "triggers": [trigger]}
+    api.create(resource(autoscaling=scaling))
+    busy, wait, own = api.until_the("ScaledObject", NAME, lambda _: True)["spec"]["triggers"]
+    for ours in (busy, wait):
+        assert ours["authenticationRef"] == {"name": NAME}
+        assert ours["metadata"]["authModes"] == "basic"
+        assert ours["metadata"]["customHeaders"] == "X-Scope-OrgID=shop"
+    assert (wait["metricType"], wait["metadata"]["threshold"]) == ("Value", "5.0")
+    assert own == trigger
+    assert [item["parameter"] for item in api.the("TriggerAuthentication", NAME)["spec"]["secretTargetRef"]] == [
+        "username",
+        "password",
+        "ca",
+    ]
+
+
+def test_credentials_of_the_cluster_are_refused(api: Api) -> None:
+    reference = {"name": "cloud", "kind": "ClusterTriggerAuthentication"}
+    trigger = {"type": "aws-sqs-queue", "metadata": {"queueURL": "https://mine"}, "authenticationRef": reference}
+    api.create(resource(autoscaling=hpa() | {"provider": "keda", "triggers": [trigger]}))
+    words = "ClusterTriggerAuthentication 'cloud' breaks the operator's templatePolicy 'baseline'"
+    api.until_the("RochallorWorker", NAME, has("Degraded", "True", "PolicyViolation", words))
+    assert api.get("ScaledObject", NAME) is None
+
+
 def is_shown(live: Object, *, wanted: bool) -> bool:
     """Whether the status shows an autoscaler, or none."""
     return ("autoscaler" in live.get("status", {})) is wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.runtime.queue import Result
 from unit.operator.fake_kube import CHILDREN, EVERYTHING, FOREIGN, KEY, FakeKube, reconciler
-from unit.operator.test_desired import HPA, KEDA, MONITORED
+from unit.operator.test_desired import HPA, HPA_WAIT, KEDA, MONITORED
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -131,6 +132,65 @@ async def test_replicas_are_left_to_an_autoscaler_before_an_apply_without_them(
     kube.change(**spec)
     await work.reconcile(KEY)
     assert kube.handed_over == handed_over
+
+
+def says(reason: str, status: str = "True") -> Manifest:
+    """The status of a HorizontalPodAutoscaler."""
+    return {"conditions": [{"type": "ScalingActive", "status": status, "reason": reason, "message": "words"}]}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "status", "handed_over"),
+    [
+        (0, says("ValidMetricFound"), []),  # its own zero
+        (0, says("FailedGetExternalMetric", "False"), []),  # unknown is not work
+        (0, says("ScalingDisabled", "False"), [1]),  # someone else's zero, which it leaves alone for ever
+        (0, {}, [1]),  # as after suspend, which removes it
+        (3, says("ValidMetricFound"), []),
+    ],
+)
+async def test_a_zero_that_is_not_the_autoscalers_own_becomes_one(
+    replicas: int, status: Manifest, handed_over: list[int]
+) -> None:
+    """A HorizontalPodAutoscaler with minReplicas 0 starts pods only if it was itself that stopped the last."""
+    kube = FakeKube(**HPA_WAIT)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    kube.live["Deployment"]["spec"]["replicas"] = replicas
+    kube.live["HorizontalPodAutoscaler"] |= {"status": status}
+    await work.reconcile(KEY)
+    assert kube.handed_over == handed_over
+
+
+async def test_a_cluster_without_zero_says_what_to_write() -> None:
+    refusal = KubernetesError(422, 'HPA "payments" is invalid: spec.minReplicas: Invalid value: 0: must be …')
+    kube = FakeKube({"HorizontalPodAutoscaler": refusal}, **HPA_WAIT)
+    assert await reconciler(kube).reconcile(KEY) is Result.REFUSED, "the cluster may be upgraded"
+    status, reason, message = kube.condition("AutoscalerReady")
+    assert (status, reason) == ("False", "NotSupported")
+    assert message.startswith("this cluster's HorizontalPodAutoscalers have no minReplicas 0: write 1 or more, or")
+    assert kube.condition("Degraded")[0] == "False"
+
+
+class WithoutTolerance(FakeKube):
+    """As API servers that don't know the field, or have it switched off."""
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        live = await super().apply(deepcopy(manifest))
+        for rules in live.get("spec", {}).get("behavior", {}).values():
+            rules.pop("tolerance", None)
+        return live
+
+
+async def test_a_tolerance_that_the_api_server_drops_is_said() -> None:
+    kube = FakeKube(**HPA_WAIT)
+    await reconciler(kube).reconcile(KEY)
+    assert kube.condition("AutoscalerReady")[1] == "Starting"
+    kube = WithoutTolerance(**HPA_WAIT)
+    await reconciler(kube).reconcile(KEY)
+    status, reason, message = kube.condition("AutoscalerReady")
+    assert (status, reason) == ("False", "NotSupported")
+    assert "remove it from behavior.scaleUp, or use Kubernetes 1.35 or newer" in message
 
 
 @pytest.mark.parametrize("spec", [HPA, KEDA], ids=["hpa", "keda"])

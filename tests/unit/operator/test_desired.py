@@ -121,6 +121,44 @@ KEDA: Manifest = {
 KEDA_KAFKA: Manifest = KAFKA | {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 6, "provider": "keda", "kafkaLagThreshold": 50}
 }
+# The fields of autoscaling that a HorizontalPodAutoscaler has beside those above.
+TOLERANT: Manifest = {"scaleUp": {"tolerance": 0}, "scaleDown": {"tolerance": 0.05, "stabilizationWindowSeconds": 60}}
+HPA_WAIT: Manifest = {
+    "engine": KEDA["engine"],
+    "parallelism": 8,
+    "autoscaling": {
+        "minReplicas": 0,
+        "maxReplicas": 10,
+        "targetWait": "1500ms",
+        "backlog": {},
+        "behavior": TOLERANT,
+    },
+}
+GUARDED: Manifest = {
+    "address": "https://prometheus.monitoring:9090",
+    "tls": {"caSecret": "prometheus-ca", "clientCertSecret": "payments-cert"},
+    "tokenSecret": {"name": "prometheus", "key": "token"},
+    "headers": [{"name": "X-Scope-OrgID", "value": "shop"}, {"name": "X-Stage", "value": "a b"}],
+}
+TRIGGERS: list[Manifest] = [
+    {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *", "desiredReplicas": "4"}},
+    {
+        "type": "rabbitmq",
+        "name": "orders",
+        "metadata": {"queueName": "orders", "mode": "QueueLength", "value": "20"},
+        "metricType": "Value",
+        "useCachedMetrics": True,
+        "authenticationRef": {"name": "rabbit", "kind": "TriggerAuthentication"},
+    },
+]
+KEDA_FULL: Manifest = KEDA | {
+    "autoscaling": KEDA["autoscaling"]
+    | {"targetWait": "5s", "prometheus": GUARDED, "triggers": TRIGGERS, "behavior": TOLERANT}
+}
+TRACED: Manifest = {
+    "telemetry": {"endpoint": "http://collector.monitoring:4318", "sampleRatio": 0.1},
+    "env": [{"name": "OTEL_SERVICE_NAME", "value": "shop"}],
+}
 MONITORED: Manifest = {
     "metrics": {
         "podMonitor": True,
@@ -143,14 +181,18 @@ CASES: dict[str, Manifest] = {
     "deployment-long": deployment(worker(**LONG), "worker:1", Content("0123456789abcdef", None)),
     "deployment-limits": deployment(worker(**LIMITED), "worker:1"),
     "deployment-template": deployment(worker(**TEMPLATE), "worker:1", Content("0123456789abcdef", None)),
+    "deployment-telemetry": deployment(worker(**TRACED), "worker:1"),
     "scale": scale(worker(**LIMITED), live(status={"readyReplicas": 6})) or {},
     "service": service(worker()),
     "service-account": service_account(worker()),
     "disruption-budget": disruption_budget(worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}))[0],
     "pod-monitor": pod_monitor(worker(**MONITORED))[0],
     "horizontal-pod-autoscaler": autoscaler(worker(**HPA))[0],
+    "horizontal-pod-autoscaler-full": autoscaler(worker(**HPA_WAIT))[0],
     "trigger-authentication": autoscaler(worker(**KEDA))[0],
     "scaled-object": autoscaler(worker(**KEDA))[1],
+    "trigger-authentication-full": autoscaler(worker(**KEDA_FULL))[0],
+    "scaled-object-full": autoscaler(worker(**KEDA_FULL))[1],
     "trigger-authentication-kafka": autoscaler(worker(**KEDA_KAFKA))[0],
     "scaled-object-kafka": autoscaler(worker(**KEDA_KAFKA))[1],
 }
@@ -256,6 +298,70 @@ def test_a_job_type_stays_a_value_in_sql() -> None:
     assert trigger["metadata"]["query"].endswith("job.job_type IN ('it''s', '''); DROP TABLE job; --')")
 
 
+def test_waiting_is_scaled_on_beside_the_lag_of_topics() -> None:
+    scaling = KEDA_KAFKA["autoscaling"] | {"targetWait": "500ms", "prometheus": {"address": "http://prometheus:9090"}}
+    made = autoscaler(worker(**KEDA_KAFKA | {"autoscaling": scaling}))[-1]
+    *topics, wait = made["spec"]["triggers"]
+    assert [trigger["type"] for trigger in topics] == ["kafka", "kafka"]
+    assert (wait["type"], wait["metricType"], wait["metadata"]["threshold"]) == ("prometheus", "Value", "0.5")
+    assert wait["metadata"]["query"].startswith("avg(rochallor_worker_recent_wait_seconds{")
+
+
+@pytest.mark.parametrize(
+    ("given", "modes", "parameters"),
+    [
+        ({}, None, []),
+        ({"tokenSecret": {"name": "s", "key": "k"}}, "bearer", ["bearerToken"]),
+        ({"credentialsSecret": "s"}, "basic", ["username", "password"]),
+        ({"tls": {"clientCertSecret": "s"}}, "tls", ["cert", "key"]),
+        ({"credentialsSecret": "s", "tls": {"caSecret": "c"}}, "basic", ["username", "password", "ca"]),
+    ],
+)
+def test_keda_is_told_which_credentials_prometheus_wants(
+    given: Manifest, modes: str | None, parameters: list[str]
+) -> None:
+    prometheus = {"address": "https://prometheus"} | given
+    scaling = {"maxReplicas": 2, "provider": "keda", "targetWait": "1s", "prometheus": prometheus}
+    *authentication, made = autoscaler(worker(autoscaling=scaling))
+    targets = authentication[0]["spec"]["secretTargetRef"] if authentication else []
+    assert [target["parameter"] for target in targets] == parameters
+    for trigger in made["spec"]["triggers"]:
+        assert trigger["metadata"].get("authModes") == modes
+        assert trigger.get("authenticationRef") == ({"name": "payments"} if modes else None)
+
+
+def test_credentials_of_prometheus_are_not_sent_to_kafka() -> None:
+    plain = {"transport": "kafka", "kafka": {"bootstrapServers": "kafka:9092"}}
+    prometheus = {"address": "http://prometheus", "credentialsSecret": "s"}
+    scaling = {"maxReplicas": 6, "provider": "keda", "targetWait": "1s", "prometheus": prometheus}
+    topic, wait = autoscaler(worker(**plain, autoscaling=scaling))[1]["spec"]["triggers"]
+    assert "authenticationRef" not in topic
+    assert wait["authenticationRef"] == {"name": "payments"}
+
+
+@pytest.mark.parametrize(("types", "falls_back"), [(["cron", "cpu"], True), (["cpu", "memory"], False)])
+def test_triggers_alone_are_enough_and_keda_takes_no_fallback_for_cpu_and_memory(
+    types: list[str], falls_back: bool
+) -> None:
+    triggers = [{"type": name, "metadata": {"value": "1"}} for name in types]
+    (made,) = autoscaler(worker(autoscaling={"maxReplicas": 2, "provider": "keda", "triggers": triggers}))
+    assert made["spec"]["triggers"] == triggers
+    assert ("fallback" in made["spec"]) is falls_back
+
+
+def test_a_target_of_the_users_own_is_also_that_of_a_horizontal_pod_autoscaler() -> None:
+    scaling = HPA_WAIT["autoscaling"] | {"backlog": {"target": 100}}
+    metrics = autoscaler(worker(**HPA_WAIT | {"autoscaling": scaling}))[0]["spec"]["metrics"]
+    assert metrics[-1]["external"]["target"]["averageValue"] == "100"
+
+
+def test_telemetry_is_off_by_default() -> None:
+    variables = [
+        item["name"] for item in CASES["deployment-minimal"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    ]
+    assert not [name for name in variables if name.startswith("OTEL_")]
+
+
 def pod_name(worker: str, template_hash: str) -> str:
     """As Kubernetes makes it: the part before the last five characters is truncated at 58."""
     return f"{worker}-{template_hash}-"[:58] + "x7k2p"
@@ -279,10 +385,13 @@ def test_kedas_query_finds_the_pods_of_this_worker_alone(length: int, template_h
 @pytest.mark.parametrize("stopped", [False, True])
 def test_no_series_is_an_error_unless_there_is_no_pod(least: int, stopped: bool) -> None:
     """Pods that are no longer scraped may be busy, also where there may be none (keda#8036)."""
-    scaling = KEDA["autoscaling"] | {"minReplicas": least}
-    trigger = autoscaler(worker(**KEDA | {"autoscaling": scaling}), stopped=stopped)[1]["spec"]["triggers"][0]
-    assert trigger["metadata"]["ignoreNullValues"] == "false"
-    assert ("or vector(0)" in trigger["metadata"]["query"]) is stopped
+    scaling = KEDA["autoscaling"] | {"minReplicas": least, "targetWait": "5s"}
+    triggers = autoscaler(worker(**KEDA | {"autoscaling": scaling}), stopped=stopped)[1]["spec"]["triggers"]
+    ours = [trigger["metadata"] for trigger in triggers if trigger["type"] == "prometheus"]
+    assert len(ours) == 2
+    for metadata in ours:
+        assert metadata["ignoreNullValues"] == "false"
+        assert ("or vector(0)" in metadata["query"]) is stopped
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,21 @@ BACKLOG: Manifest = {
 }
 
 
+GUARDED: Manifest = {
+    "autoscaling": {
+        "maxReplicas": 5,
+        "provider": "keda",
+        "prometheus": {"address": "https://prometheus", "credentialsSecret": "user"},
+    }
+}
+
+
+def triggers(**fields: Any) -> Manifest:
+    """A spec with a trigger of its own."""
+    trigger = {"type": "aws-sqs-queue", "metadata": {"awsEndpoint": "https://mine"}} | fields
+    return {"autoscaling": {"maxReplicas": 5, "provider": "keda", "triggers": [trigger]}}
+
+
 class Objects:
     """The existing objects, by kind and name."""
 
@@ -131,6 +146,7 @@ async def test_others_accounts_need_a_label(policy: TemplatePolicy, pod: Manifes
             "s",
         ),
         (BACKLOG, "db"),
+        (GUARDED, "user"),
     ],
 )
 async def test_restricted_needs_a_label_on_secrets_too(spec: Manifest, name: str) -> None:
@@ -162,6 +178,49 @@ async def test_restricted_has_no_volumes_of_others(volume: Manifest) -> None:
     assert await refusal("baseline", **spec) is None
 
 
+@pytest.mark.parametrize("policy", ["restricted", "baseline"])
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"authenticationRef": {"name": "cloud", "kind": "ClusterTriggerAuthentication"}},
+            "spec.autoscaling.triggers: ClusterTriggerAuthentication 'cloud' breaks the operator's templatePolicy"
+            " {!r}: allowed: TriggerAuthentication",
+        ),
+        (
+            {"metadata": {"identityOwner": "operator"}},
+            "spec.autoscaling.triggers: identityOwner 'operator' breaks the operator's templatePolicy {!r}:"
+            " allowed: pod",
+        ),
+    ],
+)
+async def test_credentials_of_the_cluster_are_not_lent(policy: TemplatePolicy, fields: Manifest, sentence: str) -> None:
+    """KEDA would send them to an address that the spec chooses."""
+    objects = Objects(cloud=LABELLED)
+    assert await refusal(policy, objects, **triggers(**fields)) == sentence.format(policy)
+    assert await refusal("any", **triggers(**fields)) is None
+
+
+async def test_restricted_needs_a_label_on_a_triggers_credentials() -> None:
+    wish = triggers(authenticationRef={"name": "queue"})
+    sentence = (
+        "TriggerAuthentication 'queue' breaks the operator's templatePolicy 'restricted':"
+        " it needs the label rochallor.io/for-workers=true"
+    )
+    assert await refusal("restricted", **wish) == sentence
+    assert await refusal("restricted", Objects(queue=LABELLED), **wish) is None
+    assert await refusal("baseline", **wish) is None
+
+
+async def test_the_operators_own_trigger_authentication_needs_no_label() -> None:
+    """But one of that name that is not the operator's does."""
+    own = GUARDED["autoscaling"] | triggers(authenticationRef={"name": "payments"})["autoscaling"]
+    assert await refusal("restricted", Objects(user=LABELLED), autoscaling=own) is None
+    assert "TriggerAuthentication 'payments'" in (
+        await refusal("restricted", **triggers(authenticationRef={"name": "payments"})) or ""
+    )
+
+
 async def test_an_impossible_template_is_an_invalid_spec() -> None:
     with pytest.raises(InvalidSpecError, match="does not have the form"):
         await refusal("baseline", template={"spec": {"securityContext": "none"}})
@@ -183,14 +242,16 @@ async def test_nothing_is_applied_and_running_pods_stay() -> None:
     ("left_out", "spec", "condition"),
     [
         (KEDA, BACKLOG, "AutoscalerReady"),
+        (KEDA, triggers(authenticationRef={"name": "queue"}), "AutoscalerReady"),
         ({"PodMonitor"}, {"metrics": {"podMonitor": True}}, "PodMonitorReady"),
     ],
 )
+@pytest.mark.parametrize("policy", ["restricted", "baseline"])
 async def test_kinds_that_are_left_out_are_neither_read_nor_made(
-    left_out: set[str], spec: Manifest, condition: str
+    policy: TemplatePolicy, left_out: set[str], spec: Manifest, condition: str
 ) -> None:
     kube = FakeKube(**spec)
-    work = Reconciler(cast("Kube", kube), RELEASE, policy=Policy(left_out=frozenset(left_out)))
+    work = Reconciler(cast("Kube", kube), RELEASE, policy=Policy(policy, frozenset(left_out)))
     await work.reconcile(KEY)
     status, reason, message = kube.condition(condition)
     assert (status, reason) == ("False", "Disabled")

@@ -97,7 +97,7 @@ def test_no_pods_are_wanted_while_suspended() -> None:
         ({"autoscaling": {}}, "spec.autoscaling.maxReplicas: Field required"),
         (
             {"autoscaling": {"maxReplicas": 2, "provider": "keda"}},
-            "spec: write autoscaling.prometheus: KEDA queries it for the workers' metrics",
+            "spec: write autoscaling.prometheus, backlog or triggers: KEDA scales on them",
         ),
         ({"transport": "pigeon"}, "spec.transport: Input should be 'rest'"),
         ({"drainTimeout": "soon"}, "spec.drainTimeout: 'soon' is not a duration"),

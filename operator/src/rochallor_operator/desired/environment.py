@@ -12,7 +12,7 @@ from rochallor_operator.spec.worker import DEFAULT_LEASE
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
     from rochallor_operator.spec.sections import Kafka
-    from rochallor_operator.spec.worker import Handlers, Spec
+    from rochallor_operator.spec.worker import Handlers, Spec, Worker
 
 HANDLERS_PATH: Final = "/handlers"
 JOURNAL_PATH: Final = "/var/lib/rochallor"
@@ -21,8 +21,9 @@ PODS_KEY: Final = "pods"
 """The key of the ConfigMap that is mounted there, and so the file: the number of ready pods."""
 
 
-def environment(spec: Spec) -> list[Manifest]:
+def environment(worker: Worker) -> list[Manifest]:
     """Our variables, then the user's, which replace ours of the same name (RESERVED_ENV lists the exceptions)."""
+    spec = worker.spec
     values = {
         "ROCHALLOR_TRANSPORT": spec.transport,
         **_engine(spec),
@@ -46,6 +47,7 @@ def environment(spec: Spec) -> list[Manifest]:
     # The kubelet expands $(NAME) to another variable, and $$ to one $.
     ours: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
     ours.append({"name": "ROCHALLOR_WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
+    ours += _telemetry(worker)
     theirs = {variable["name"]: variable for variable in spec.env}
     return [variable for variable in ours if variable["name"] not in theirs] + list(theirs.values())
 
@@ -92,3 +94,18 @@ def _handlers(handlers: Handlers) -> dict[str, str]:
     if handlers.config_map is not None:
         return {"ROCHALLOR_HANDLERS": handlers.config_map.module, "PYTHONPATH": HANDLERS_PATH}
     return {"ROCHALLOR_HANDLERS": handlers.module} if handlers.module is not None else {}
+
+
+def _telemetry(worker: Worker) -> list[Manifest]:
+    """OpenTelemetry's own variables. The kubelet fills in the pod's name, from a variable that comes before."""
+    telemetry = worker.spec.telemetry
+    if telemetry is None:
+        return []
+    values = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": telemetry.endpoint.replace("$", "$$"),
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(telemetry.sample_ratio),
+        "OTEL_SERVICE_NAME": worker.name,
+        "OTEL_RESOURCE_ATTRIBUTES": f"k8s.namespace.name={worker.namespace},k8s.pod.name=$(ROCHALLOR_WORKER_ID)",
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]

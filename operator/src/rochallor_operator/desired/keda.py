@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rochallor_operator.desired import prometheus
 from rochallor_operator.desired.connections import files
+from rochallor_operator.desired.hpa import behavior
 from rochallor_operator.names import Manifest, metadata
 
 if TYPE_CHECKING:
@@ -20,15 +22,19 @@ _PARAMETERS: Final = {
     "KAFKA_KEY_FILE": "key",
 }
 """KEDA's parameter for each file of the worker."""
+_WITHOUT_FALLBACK: Final = frozenset({"cpu", "memory"})
+"""Triggers that KEDA leaves to Kubernetes. With these alone it refuses a fallback."""
 
 
 def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None:
-    """KEDA's credentials for Kafka or the engine's database; None when it needs none."""
+    """KEDA's credentials for Kafka, Prometheus or the engine's database; None when it needs none."""
     secrets = [
         {"parameter": _PARAMETERS[file.setting], "name": file.secret, "key": file.key}
         for file in files(worker.spec)
         if file.setting in _PARAMETERS
     ]
+    if wish.prometheus is not None:
+        secrets += prometheus.secrets(wish.prometheus)
     database = worker.spec.engine.database_secret
     if wish.backlog is not None and database is not None:
         secrets.append({"parameter": "connection", "name": database.name, "key": database.key})
@@ -43,25 +49,32 @@ def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None
 
 
 def scaled_object(worker: Worker, wish: Autoscaling, *, stopped: bool) -> Manifest:
-    """Scales on the lag of the job types' topics, or on the share of busy slots and optionally on the backlog.
+    """Scales on the lag of the job types' topics, or on the share of busy slots and optionally on the backlog; then on
+    how long jobs wait, and on the user's own triggers.
 
     While a trigger can't be read, the number of pods stays: an outage of Prometheus doesn't mean that there is no work.
     A missing series is no error only when `stopped`, with no pods wanted now.
     """
     kafka = worker.spec.kafka
+    triggers = [
+        *(_busy_and_backlog(worker, wish, stopped=stopped) if kafka is None else _topics(worker, wish, kafka)),
+        *_wait(worker, wish, stopped=stopped),
+        *(trigger.model_dump(by_alias=True, exclude_defaults=True) for trigger in wish.triggers),
+    ]
     spec: Manifest = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": worker.name},
         "minReplicaCount": wish.min_replicas,
         "maxReplicaCount": wish.max_replicas,
-        "fallback": {
+    }
+    if any(trigger["type"] not in _WITHOUT_FALLBACK for trigger in triggers):
+        spec["fallback"] = {
             "failureThreshold": 3,
             "replicas": max(1, wish.min_replicas),
             "behavior": "currentReplicasIfHigher",
-        },
-        "triggers": _busy_and_backlog(worker, wish, stopped=stopped) if kafka is None else _topics(worker, wish, kafka),
-    }
+        }
+    spec["triggers"] = triggers
     if wish.behavior is not None:
-        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": wish.behavior}}
+        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": behavior(wish.behavior)}}
         # KEDA itself makes the step to zero. By default both wait for five minutes.
         if (window := wish.behavior.get("scaleDown", {}).get("stabilizationWindowSeconds")) is not None:
             spec["cooldownPeriod"] = window
@@ -85,7 +98,7 @@ def _topics(worker: Worker, wish: Autoscaling, kafka: Kafka) -> list[Manifest]:
     if kafka.security_protocol in {"SSL", "SASL_SSL"}:
         common["tls"] = "enable"
     reference: Manifest = {}
-    if trigger_authentication(worker, wish) is not None:
+    if any(file.setting in _PARAMETERS for file in files(worker.spec)):
         reference["authenticationRef"] = {"name": worker.name}
     return [
         {
@@ -104,13 +117,7 @@ def _topics(worker: Worker, wish: Autoscaling, kafka: Kafka) -> list[Manifest]:
 def _busy_and_backlog(worker: Worker, wish: Autoscaling, *, stopped: bool) -> list[Manifest]:
     triggers: list[Manifest] = []
     if wish.prometheus is not None:
-        metadata_of_trigger = {
-            "serverAddress": wish.prometheus.address,
-            "query": _busy_pods(worker, stopped=stopped),
-            "threshold": str(wish.target_utilization / 100),
-            "ignoreNullValues": "false",
-        }
-        triggers.append({"type": "prometheus", "metadata": metadata_of_trigger})
+        triggers.append(prometheus.busy_trigger(worker, wish.prometheus, wish.target_utilization, stopped=stopped))
     if wish.backlog is not None:
         query = {
             "query": wish.backlog.query or _jobs(worker.spec.job_types),
@@ -131,14 +138,7 @@ def _jobs(job_types: tuple[str, ...]) -> str:
     return f"SELECT count(*) FROM {tables} WHERE {live} AND job.job_type IN ({types})"  # noqa: S608 (quoted)
 
 
-def _busy_pods(worker: Worker, *, stopped: bool) -> str:
-    """PromQL for how many pods the busy slots would fill, from the same metric that a HorizontalPodAutoscaler uses.
-
-    A rate of busy time would need two scrapes inside its window, and would show new load only as the window fills.
-    """
-    # Kubernetes truncates a pod's name before its last five characters: a long name has no dash there.
-    pods = f'namespace="{worker.namespace}",pod=~"{worker.name}-[a-z0-9]+(-[a-z0-9]{{5}})?"'
-    busy = f"sum(rochallor_worker_utilization_ratio{{{pods}}})"
-    # Without pods there is no series, and KEDA's fallback would start a pod. With pods, one that is not scraped may be
-    # busy: a missing value must not count as 0, which would stop it.
-    return f"{busy} or vector(0)" if stopped else busy
+def _wait(worker: Worker, wish: Autoscaling, *, stopped: bool) -> list[Manifest]:
+    if wish.prometheus is None or wish.target_wait is None:
+        return []
+    return [prometheus.wait_trigger(worker, wish.prometheus, wish.target_wait, stopped=stopped)]

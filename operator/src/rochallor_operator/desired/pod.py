@@ -170,7 +170,7 @@ def _container(worker: Worker, default_image: str, mounts: list[Manifest]) -> Ma
         "name": WORKER_CONTAINER,
         "image": spec.image or default_image,
         "args": ["run"],
-        "env": environment(spec),
+        "env": environment(worker),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "volumeMounts": mounts,
         # The worker's last log line says why it can't start.

@@ -94,9 +94,14 @@ class Limit(Section):
 
 
 class Prometheus(Section):
-    """The Prometheus that KEDA queries for the workers' metrics."""
+    """The Prometheus that KEDA queries for the workers' metrics, and the credentials that it requires.
+    credentials_secret has the keys username and password."""
 
     address: str
+    tls: Tls = Tls()
+    token_secret: SecretKey | None = None
+    credentials_secret: str | None = None
+    headers: tuple[Header, ...] = ()
 
 
 class Backlog(Section):
@@ -107,17 +112,37 @@ class Backlog(Section):
     target: int | None = None
 
 
+class AuthenticationRef(Section):
+    """KEDA's object with the credentials of a trigger."""
+
+    name: str
+    kind: Literal["TriggerAuthentication", "ClusterTriggerAuthentication"] = "TriggerAuthentication"
+
+
+class Trigger(Section):
+    """A trigger that KEDA gets as it is, after the operator's own."""
+
+    type: str
+    name: str | None = None
+    metadata: dict[str, str]
+    metric_type: Literal["AverageValue", "Value", "Utilization"] | None = None
+    use_cached_metrics: bool = False
+    authentication_ref: AuthenticationRef | None = None
+
+
 class Autoscaling(Section):
-    """The bounds and the metric of an autoscaler. target_utilization is the percentage of busy slots; with
-    pod_deletion_cost, idle pods are removed before busy ones."""
+    """The bounds and the metrics of an autoscaler. target_utilization is the percentage of busy slots, target_wait how
+    long jobs wait on average; with pod_deletion_cost, idle pods are removed before busy ones."""
 
     min_replicas: int = 1
     max_replicas: int
     target_utilization: int = 70
+    target_wait: Duration | None = None
     provider: Literal["hpa", "keda"] = "hpa"
     kafka_lag_threshold: int | None = None
     prometheus: Prometheus | None = None
     backlog: Backlog | None = None
+    triggers: tuple[Trigger, ...] = ()
     behavior: dict[str, Manifest] | None = None
     pod_deletion_cost: bool = False
 
@@ -128,6 +153,13 @@ class Metrics(Section):
     pod_monitor: bool = False
     labels: dict[str, str] = Field(default_factory=dict)
     interval: Duration | None = None
+
+
+class Telemetry(Section):
+    """Where the workers' traces go; sample_ratio is the share of instances that are traced."""
+
+    endpoint: str
+    sample_ratio: int | float = 1
 
 
 class DisruptionBudget(Section):

@@ -21,6 +21,7 @@ from rochallor_operator.spec.sections import (
     Limit,
     Metrics,
     Section,
+    Telemetry,
     seconds,
 )
 
@@ -131,6 +132,7 @@ class Spec(Section):
     suspend: bool = False
     disruption_budget: DisruptionBudget | None = None
     metrics: Metrics = Metrics()
+    telemetry: Telemetry | None = None
     journal: bool = True
     resources: Manifest = Field(default_factory=dict)
     env: Annotated[tuple[Manifest, ...], AfterValidator(_not_reserved)] = ()
@@ -167,12 +169,15 @@ class Spec(Section):
     @model_validator(mode="after")
     def _measurable(self) -> Spec:
         scaling = self.autoscaling
-        if scaling is not None and scaling.provider == "keda" and self.kafka is None and scaling.prometheus is None:
-            raise ValueError("write autoscaling.prometheus: KEDA queries it for the workers' metrics")
-        if scaling is not None and scaling.backlog is not None and self.engine.database_secret is None:
+        if scaling is None:
+            return self
+        if scaling.backlog is not None and self.engine.database_secret is None:
             raise ValueError(
                 "write engine.databaseSecret: autoscaling.backlog counts the jobs in the engine's database"
             )
+        scaled_on = scaling.prometheus or scaling.backlog or scaling.triggers or self.kafka
+        if scaling.provider == "keda" and not scaled_on:
+            raise ValueError("write autoscaling.prometheus, backlog or triggers: KEDA scales on them")
         return self
 
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DISABLED = "Disabled"  # the operator is set to make no such objects
     KEDA_NOT_INSTALLED = "KedaNotInstalled"  # the cluster has no KEDA
     POD_MONITOR_NOT_INSTALLED = "PodMonitorNotInstalled"  # the cluster has no PodMonitors
+    NOT_SUPPORTED = "NotSupported"  # the cluster's Kubernetes lacks something that the spec asks for
     METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on, or can't scale
     API_ERROR = "ApiError"  # the API server, or a webhook that it calls, fails; tried again
 
