@@ -21,7 +21,7 @@ from scrape import total
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 HANDLERS = """
 import asyncio, time
@@ -147,24 +147,28 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
-    """Run a worker process with these settings and otherwise the defaults."""
+async def worker(
+    folder: Path, *, environment: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[Worker]:
+    """Run a worker process with these settings and otherwise the defaults; `environment` has variables of others."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
-    arguments = ("run", "bench_handlers:registry")
-    async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
+    arguments, more = ("run", "bench_handlers:registry"), environment or {}
+    async with _process(folder, *arguments, environment=more, metrics_port="0", **settings) as (running, log):
         port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)
 
 
 @asynccontextmanager
-async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
+async def _process(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[tuple[Process, Path]]:
     # as in the image, where imports are already compiled
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
-    environment |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
+    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""} | (environment or {})
+    variables |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as file:
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=environment, stderr=file
+            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=variables, stderr=file
         )
     try:
         yield running, log
