@@ -244,7 +244,7 @@ def _metrics() -> Iterator[Metric]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: 0.0)
-    sampler = Sampler(runner.slots, lambda: 0.0)
+    sampler = Sampler(runner.slots, runner.gates, lambda: 0.0)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     metrics.count_dropped_spans(lambda: 0)
     counted = {

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.processes import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bench.processes import Stub
 
 Client = Literal["raw client", "this worker", "naive loop"]
@@ -38,24 +36,15 @@ class Run:
     rss_mb: float | None = None
 
 
-async def drive(
-    engine: Stub,
-    folder: Path,
-    client: Client,
-    transport: Transport,
-    load: Load,
-    *,
-    environment: Mapping[str, str] | None = None,
-    **further: str,
-) -> Run:
-    """Let a client process a load; a worker may have further settings, and variables of others."""
+async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load, **further: str) -> Run:
+    """Let a client process a load; a worker may have further settings."""
     if client != "this worker":
         await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
         cpu = await _other(engine, client, transport, load.jobs)
         return Run(await engine.ended(load.jobs), cpu / load.jobs * 1000)
     await engine.load(0)
     settings = {"engine_url": engine.rest, "engine_grpc_target": engine.grpc, "job_types": "noop", **further}
-    async with worker(folder, environment=environment, transport=transport, **settings) as running:
+    async with worker(folder, transport=transport, **settings) as running:
         await asyncio.sleep(1)
         before = running.cpu_seconds
         await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)

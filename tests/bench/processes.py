@@ -21,7 +21,7 @@ from scrape import total
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
 HANDLERS = """
 import asyncio, time
@@ -147,34 +147,34 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def worker(
-    folder: Path, *, environment: Mapping[str, str] | None = None, **settings: str
-) -> AsyncIterator[Worker]:
-    """Run a worker process with these settings and otherwise the defaults; `environment` has variables of others."""
+async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
+    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
-    arguments, more = ("run", "bench_handlers:registry"), environment or {}
-    async with _process(folder, *arguments, environment=more, metrics_port="0", **settings) as (running, log):
+    arguments = ("run", "bench_handlers:registry")
+    async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
         port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)
 
 
 @asynccontextmanager
-async def _process(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, **settings: str
-) -> AsyncIterator[tuple[Process, Path]]:
+async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
     # as in the image, where imports are already compiled
-    variables = os.environ | {"PYTHONDONTWRITEBYTECODE": ""} | (environment or {})
-    variables |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    environment |= {_variable(name): value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as file:
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=variables, stderr=file
+            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=environment, stderr=file
         )
     try:
         yield running, log
     finally:
         running.send_signal(signal.SIGTERM)
         await running.wait()
+
+
+def _variable(name: str) -> str:
+    return name.upper() if name.startswith("otel_") else f"ROCHALLOR_{name.upper()}"
 
 
 async def _logged(log: Path, pattern: str) -> str:

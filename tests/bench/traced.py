@@ -48,11 +48,11 @@ async def _round(engine: Stub, folder: Path, transport: Transport) -> dict[str, 
     for name in ("", TENTH, ALL, UNTAKEN):
         async with receiving() as receiver:
             variables = {
-                "OTEL_EXPORTER_OTLP_ENDPOINT": AWAY if name == UNTAKEN else receiver.url,
-                "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-                "OTEL_TRACES_SAMPLER_ARG": "1" if name == ALL else "0.1",
+                "otel_exporter_otlp_endpoint": AWAY if name == UNTAKEN else receiver.url,
+                "otel_traces_sampler": "parentbased_traceidratio",
+                "otel_traces_sampler_arg": "1" if name == ALL else "0.1",
             }
-            environment = variables if name else None
-            measured[name] = await drive(engine, folder, "this worker", transport, LOAD, environment=environment)
+            further = variables if name else {}
+            measured[name] = await drive(engine, folder, "this worker", transport, LOAD, **further)
             assert bool(receiver.spans) is (name in {TENTH, ALL}), f"{name}: {len(receiver.spans)} spans"
     return measured

@@ -47,6 +47,7 @@ from rochallor_worker.errors import StartError
 from rochallor_worker.job import Job
 from rochallor_worker.logger import get_logger
 from rochallor_worker.traces import Active, Attempt, Tracing
+from rochallor_worker.ulid import number_of
 
 CLOSE_SECONDS = 1.0
 """How long spans may still be exported after the last outcome, in seconds."""
@@ -54,9 +55,6 @@ QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
 """How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
 for which it has variables."""
 
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_TO_DIGITS = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
-"""Crockford's letters to those that `int` takes."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _ROOT = Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -68,9 +66,9 @@ log = get_logger(__name__)
 
 def trace_id_of(instance_id: str) -> int:
     """Return the id of an instance's trace: the ULID's 128 bits, or a hash of an id that is none."""
-    if _ULID.fullmatch(instance_id) and (number := int(instance_id.translate(_TO_DIGITS), 32)):
-        return number
-    return int.from_bytes(blake2b(instance_id.encode(errors="backslashreplace"), digest_size=16).digest(), "big")
+    return number_of(instance_id) or int.from_bytes(
+        blake2b(instance_id.encode(errors="backslashreplace"), digest_size=16).digest(), "big"
+    )
 
 
 def span_of(text: object) -> SpanContext | None:
