@@ -129,6 +129,7 @@ def files() -> dict[Path, str]:
     return (
         {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()}
         | {DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()}
+        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace()}
         | {page: with_code(text) for page, text in texts.items() if SHOWN.search(text) or SHARED.search(text)}
     )
 
