@@ -152,24 +152,23 @@ class Traces(Tracing):
 class Unsampled(Attempt):
     """An attempt that is not sampled: the engine is told its trace, and so are spans of its handler."""
 
-    __slots__ = ("_active", "_number", "_span_id")
+    __slots__ = ("_active", "_span", "_token")
 
     def __init__(self, number: int) -> None:
-        self._number, self._span_id = number, _span_id()
-        self._active = Active(f"00-{number:032x}-{self._span_id:016x}-00")
+        span_id = _span_id()
+        self._span = NonRecordingSpan(SpanContext(number, span_id, is_remote=False))
+        self._active = Active(f"00-{number:032x}-{span_id:016x}-00")
 
     def __enter__(self) -> Self:
         self._active.__enter__()
+        self._token = attach(trace.set_span_in_context(self._span))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        detach(self._token)
         self._active.__exit__()
-
-    def handling(self, job: Job) -> AbstractContextManager[None]:
-        """Enter it while the handler runs."""
-        return _Current(NonRecordingSpan(SpanContext(self._number, self._span_id, is_remote=False)))
 
 
 class OwnSpan(NonRecordingSpan):
@@ -284,21 +283,6 @@ class AttemptSpans(Attempt):
         self._phase = None
         span.end()
         self._active.header = self._header
-
-
-class _Current(AbstractContextManager[None]):
-    """Makes a span OpenTelemetry's current one."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> None:
-        self._token = attach(trace.set_span_in_context(self._span))
-
-    def __exit__(self, *_: object) -> None:
-        detach(self._token)
 
 
 class _Phase(AbstractContextManager[None]):
