@@ -129,6 +129,7 @@ def files() -> dict[Path, str]:
     return (
         {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()}
         | {DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()}
+        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace()}
         | {page: with_code(text) for page, text in texts.items() if SHOWN.search(text) or SHARED.search(text)}
     )
 
@@ -244,7 +245,7 @@ def _metrics() -> Iterator[Metric]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: 0.0)
-    sampler = Sampler(runner.slots, lambda: 0.0)
+    sampler = Sampler(runner.slots, runner.gates, lambda: 0.0)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     metrics.count_dropped_spans(lambda: 0)
     counted = {

@@ -1,4 +1,4 @@
-"""The pictures of docs/architecture.md and SECURITY.md: sequence diagrams.
+"""The pictures of docs/architecture.md and SECURITY.md, sequence diagrams, and of a trace for docs/production.md.
 
 `docs/generate.py` writes them.
 """
@@ -117,6 +117,68 @@ PICTURES = {
         ),
     ),
 }
+
+
+class Attempt(NamedTuple):
+    """One attempt in the picture of a trace: its parts begin and end at these milliseconds."""
+
+    name: str
+    worker: str
+    claimed: int
+    started: int
+    ended: int
+    reported: int
+    failed: bool = False
+
+
+TRACE = (
+    Attempt("job charge-card", "worker A", 0, 25, 250, 300),
+    Attempt("job reserve-stock, attempt 1", "worker B", 300, 325, 480, 530, failed=True),
+    Attempt("job reserve-stock, attempt 2", "worker A", 560, 585, 830, 880),
+    Attempt("job ship", "worker B", 880, 905, 1250, 1300),
+)
+TRACE_STYLE = (
+    ".row{text-anchor:start}.B{fill:#e2f3ef;stroke:#00695c}.bad{fill:#fbe9e7;stroke:#b3261e}"
+    ".A{fill:#eef1fb;stroke:#3949ab}.time{fill:#5b6675}"
+)
+SPAN = 24
+SPANS_AT = 250
+PIXELS = 0.5
+"""For each millisecond."""
+
+
+def draw_trace() -> str:
+    """The spans of an instance with three steps, as SVG; as `draw` makes it."""
+    rows = [row for attempt in TRACE for row in _spans(attempt)]
+    width, bottom = SPANS_AT + int(1300 * PIXELS) + 40, 44 + SPAN * len(rows)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 16}" role="img">',
+        f"<title>One trace: an instance with three steps</title><style>{STYLE}{TRACE_STYLE}</style>",
+        f'<rect width="{width}" height="{bottom + 16}" rx="8" fill="#fff"/>',
+    ]
+    for milliseconds in range(0, 1500, 250):
+        x = SPANS_AT + milliseconds * PIXELS
+        parts.append(f'<path class="life" d="M{x:g} 36V{bottom}"/>')
+        parts.append(f'<text class="time" x="{x:g}" y="26">{milliseconds / 1000:g} s</text>')
+    for number, (label, begun, ended, kind, inside) in enumerate(rows):
+        y, x, length = 44 + SPAN * number, SPANS_AT + begun * PIXELS, (ended - begun) * PIXELS
+        indent, emphasis = (20, " who") if inside else (44, "")
+        parts.append(f'<text class="row{emphasis}" x="{indent}" y="{y + 15}">{escape(label)}</text>')
+        parts.append(f'<rect class="{kind}" x="{x:g}" y="{y + 2}" width="{length:g}" height="{SPAN - 6}" rx="4"/>')
+        parts.append(f'<text x="{x + length / 2:g}" y="{y + 15}">{inside}</text>' if inside else "")
+    return "\n".join([*filter(None, parts), "</svg>\n"])
+
+
+def _spans(attempt: Attempt) -> tuple[tuple[str, int, int, str, str], ...]:
+    """Each span of an attempt: its label, when it begins and ends, its kind, and what is written inside."""
+    kind = attempt.worker[-1]
+    handler = ("handler (fails)", "bad") if attempt.failed else ("handler", kind)
+    return (
+        (attempt.name, attempt.claimed, attempt.reported, "bad" if attempt.failed else kind, attempt.worker),
+        ("claim", attempt.claimed, attempt.started, kind, ""),
+        (handler[0], attempt.started, attempt.ended, handler[1], ""),
+        ("report", attempt.ended, attempt.reported, "bad" if attempt.failed else kind, ""),
+    )
 
 
 def draw(picture: Picture) -> str:

@@ -148,7 +148,7 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
-    """Run a worker process with these settings and otherwise the defaults."""
+    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
     arguments = ("run", "bench_handlers:registry")
     async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
@@ -160,7 +160,7 @@ async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
 async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
     # as in the image, where imports are already compiled
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
-    environment |= {f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()}
+    environment |= {_variable(name): value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as file:
         running = await asyncio.create_subprocess_exec(
@@ -171,6 +171,10 @@ async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncItera
     finally:
         running.send_signal(signal.SIGTERM)
         await running.wait()
+
+
+def _variable(name: str) -> str:
+    return name.upper() if name.startswith("otel_") else f"ROCHALLOR_{name.upper()}"
 
 
 async def _logged(log: Path, pattern: str) -> str:

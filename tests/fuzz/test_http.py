@@ -64,7 +64,7 @@ async def port() -> AsyncIterator[int]:
     registry = Registry()
     registry.handler("a")(lambda _: None)
     runner = Runner(FaultyEngine(), registry, worker_id="w", clock=loop_time)
-    sampler = Sampler(runner.slots, loop_time)
+    sampler = Sampler(runner.slots, runner.gates, loop_time)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     activity = Activity(runner.job_types, loop_time)
     page = lambda: render(runner, activity, sampler, transport="rest", worker_id="w")  # noqa: E731

@@ -106,7 +106,7 @@ async def running(engine: Engine, seed: int = 0) -> AsyncIterator[Runner]:
         clock=loop_time,
         random=Random(seed),
     )
-    sampler = Sampler(runner.slots, loop_time)
+    sampler = Sampler(runner.slots, runner.gates, loop_time)
     activity = Activity(runner.job_types, loop_time)
     runner.observers += [Metrics(runner, sampler, transport="rest", worker_id="w").observe, activity.observe]
     task = asyncio.create_task(runner.run())

@@ -224,9 +224,12 @@ async def test_a_claimed_job_has_all_that_its_handler_needs(under: Under, genera
         step_execution_id=(await under.client.get_instance_history(started.id))[0].id,
         retries_remaining=1,
         variables=None if left_out else {"sku": 7},
+        created_at=job.created_at,
         locked_at=job.locked_at,
         lock_expires_at=job.lock_expires_at,
     )
+    assert job.created_at is not None
+    assert timedelta() <= datetime.now(UTC) - job.created_at < timedelta(minutes=1)
     assert job.lock_expires_at is not None
     if under.transport == "grpc":
         assert job.locked_at is None

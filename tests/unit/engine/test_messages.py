@@ -30,6 +30,12 @@ def test_a_claim_has_the_end_of_its_lease() -> None:
     assert messages.claimed_job(job()).lock_expires_at is None
 
 
+def test_a_claim_was_created_when_its_id_was_made() -> None:
+    made = pb.Job(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", instance_id="i", job_type="t")
+    assert messages.claimed_job(made).created_at == datetime(2016, 7, 30, 23, 54, 10, 259_000, UTC)
+    assert messages.claimed_job(job()).created_at is None
+
+
 @pytest.mark.parametrize("time", [{"seconds": 2**62}, {"seconds": -(2**62)}, {"nanos": -5}, {"nanos": 2**31 - 1}])
 def test_a_time_that_cannot_be_read_does_not_cost_the_job(time: dict[str, int]) -> None:
     assert messages.claimed_job(job(lock_expires_at=time)) == messages.claimed_job(job())

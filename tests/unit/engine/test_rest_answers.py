@@ -19,17 +19,20 @@ def read(**fields: Any) -> ClaimedJob:
     return claimed_job(content)
 
 
-def test_a_claim_has_the_begin_and_end_of_its_lease() -> None:
-    job = read(lockedAt=TIME, lockExpiresAt="2026-01-01T00:00:30Z")
-    assert (job.locked_at, job.lock_expires_at) == (READ, datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC))
+def test_a_claim_has_the_time_of_its_creation_and_the_begin_and_end_of_its_lease() -> None:
+    job = read(createdAt=TIME, lockedAt=TIME, lockExpiresAt="2026-01-01T00:00:30Z")
+    assert (job.created_at, job.locked_at) == (READ, READ)
+    assert job.lock_expires_at == datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
     assert (job.id, job.key, job.variables) == ("j", "s", {"a": 1})
 
 
 @pytest.mark.parametrize("bad", ["", "soon", TIME.removesuffix("Z"), "2026-13-01T00:00:00Z", 5, True, [], {}])
-def test_a_time_that_cannot_be_read_costs_neither_the_job_nor_the_other_time(bad: Any) -> None:
-    assert read(lockedAt=bad, lockExpiresAt=TIME) == read(lockExpiresAt=TIME)
-    assert read(lockedAt=TIME, lockExpiresAt=bad) == read(lockedAt=TIME)
-    assert read(lockedAt=bad, lockExpiresAt=bad) == read(lockedAt=None, lockExpiresAt=None) == read()
+def test_a_time_that_cannot_be_read_costs_neither_the_job_nor_the_other_times(bad: Any) -> None:
+    assert read(lockedAt=bad, lockExpiresAt=TIME, createdAt=TIME) == read(lockExpiresAt=TIME, createdAt=TIME)
+    assert read(lockedAt=TIME, lockExpiresAt=bad, createdAt=TIME) == read(lockedAt=TIME, createdAt=TIME)
+    assert read(lockedAt=TIME, lockExpiresAt=TIME, createdAt=bad) == read(lockedAt=TIME, lockExpiresAt=TIME)
+    everything = dict.fromkeys(("lockedAt", "lockExpiresAt", "createdAt"), None)
+    assert read(**dict.fromkeys(everything, bad)) == read(**everything) == read()
 
 
 def test_a_job_without_variables_has_none() -> None:

@@ -135,7 +135,7 @@ async def test_the_operator_understands_how_busy_a_worker_is(monkeypatch: pytest
     registry = Registry()
     registry.handler("charge-card")(lambda _: None)
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: clock)
-    metrics = Metrics(runner, Sampler(runner.slots, lambda: clock), transport="rest", worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, lambda: clock), transport="rest", worker_id="w")
     running = pod(phase="Running", podIP="127.0.0.1")
     async with http.serve(runner, metrics, lambda: "", 0) as port:
         clock = 1.0

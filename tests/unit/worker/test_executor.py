@@ -138,7 +138,7 @@ async def test_a_job_emits_events_from_its_start_to_the_engines_answer(scene: Sc
     await asyncio.sleep(3)
     await scene.run(delivery, handler(a))
     assert scene.events == [
-        Started("a", 3),
+        Started("a", 3, 3),
         Executed("a", "completed", 2, ""),
         Reported("a", "completed", "accepted", 0.5),
     ]
@@ -232,7 +232,7 @@ async def test_a_job_without_a_lease_starts_only_while_it_is_ours(scene: Scene, 
     delivery = dataclasses.replace(scene.delivery(await scene.job(), leased=False), still_ours=answer)
     await scene.run(delivery, handler(lambda _: None))
     assert asked == [0]
-    assert (Started("a", 2) in scene.events) is ours
+    assert (Started("a", 2, 2) in scene.events) is ours
     assert scene.verdicts == ["accepted" if ours else "abandoned"]
 
 
@@ -525,7 +525,7 @@ async def test_the_time_in_the_queue_counts_from_the_claim(scene: Scene) -> None
     delivery = scene.delivery(job)
     await asyncio.sleep(3)
     await scene.run(delivery, handler(lambda _: None))
-    assert scene.events[0] == Started("a", 3)
+    assert scene.events[0] == Started("a", 3, 3)
 
 
 async def test_a_run_is_in_the_journal_until_it_has_ended(scene: Scene, tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ async def test_a_run_past_a_fixed_lease_is_adopted_or_reported_late_and_runs_onc
     async with running(engine, registry_of(a=a)) as (_, events), sweeping(engine, 20):
         await until(lambda: finished(engine, InstanceStatus.COMPLETED) == 4, within=3600, every=1)
     assert a.runs == 4
-    late = events.count(next((e for e in events if isinstance(e, Reported) and e.verdict == "late"), Started("", 0)))
+    late = events.count(
+        next((e for e in events if isinstance(e, Reported) and e.verdict == "late"), Started("", 0, None))
+    )
     if fleet == "A":  # which accepts a late Complete, as the history shows
         assert late == 0
     assert sum(isinstance(event, Reported) and event.verdict == "accepted" for event in events) == 4

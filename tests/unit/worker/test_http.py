@@ -25,7 +25,7 @@ async def runner() -> Runner:
 
 @pytest.fixture
 async def http(runner: Runner) -> AsyncIterator[httpx.AsyncClient]:
-    metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, loop_time), transport="rest", worker_id="w")
     async with (
         serve(runner, metrics, lambda: "the page", 0) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
@@ -64,7 +64,7 @@ async def test_metrics_are_served_in_prometheus_format(http: httpx.AsyncClient) 
 
 
 async def test_a_taken_port_is_a_start_error(runner: Runner, http: httpx.AsyncClient) -> None:
-    metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, loop_time), transport="rest", worker_id="w")
     port = http.base_url.port
     assert port is not None
     with pytest.raises(StartError, match=rf"ROCHALLOR_METRICS_PORT: cannot listen on port {port}"):
@@ -73,7 +73,7 @@ async def test_a_taken_port_is_a_start_error(runner: Runner, http: httpx.AsyncCl
 
 
 async def test_metrics_are_written_once_a_second_for_any_number_of_requests(runner: Runner) -> None:
-    metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, loop_time), transport="rest", worker_id="w")
     written: list[bytes] = []
 
     def exposition() -> bytes:
@@ -122,7 +122,7 @@ async def test_other_paths_and_methods_are_refused(
 
 
 async def test_it_can_listen_on_one_address(runner: Runner) -> None:
-    metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, loop_time), transport="rest", worker_id="w")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can listen there meanwhile
         port = held.getsockname()[1]

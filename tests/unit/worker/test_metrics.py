@@ -27,6 +27,9 @@ from rochallor_worker.events import (
     TimedOut,
     Verdict,
 )
+from rochallor_worker.execution.gates import Gate, one_pod
+from rochallor_worker.handlers.breaker import Breaker
+from rochallor_worker.handlers.limits import Limits
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
 from rochallor_worker.observability.sdk_metrics import SdkMetrics
@@ -45,6 +48,8 @@ DOCUMENTED = {
     "rochallor_worker_jobs": ("counter", {"job_type", "outcome"}),
     "rochallor_worker_handler_seconds": ("histogram", {"job_type"}),
     "rochallor_worker_queue_seconds": ("histogram", set()),
+    "rochallor_worker_wait_seconds": ("histogram", {"job_type"}),
+    "rochallor_worker_recent_wait_seconds": ("gauge", set()),
     "rochallor_worker_outcome_seconds": ("histogram", set()),
     "rochallor_worker_polls": ("counter", {"result"}),
     "rochallor_worker_claims_expired": ("counter", set()),
@@ -74,13 +79,13 @@ def make_metrics() -> tuple[Runner, Sampler, Metrics]:
     async def a(_: object) -> None: ...
 
     runner = Runner(FaultyEngine(), registry, worker_id="w", clock=loop_time, parallelism=4)
-    sampler = Sampler(runner.slots, loop_time)
+    sampler = Sampler(runner.slots, runner.gates, loop_time)
     return runner, sampler, Metrics(runner, sampler, transport="rest", worker_id="w")
 
 
 EVENTS: tuple[Event, ...] = (
     Polled("full", 0.1),
-    Started("a", 0.1),
+    Started("a", 0.1, 2),
     Executed("a", "completed", 0.1, ""),
     Reported("a", "completed", "accepted", 0.1),
     OutcomeRetried("a"),
@@ -275,3 +280,64 @@ async def test_utilization_is_the_mean_of_the_last_fifteen_seconds() -> None:
     assert metrics.registry.get_sample_value("rochallor_worker_utilization_ratio") == pytest.approx(0.5)
     assert metrics.registry.get_sample_value("rochallor_worker_slot_busy_seconds_total") == pytest.approx(75)
     sampling.cancel()
+
+
+async def test_a_wait_that_is_not_known_is_not_counted() -> None:
+    _, _, metrics = make_metrics()
+    for waited in (0.0, 7200.0, None):
+        metrics.observe(Started("a", 0.1, waited))
+    value = metrics.registry.get_sample_value
+    assert value("rochallor_worker_wait_seconds_count", {"job_type": "a"}) == 2
+    assert value("rochallor_worker_wait_seconds_sum", {"job_type": "a"}) == 7200
+    assert value("rochallor_worker_queue_seconds_count") == 3
+
+
+@pytest.mark.looptime
+async def test_the_recent_wait_is_the_mean_of_jobs_that_started_in_the_last_fifteen_seconds() -> None:
+    _, sampler, metrics = make_metrics()
+
+    def wait() -> float | None:
+        return metrics.registry.get_sample_value("rochallor_worker_recent_wait_seconds")
+
+    sampling = asyncio.create_task(sampler.run())
+    assert wait() == 0
+    for waited in (4.0, 6.0, None):
+        sampler.observe(Started("a", 0.1, waited))
+    assert wait() == 5
+    await asyncio.sleep(10)
+    sampler.observe(Started("a", 0.1, 11.0))
+    assert wait() == 7
+    await asyncio.sleep(7)
+    assert wait() == 11
+    await asyncio.sleep(10)
+    assert wait() == 0
+    sampling.cancel()
+
+
+@pytest.mark.looptime
+async def test_what_a_breaker_or_a_rate_of_all_pods_holds_back_has_waited_only_since() -> None:
+    runner, sampler, _ = make_metrics()
+    gates = {
+        "broken": Gate("broken", Limits(breaker=Breaker(failures=1)), loop_time, one_pod),
+        "shared": Gate("shared", Limits(per_second=10, scope="resource"), loop_time, one_pod),
+        "own": Gate("own", Limits(per_second=10, parallelism=1), loop_time, one_pod),
+    }
+    sampler = Sampler(runner.slots, gates, loop_time)
+    sampling = asyncio.create_task(sampler.run())
+    await asyncio.sleep(100)
+    for gate in gates.values():  # fails, and uses a second's runs up
+        for _ in range(10):
+            permit = gate.enter()
+            permit.begin()
+        permit.failed("down")
+    await asyncio.sleep(0.01)
+    assert [gate.held_back for gate in gates.values()] == [True, True, False]
+    await asyncio.sleep(5)
+    counted: list[float] = []
+    for job_type in gates:
+        before = sampler.recent_wait * len(counted)
+        sampler.observe(Started(job_type, 0.1, 90))
+        counted.append(sampler.recent_wait * (len(counted) + 1) - before)
+    sampling.cancel()
+    # looked at once a second: the breaker has been open until now, the rate has not been used up since
+    assert counted == pytest.approx([0.01, 5.01, 90])

@@ -31,7 +31,7 @@ async def runner(clock: Clock) -> Runner:
 
 
 def page(runner: Runner, activity: Activity, clock: Clock) -> str:
-    return render(runner, activity, Sampler(runner.slots, clock), transport="rest", worker_id="<w>")
+    return render(runner, activity, Sampler(runner.slots, runner.gates, clock), transport="rest", worker_id="<w>")
 
 
 async def test_it_shows_state_rates_and_the_last_error(runner: Runner, clock: Clock) -> None:

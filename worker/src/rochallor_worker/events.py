@@ -76,10 +76,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A handler starts, `queued` seconds after its job was claimed."""
+    """A handler starts, `queued` seconds after its job was claimed and `waited` seconds after it was created.
+
+    `waited` is None where that is not known, and where the job was postponed here before.
+    """
 
     job_type: str
     queued: float
+    waited: float | None
 
 
 @dataclass(frozen=True, slots=True)

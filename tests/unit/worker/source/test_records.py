@@ -1,5 +1,7 @@
 """A record becomes a job, or an error of one line."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
@@ -33,6 +35,20 @@ def test_a_job() -> None:
 @pytest.mark.parametrize("payload", [b"", b"null", b"{}"])
 def test_no_variables(payload: bytes) -> None:
     assert decode(event(job_payload=payload), "a")[1].variables == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (datetime(2026, 1, 1, 0, 0, 0, 500_000, UTC), datetime(2026, 1, 1, 0, 0, 0, 500_000, UTC)),
+        (None, None),
+        ({"seconds": 2**62}, None),
+        ({"seconds": -(2**62)}, None),
+        ({"seconds": 1, "nanos": -5}, None),
+    ],
+)
+def test_a_job_has_the_time_of_its_creation_unless_that_cannot_be_read(sent: object, read: datetime | None) -> None:
+    assert decode(event(created_at=sent), "a")[1].created_at == read
 
 
 def test_fields_of_later_engines_are_ignored() -> None:

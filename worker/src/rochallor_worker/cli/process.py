@@ -108,10 +108,10 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
             retry_pause=settings.retry_pause,
             journal=Journal(Path(settings.journal_dir)) if settings.journal_dir else None,
         )
-        sampler = Sampler(runner.slots, time.monotonic)
+        sampler = Sampler(runner.slots, runner.gates, time.monotonic)
         metrics = Metrics(runner, sampler, transport=settings.transport, worker_id=settings.worker_id)
         activity = Activity(runner.job_types, time.monotonic)
-        runner.observers += [metrics.observe, activity.observe]
+        runner.observers += [metrics.observe, activity.observe, sampler.observe]
         if settings.metrics_compat:
             dispatch: Dispatch = "polling" if settings.kafka is None else "kafka"
             runner.observers.append(SdkMetrics(metrics.registry, dispatch).observe)

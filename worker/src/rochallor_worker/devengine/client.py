@@ -275,6 +275,7 @@ def _job(record: records.Job) -> ClaimedJob:
         step_execution_id=record.execution.id,
         retries_remaining=record.retries_remaining,
         variables=dict(record.variables),
+        created_at=_time(record.created_at),
         locked_at=_time(record.locked_at),
         lock_expires_at=_time(record.lock_expires_at),
     )

@@ -51,6 +51,8 @@ class ClaimedJob(_Wire, frozen=True):
     step_execution_id: str = ""
     retries_remaining: int = 0
     variables: dict[str, Any] | None = None
+    created_at: Moment | None = None
+    """When it was created; over gRPC, what its id says. Generation A creates it once, the others for each attempt."""
     locked_at: Moment | None = None
     """When the lease began, by the database's clock. Only over REST."""
     lock_expires_at: Moment | None = None

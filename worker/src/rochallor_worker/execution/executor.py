@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -35,6 +36,7 @@ from rochallor_worker.execution.parking import Parking
 from rochallor_worker.execution.renewal import Renewals
 from rochallor_worker.execution.reporter import Reporter
 from rochallor_worker.execution.variables import load_variables
+from rochallor_worker.execution.wait import waited
 from rochallor_worker.handlers.invocation import invoke, log_failed
 from rochallor_worker.handlers.lifespan import NO_STATE
 from rochallor_worker.handlers.processes import Processes
@@ -171,7 +173,7 @@ class Executor:
             return None
         if not permit.begin():
             return Postponed(0.0, "the breaker of the job type is open")
-        job, limit = self._start(delivery, handler, variables)
+        job, limit = self._start(delivery, handler, variables, first=not permit.parked)
         with trace.handling(job):
             outcome = await invoke(
                 handler, job, self._threads, limit, self._cut_off.is_set, self.state, self._processes
@@ -245,8 +247,13 @@ class Executor:
         delivery.settle("abandoned")
         return False
 
-    def _start(self, delivery: Delivery, handler: Handler, variables: Mapping[str, Any]) -> tuple[Job, Limit]:
-        """Record that the handler starts; return what it receives, and the limit of its run."""
+    def _start(
+        self, delivery: Delivery, handler: Handler, variables: Mapping[str, Any], *, first: bool
+    ) -> tuple[Job, Limit]:
+        """Record that the handler starts; return what it receives, and the limit of its run.
+
+        `first` says that the job was not postponed before.
+        """
         claimed = delivery.job
         self._journal.started(claimed)
         limit = Limit(
@@ -255,7 +262,8 @@ class Executor:
             clock=self._clock,
             on_reached=lambda: self._emit(TimedOut(claimed.job_type)),
         )
-        self._emit(Started(claimed.job_type, limit.started_at - delivery.claimed_at))
+        queued = limit.started_at - delivery.claimed_at
+        self._emit(Started(claimed.job_type, queued, waited(claimed, queued, datetime.now(UTC)) if first else None))
         job = Job(
             id=claimed.id,
             instance_id=claimed.instance_id,

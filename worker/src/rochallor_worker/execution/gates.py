@@ -52,9 +52,14 @@ class Bucket:
         now = self._clock()
         if now - self._looked_at >= LOOK_SECONDS:  # before it is filled: with fewer runs a second it holds fewer
             self._looked_at, self._rate = now, self._per_second / self._pods()
-        self._tokens = min(max(1.0, self._rate), self._tokens + self._rate * (now - self._filled_at))
+        self._tokens = min(self.most, self._tokens + self._rate * (now - self._filled_at))
         self._filled_at = now
         return self._tokens
+
+    @property
+    def most(self) -> float:
+        """How many it holds."""
+        return max(1.0, self._rate)
 
     def take(self) -> None:
         """Take one token; a run that nobody asked for may take one that is not there yet."""
@@ -106,6 +111,17 @@ class Gate:
         if self.circuit.open and self._turn_of_others and self._clock() < self.circuit.probe_at + LEAD_SECONDS:
             return 0
         return self._free_of(self._unused_by_parked)
+
+    @property
+    def held_back(self) -> bool:
+        """Whether jobs wait here for what more pods would not change: the breaker, or the rate of all pods together.
+
+        A rate that is used up leaves few tokens at any time, and one that is not leaves most.
+        """
+        if self.circuit.open:
+            return True
+        bucket = self._bucket
+        return bucket is not None and self._limits.scope == "resource" and bucket.tokens < max(1.0, bucket.most / 2)
 
     @property
     def opens_at(self) -> float:

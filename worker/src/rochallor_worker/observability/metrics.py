@@ -43,7 +43,8 @@ from rochallor_worker.logger import get_logger
 from rochallor_worker.observability.sampler import Sampler
 
 _HANDLER_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 300)
-_WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+_ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+_WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
 log = get_logger(__name__)
 
@@ -81,17 +82,26 @@ class Metrics:
             registry=registry,
             buckets=_HANDLER_BUCKETS,
         )
+        self._wait_seconds = Histogram(
+            "rochallor_worker_wait_seconds",
+            "Time from a job's creation to the start of its handler, unless the job was postponed here before. Over "
+            "REST the clocks of the engine and its database measure it; over gRPC and Kafka the engine's and the "
+            "worker's, which may differ: it is never below 0. A retry is a new job, except on generation A.",
+            ["job_type"],
+            registry=registry,
+            buckets=_WAIT_BUCKETS,
+        )
         self._queue_seconds = Histogram(
             "rochallor_worker_queue_seconds",
             "Time from the request for a job to the start of its handler.",
             registry=registry,
-            buckets=_WAIT_BUCKETS,
+            buckets=_ANSWER_BUCKETS,
         )
         self._outcome_seconds = Histogram(
             "rochallor_worker_outcome_seconds",
             "Time from the end of a handler to the engine's answer to its outcome.",
             registry=registry,
-            buckets=_WAIT_BUCKETS,
+            buckets=_ANSWER_BUCKETS,
         )
         self._polls = Counter(
             "rochallor_worker_polls",
@@ -177,8 +187,10 @@ class Metrics:
         match event:
             case Polled(result, _):
                 self._polls.labels(result).inc()
-            case Started(_, queued):
+            case Started(job_type, queued, waited):
                 self._queue_seconds.observe(queued)
+                if waited is not None:
+                    self._wait_seconds.labels(job_type).observe(waited)
             case Executed(job_type, _, seconds, _):
                 self._handler_seconds.labels(job_type).observe(seconds)
             case Reported(job_type, outcome, verdict, seconds):
@@ -264,6 +276,12 @@ class _State(Collector):
             "rochallor_worker_utilization_ratio",
             "Mean share of busy slots over the last 15 s.",
             value=self._sampler.utilization,
+        )
+        yield GaugeMetricFamily(
+            "rochallor_worker_recent_wait_seconds",
+            "Mean time that jobs had waited which started in the last 15 s; 0 if none did. While a type's breaker is "
+            "open, or its rate for all pods used up, waiting doesn't count: more pods can't shorten it.",
+            value=self._sampler.recent_wait,
         )
         yield GaugeMetricFamily(
             "rochallor_worker_engine_up",

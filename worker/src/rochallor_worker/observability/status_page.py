@@ -89,6 +89,7 @@ def render(runner: Runner, activity: Activity, sampler: Sampler, *, transport: s
     facts = {
         "state": state,
         "slots": f"{runner.slots.busy} of {runner.slots.total} busy, {sampler.utilization:.0%} over the last 15 s",
+        "waiting": f"jobs that started in the last 15 s had waited {sampler.recent_wait:.3g} s on average",
         "transport": escape(transport),
         "event loop": f"at most {sampler.loop_lag * 1000:.0f} ms late in the last 15 s",
         "journal": f"{len(runner.journal)} jobs, {runner.journal.errors} write errors",

@@ -12,9 +12,8 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from hashlib import blake2b
 from importlib.metadata import version
 from random import getrandbits
@@ -26,19 +25,29 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, set_value
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 from opentelemetry.trace.span import TraceState
-from opentelemetry.util.types import Attributes
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.errors import StartError
 from rochallor_worker.job import Job
 from rochallor_worker.logger import get_logger
 from rochallor_worker.traces import Active, Attempt, Tracing
+from rochallor_worker.ulid import number_of
 
 CLOSE_SECONDS = 1.0
 """How long spans may still be exported after the last outcome, in seconds."""
@@ -46,23 +55,20 @@ QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
 """How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
 for which it has variables."""
 
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_TO_DIGITS = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
-"""Crockford's letters to those that `int` takes."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
-_ROOT, _KIND = Context(), SpanKind.CONSUMER
+_ROOT = Context()
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_SCOPE = InstrumentationScope("rochallor_worker", version("rochallor-worker"))
 _64_BITS = (1 << 64) - 1
-
-_next_trace: ContextVar[int] = ContextVar("rochallor_worker.next_trace", default=0)
 
 log = get_logger(__name__)
 
 
 def trace_id_of(instance_id: str) -> int:
     """Return the id of an instance's trace: the ULID's 128 bits, or a hash of an id that is none."""
-    if _ULID.fullmatch(instance_id) and (number := int(instance_id.translate(_TO_DIGITS), 32)):
-        return number
-    return int.from_bytes(blake2b(instance_id.encode(errors="backslashreplace"), digest_size=16).digest(), "big")
+    return number_of(instance_id) or int.from_bytes(
+        blake2b(instance_id.encode(errors="backslashreplace"), digest_size=16).digest(), "big"
+    )
 
 
 def span_of(text: object) -> SpanContext | None:
@@ -84,13 +90,16 @@ class Traces(Tracing):
     def __init__(self, worker_id: str, exporter: SpanExporter | None = None) -> None:
         try:
             self._exporting = Exporting(exporter or _otlp())
-            self._provider = TracerProvider(resource=_resource(worker_id), id_generator=_Ids(), shutdown_on_exit=False)
+            self._processor = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+            self._provider = TracerProvider(
+                resource=_resource(worker_id), shutdown_on_exit=False, active_span_processor=self._processor
+            )
         except ValueError as error:
             raise StartError(f"the OTEL_* variables cannot be followed: {error}") from error
-        self._provider.sampler = Even(self._provider.sampler)
+        self._provider.sampler = self._sampler = Even(self._provider.sampler)
         self._provider.add_span_processor(self._exporting)
         self._worker_id = worker_id
-        self.tracer = self._provider.get_tracer("rochallor_worker", version("rochallor-worker"))
+        self.tracer = self._provider.get_tracer(_SCOPE.name, _SCOPE.version)
 
     @property
     def dropped(self) -> int:
@@ -104,18 +113,36 @@ class Traces(Tracing):
 
     def attempt(self, job: ClaimedJob, queued: float) -> Attempt:
         """Return the trace of an attempt whose claim was requested `queued` seconds ago."""
-        number, name = trace_id_of(job.instance_id), f"job {job.job_type}"
-        about = {
+        number = trace_id_of(job.instance_id)
+        if not self._sampler.takes(number):  # most attempts are not sampled, and are to cost little
+            return Unsampled(number)
+        attempt = OwnSpan(self.record, number, f"job {job.job_type}", SpanKind.CONSUMER, began=_ago(queued))
+        attempt.attributes = {
             "rochallor.job_type": job.job_type,
             "rochallor.instance_id": job.instance_id,
             "rochallor.job_id": job.id,
             "rochallor.key": job.key,
             "rochallor.worker_id": self._worker_id,
         }
-        # asked before there is a span: most attempts are not sampled, and are to cost little
-        if self._provider.sampler.should_sample(_ROOT, number, name, _KIND, about).decision is Decision.DROP:
-            return Unsampled(number)
-        return AttemptSpans(self.tracer, number, name, about, time.time_ns() - int(queued * 1e9))
+        return AttemptSpans(self.tracer, attempt)
+
+    def record(self, span: "OwnSpan") -> None:
+        """Record a span of our own, which ends now."""
+        self._processor.on_end(
+            ReadableSpan(
+                span.name,
+                span.get_span_context(),
+                span.parent,
+                self._provider.resource,
+                span.attributes,
+                links=span.links,
+                kind=span.kind,
+                status=span.status,
+                start_time=span.began,
+                end_time=time.time_ns(),
+                instrumentation_scope=_SCOPE,
+            )
+        )
 
     def close(self) -> None:
         """Export what is left, for at most `CLOSE_SECONDS`."""
@@ -125,61 +152,89 @@ class Traces(Tracing):
 class Unsampled(Attempt):
     """An attempt that is not sampled: the engine is told its trace, and so are spans of its handler."""
 
-    __slots__ = ("_active", "_span")
+    __slots__ = ("_active", "_span", "_token")
 
     def __init__(self, number: int) -> None:
-        self._span = trace.NonRecordingSpan(SpanContext(number, getrandbits(64) or 1, is_remote=False))
+        span_id = _span_id()
+        self._span = NonRecordingSpan(SpanContext(number, span_id, is_remote=False))
+        self._active = Active(f"00-{number:032x}-{span_id:016x}-00")
 
     def __enter__(self) -> Self:
-        self._active = Active(_header(self._span))
         self._active.__enter__()
+        self._token = attach(trace.set_span_in_context(self._span))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        detach(self._token)
         self._active.__exit__()
 
-    def handling(self, job: Job) -> AbstractContextManager[None]:
-        """Enter it while the handler runs."""
-        return _Current(self._span)
+
+class OwnSpan(NonRecordingSpan):
+    """A span of our own, which `record` gets when it ends.
+
+    One of OpenTelemetry's costs four times as much, for what only spans need that others may write to meanwhile.
+    """
+
+    def __init__(
+        self,
+        record: Callable[["OwnSpan"], None],
+        number: int,
+        name: str,
+        kind: SpanKind,
+        *,
+        began: int,
+        parent: SpanContext | None = None,
+    ) -> None:
+        super().__init__(SpanContext(number, _span_id(), is_remote=False, trace_flags=_SAMPLED))
+        self._record = record
+        self.name = name
+        self.kind = kind
+        self.began = began
+        """In nanoseconds since the epoch."""
+        self.parent = parent
+        self.attributes: dict[str, AttributeValue] = {}
+        self.links: list[Link] = []
+        self.status = Status()
+
+    def child(self, name: str, kind: SpanKind, *, began: int) -> "OwnSpan":
+        """Return a span below this one."""
+        parent = self.get_span_context()
+        return OwnSpan(self._record, parent.trace_id, name, kind, began=began, parent=parent)
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        """Set an attribute."""
+        self.attributes[key] = value
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Add a link to another span."""
+        self.links.append(Link(context, attributes))
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set how it ended."""
+        self.status = status if isinstance(status, Status) else Status(status, description)
+
+    def end(self, end_time: int | None = None) -> None:
+        """End it now."""
+        self._record(self)
 
 
 class AttemptSpans(Attempt):
-    """The spans of an attempt that is sampled."""
+    """The spans of an attempt that is sampled. Only the handler's is OpenTelemetry's: the handler may write to it."""
 
-    __slots__ = (
-        "_about",
-        "_active",
-        "_began",
-        "_claimed",
-        "_context",
-        "_header",
-        "_last",
-        "_name",
-        "_number",
-        "_phase",
-        "_span",
-        "_tracer",
-    )
+    __slots__ = ("_active", "_claimed", "_header", "_last", "_phase", "_span", "_tracer")
 
-    def __init__(self, tracer: trace.Tracer, number: int, name: str, about: dict[str, str], began: int) -> None:
+    def __init__(self, tracer: trace.Tracer, span: OwnSpan) -> None:
         self._tracer = tracer
-        self._number = number
-        self._name = name
-        self._about = about
-        self._began = began
+        self._span = span
+        self._header = _header(span)
+        self._active = Active(self._header)
         self._claimed = False
         self._last: dict[str, str] = {}
         self._phase: Span | None = None
 
     def __enter__(self) -> Self:
-        following = _next_trace.set(self._number)
-        self._span = self._tracer.start_span(self._name, _ROOT, _KIND, self._about, start_time=self._began)
-        _next_trace.reset(following)
-        self._context = trace.set_span_in_context(self._span, _ROOT)
-        self._header = _header(self._span)
-        self._active = Active(self._header)
         self._active.__enter__()
         return self
 
@@ -198,14 +253,14 @@ class AttemptSpans(Attempt):
         self._end_claim()
         self._span.set_attribute("rochallor.attempt", job.attempt)
         linked = span_of(job.variables.get("traceparent"))
-        if linked is not None and linked.trace_id != self._number:
+        if linked is not None and linked.trace_id != self._span.get_span_context().trace_id:
             self._span.add_link(linked)
-        return _Phase(self, "handler", SpanKind.INTERNAL)
+        return _Phase(self, self._tracer.start_span("handler", trace.set_span_in_context(self._span, _ROOT)))
 
     def reporting(self) -> AbstractContextManager[None]:
         """Enter it while the outcome is reported."""
         self._end_claim()
-        return _Phase(self, "report", SpanKind.CLIENT)
+        return _Phase(self, self._span.child("report", SpanKind.CLIENT, began=time.time_ns()))
 
     def note(self, **values: str) -> None:
         """Note how something ended, in the innermost span; the last values count for the attempt."""
@@ -216,13 +271,12 @@ class AttemptSpans(Attempt):
     def _end_claim(self) -> None:
         if not self._claimed:
             self._claimed = True
-            self._tracer.start_span("claim", self._context, start_time=self._began).end()
+            self._span.child("claim", SpanKind.INTERNAL, began=self._span.began).end()
 
-    def begin(self, name: str, kind: SpanKind) -> Span:
-        """Begin a part of the attempt; return its span."""
-        self._phase = span = self._tracer.start_span(name, self._context, kind)
+    def begin(self, span: Span) -> None:
+        """Begin a part of the attempt."""
+        self._phase = span
         self._active.header = _header(span)
-        return span
 
     def end(self, span: Span) -> None:
         """End a part."""
@@ -231,33 +285,17 @@ class AttemptSpans(Attempt):
         self._active.header = self._header
 
 
-class _Current(AbstractContextManager[None]):
-    """Makes a span OpenTelemetry's current one."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> None:
-        self._token = attach(trace.set_span_in_context(self._span))
-
-    def __exit__(self, *_: object) -> None:
-        detach(self._token)
-
-
 class _Phase(AbstractContextManager[None]):
     """A part of an attempt; its span is OpenTelemetry's current one meanwhile."""
 
-    __slots__ = ("_attempt", "_kind", "_name", "_span", "_token")
+    __slots__ = ("_attempt", "_span", "_token")
 
-    def __init__(self, attempt: AttemptSpans, name: str, kind: SpanKind) -> None:
+    def __init__(self, attempt: AttemptSpans, span: Span) -> None:
         self._attempt = attempt
-        self._name = name
-        self._kind = kind
+        self._span = span
 
     def __enter__(self) -> None:
-        self._span = self._attempt.begin(self._name, self._kind)
+        self._attempt.begin(self._span)
         self._token = attach(trace.set_span_in_context(self._span))
 
     def __exit__(
@@ -278,6 +316,14 @@ class Even(Sampler):
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
+        root = getattr(sampler, "_root", sampler)  # what one by parent asks for spans without
+        self._bound = root.bound if isinstance(root, TraceIdRatioBased) else None
+
+    def takes(self, trace_id: int) -> bool:
+        """Return the answer for a span without a parent; a sampler by ratio compares two numbers, and is not asked."""
+        if self._bound is not None:
+            return _mixed(trace_id) < self._bound
+        return self.should_sample(_ROOT, trace_id, "").decision is not Decision.DROP
 
     def should_sample(
         self,
@@ -394,16 +440,6 @@ class _Said(logging.Filter):
         return False
 
 
-class _Ids(RandomIdGenerator):
-    """Gives an attempt the trace of its instance, and random ids to all other spans."""
-
-    def generate_trace_id(self) -> int:
-        return _next_trace.get() or super().generate_trace_id()
-
-    def is_trace_id_random(self) -> bool:
-        return False
-
-
 def _otlp() -> OTLPSpanExporter:
     """Return the exporter that the OTEL_* variables ask for. Raises `StartError` for one that is not here."""
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
@@ -423,7 +459,19 @@ def _resource(worker_id: str) -> Resource:
     if str(given.attributes.get("service.name", "")).startswith("unknown_service"):
         given = given.merge(Resource({"service.name": "rochallor-worker"}))
     asked = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    return given.merge(Resource({name: value for name, value in ours.items() if f"{name}=" not in asked}))
+    whole = given.merge(Resource({name: value for name, value in ours.items() if f"{name}=" not in asked}))
+    return _Hashed(whole.attributes, whole.schema_url)
+
+
+class _Hashed(Resource):
+    """A resource that is hashed once, not as JSON for each span that is exported."""
+
+    def __init__(self, attributes: Attributes, schema_url: str) -> None:
+        super().__init__(dict(attributes or {}), schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 def _number(name: str, default: int) -> int:
@@ -442,6 +490,15 @@ def _mixed(number: int) -> int:
     mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
     mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _64_BITS
     return mixed ^ mixed >> 31
+
+
+def _span_id() -> int:
+    return getrandbits(64) or 1
+
+
+def _ago(seconds: float) -> int:
+    """Return the time so long ago, in nanoseconds since the epoch."""
+    return time.time_ns() - int(seconds * 1e9)
 
 
 def _header(span: Span) -> str:

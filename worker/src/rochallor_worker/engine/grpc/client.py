@@ -210,12 +210,12 @@ class GrpcClient:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
         with self._channels.current() as channel:
             headers = self._credentials.headers
+            if parent := traceparent():
+                headers = {**headers, "traceparent": parent}
             # gRPC takes bytes where the name ends like this
             metadata = tuple(
                 (name, value.encode() if name.endswith("-bin") else value) for name, value in headers.items()
             )
-            if parent := traceparent():
-                metadata = (*(pair for pair in metadata if pair[0] != "traceparent"), ("traceparent", parent))
             try:
                 answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:

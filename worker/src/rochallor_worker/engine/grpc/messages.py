@@ -8,6 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from rochallor_worker import ulid
 from rochallor_worker.engine._pb.workflow.v1 import engine_pb2 as pb
 from rochallor_worker.engine.client import (
     ClaimedJob,
@@ -91,10 +92,6 @@ def claimed_job(sent: pb.Job | bytes) -> ClaimedJob:
         message = pb.Job.FromString(sent) if isinstance(sent, bytes) else sent
     except DecodeError as error:
         raise ValueError(str(error)) from error
-    try:
-        lock_expires_at = time_of(message, "lock_expires_at")
-    except (ValueError, OverflowError):  # that must not cost the job
-        lock_expires_at = None
     return ClaimedJob(
         id=message.id,
         instance_id=message.instance_id,
@@ -102,7 +99,8 @@ def claimed_job(sent: pb.Job | bytes) -> ClaimedJob:
         step_execution_id=message.step_execution_id,
         retries_remaining=message.retries_remaining,
         variables=from_struct(message.variables) if message.HasField("variables") else None,
-        lock_expires_at=lock_expires_at,
+        created_at=ulid.time_of(message.id),
+        lock_expires_at=readable_time(message, "lock_expires_at"),
     )
 
 
@@ -120,6 +118,14 @@ def time_of(message: Any, field: str) -> datetime | None:
         return None
     time: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
     return time
+
+
+def readable_time(message: Any, field: str) -> datetime | None:
+    """Return a job's time, or None where it has none that can be read: that must not cost the job."""
+    try:
+        return time_of(message, field)
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Enum(Protocol):

@@ -50,7 +50,7 @@ def claimed_job(content: msgspec.Raw) -> ClaimedJob:
 
 def _without_bad_times(content: msgspec.Raw) -> ClaimedJob:
     fields = msgspec.json.decode(content, type=dict[str, Any])
-    for name in ("lockedAt", "lockExpiresAt"):
+    for name in ("createdAt", "lockedAt", "lockExpiresAt"):
         try:
             msgspec.convert(fields.get(name), Moment | None)
         except msgspec.ValidationError:

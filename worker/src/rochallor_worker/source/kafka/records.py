@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from rochallor_worker.engine._pb.workflow.v1.dispatch_pb2 import JobDispatchEvent
 from rochallor_worker.engine.client import UNREADABLE, ClaimedJob
+from rochallor_worker.engine.grpc.messages import readable_time
 
 TOPIC_PREFIX = "workflow.jobs."
 GROUP_PREFIX = "workflow.workers."
@@ -53,6 +54,7 @@ def decode(value: bytes | None, job_type: str) -> tuple[str, ClaimedJob]:
         step_execution_id=event.step_execution_id,
         retries_remaining=event.retries_remaining,
         variables=_variables(event.job_payload),
+        created_at=readable_time(event, "created_at"),
     )
 
 
