@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 FILE = product.CHART / "files" / "dashboard.json"
-KAFKA = "Kafka: "
-"""The start of the headings of panels that have data only with Kafka."""
+KAFKA, BACKLOG = "Kafka: ", "Backlog: "
+"""The start of the headings of panels that have data only with Kafka, and only with the engine's database."""
 TIMEOUT_S = 120.0
 POLL_S = 1.0
 
 
-def until_it_shows(kubectl: Kubectl, worker: str, *, kafka: bool) -> None:
-    """Wait until each query has data for a worker in the namespace of `kubectl`: those for Kafka, or all others."""
+def until_it_shows(kubectl: Kubectl, worker: str, only: str | None = None) -> None:
+    """Wait until each query has data for a worker in the namespace of `kubectl`: those of the panels whose headings
+    start with `only`, or by default those that every worker has."""
     queries = []
     for panel in json.loads(FILE.read_text())["panels"]:
-        if panel["title"].startswith(KAFKA) == kafka:
+        if next((start for start in (KAFKA, BACKLOG) if panel["title"].startswith(start)), None) == only:
             queries += [_filled_in(target["expr"], kubectl.namespace, worker) for target in panel["targets"]]
     assert queries
     gives_up_at = time.monotonic() + TIMEOUT_S

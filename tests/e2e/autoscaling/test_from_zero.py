@@ -9,7 +9,7 @@ import pytest
 
 from cluster import kafkapod, monitoring, postgres
 from e2e.autoscaling.conftest import MOST, QUICK
-from e2e.autoscaling.dashboard import until_it_shows
+from e2e.autoscaling.dashboard import KAFKA, until_it_shows
 from e2e.autoscaling.engine import Load, define, one_job
 from e2e.autoscaling.replicas import stay, watch
 from e2e.test_kafka import EXAMPLE
@@ -47,7 +47,7 @@ def test_records_in_kafka(
         with Load(url, "lag") as load:
             load.start(120)
             replicas.until(lambda pods: pods > 0, START_S)
-            until_it_shows(kubectl, "lag", kafka=True)
+            until_it_shows(kubectl, "lag", KAFKA)
             load.until_completed(DONE_S)
         replicas.until(lambda pods: pods == 0, END_S)
     with capsys.disabled():

@@ -58,7 +58,7 @@ def raise_load(waves: list[Wave]) -> None:
 def test_pods_follow_the_load_and_every_job_runs_once(waves: list[Wave], engine: str, kubectl: Kubectl) -> None:
     raise_load(waves)
     for wave in waves:
-        until_it_shows(kubectl, wave.name, kafka=False)
+        until_it_shows(kubectl, wave.name)
         wave.load.set_rate(LIGHT)
     for wave in waves:
         wave.replicas.until(lambda pods: pods == 1, DOWN_S)

@@ -1,4 +1,4 @@
-"""Prometheus' HTTP service discovery for a cluster: every running pod that has a port named metrics.
+"""Prometheus' HTTP service discovery for a cluster: every running pod that has a port named metrics, and the operator.
 
 Debian's Prometheus has no Kubernetes discovery. The labels are those that the Prometheus Operator gives to the targets
 of a PodMonitor which keeps the pod label rochallor.io/worker.
@@ -11,6 +11,7 @@ import ssl
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PODS = "https://kubernetes.default.svc/api/v1/pods?fieldSelector=status.phase%3DRunning"
@@ -35,8 +36,13 @@ def targets() -> list[dict[str, object]]:
         for pod in pods
         for container in pod["spec"]["containers"]
         for port in container.get("ports", ())
-        if port.get("name") == "metrics"
+        if port.get("name") == "metrics" or (port.get("name") == "http" and is_operator(pod))
     ]
+
+
+def is_operator(pod: dict[str, Any]) -> bool:
+    """Whether a pod is of the operator's chart, whose ServiceMonitor names that port."""
+    return bool(pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "rochallor-operator")
 
 
 class Handler(BaseHTTPRequestHandler):
