@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 COLLECTIONS = {
+    "APIService": "apis/apiregistration.k8s.io/v1/apiservices",
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "ClusterRole": "apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
@@ -27,6 +28,7 @@ COLLECTIONS = {
     "RoleBinding": "apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "ValidatingWebhookConfiguration": "apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     "Event": "api/v1/namespaces/{}/events",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{}/leases",
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Namespace": "api/v1/namespaces",

@@ -150,6 +150,10 @@ def test_kedas_conditions_become_the_autoscalers(api: Api) -> None:
     words = ("AutoscalerReady", "False", "MetricsUnavailable", "a trigger falls back")
     live = api.until_the("RochallorWorker", NAME, has(*words), timeout=30)
     assert has("Ready", "True", "Available")(live)
+    stuck = {"type": "HPAActive", "status": "False", "reason": "FailedGetExternalMetric", "message": "no such metric"}
+    report(ready, stuck)  # KEDA 2.18 and newer: what its HorizontalPodAutoscaler says
+    words = ("AutoscalerReady", "False", "MetricsUnavailable", "no such metric")
+    api.until_the("RochallorWorker", NAME, has(*words), timeout=30)
 
 
 def test_the_provider_may_change(api: Api) -> None:
