@@ -51,11 +51,11 @@ BACKLOG_READ_ERRORS: Final = Counter(
     "Reads of an engine's database that failed, by the reason of the condition BacklogServed.",
     ["reason"],
 )
-RESOURCE_LABELS: Final = {
+RESOURCE_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "rochallor_operator_resources": ("condition", "status", "reason"),
     "rochallor_operator_not_ready_seconds": ("reason",),
 }
-BACKLOG_LABELS: Final = {
+BACKLOG_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "rochallor_operator_backlog_jobs": ("namespace", "worker", "job_type", "state"),
     "rochallor_operator_backlog_age_seconds": ("namespace", "worker", "job_type"),
     "rochallor_operator_unserved_jobs": ("namespace", "worker", "job_type"),
