@@ -68,16 +68,19 @@ _NOBODY = 65534
 
 
 class Server:
-    """A server as a process, with an empty database; use it in a `with` block. It doesn't run as root."""
+    """A server as a process, with an empty database and TLS; use it in a `with` block. It doesn't run as root."""
 
     def __enter__(self) -> Self:
         packages.ensure(packages.POSTGRES)
         programs_at = max(Path("/usr/lib/postgresql").glob("*/bin"))
         self._folder = Path(mkdtemp(prefix="postgres-"))
         (self._folder / "password").write_text(PASSWORD)
+        key, certificate = self._folder / "tls.key", self._folder / "tls.crt"
+        made = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+        subprocess.run(made, check=True, capture_output=True)
         alone: list[str] = []
         if os.geteuid() == 0:
-            for path in (self._folder, self._folder / "password"):
+            for path in (self._folder, *self._folder.iterdir()):
                 os.chown(path, _NOBODY, _NOBODY)
             alone = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
         data = f"--pgdata={self._folder / 'data'}"
@@ -86,6 +89,7 @@ class Server:
         self._ports = reserved_ports(1)
         (self.port,) = self._ports.__enter__()
         settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self._folder}
+        settings |= {"ssl": "on", "ssl_key_file": key, "ssl_cert_file": certificate, "fsync": "off"}
         argv = [
             *alone,
             "setpriv",
@@ -94,7 +98,7 @@ class Server:
             str(programs_at / "postgres"),
             data.replace("--pgdata=", "-D"),
         ]
-        argv += ["-cfsync=off", *(f"-c{name}={value}" for name, value in settings.items())]
+        argv += [f"-c{name}={value}" for name, value in settings.items()]
         self._process = Process(argv, self._folder.with_suffix(".log"))
         self.start()
         return self

@@ -102,6 +102,10 @@ def test_kedas_query_counts_what_waits_and_runs(database: Server) -> None:
         assert connection.execute(query.encode()).fetchall() == [(4,)]
 
 
+async def test_over_tls_bound_to_its_channel(database: Server) -> None:
+    assert await read(database.dsn("reader", READER) + " sslmode=require channel_binding=require", ["charge"]) == {}
+
+
 async def refusal(dsn: str) -> tuple[str, str]:
     with pytest.raises(DegradedError) as raised:
         await read(dsn, ["charge"])
@@ -112,7 +116,9 @@ async def refusal(dsn: str) -> tuple[str, str]:
 async def test_what_a_database_refuses(database: Server) -> None:
     password = "refuses the connection: check user, password, dbname and sslmode"
     assert await refusal(database.dsn("reader", "wrong")) == ("DatabaseRefuses", f"the engine's database {password}")
-    assert (await refusal(database.dsn("reader", READER) + " sslmode=require"))[1].endswith(password)
+    assert (await refusal(database.dsn("reader", READER) + " sslmode=disable channel_binding=require"))[1].endswith(
+        password
+    )
     assert (await refusal(database.dsn("reader", READER).replace("dbname=postgres", "dbname=none")))[1].endswith(
         password
     )
@@ -215,7 +221,7 @@ def counted(operator: Operator, jobs: int) -> bool:
 
 
 def test_where_no_database_is_to_be_read(kubeconfig: Path, api: Api) -> None:
-    api.create(secret("database", dsn="host=127.0.0.1 port=1"))
+    api.create(secret("database", dsn="host=127.0.0.1 port=1 user=u"))
     api.create(resource(**NAMED))
     with Operator(kubeconfig, namespaces=api.namespace, backlog="false"):
         sentence = "the operator is set to read no databases"

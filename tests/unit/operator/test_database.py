@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PLANTED = "planted-7f3a"
 
 FINE = {
-    "host=db": {"host": "db", "port": "5432"},
+    "host=db user=u": {"host": "db", "port": "5432"},
     "postgresql://shop:s%20x@db:6432/engine?sslmode=require": {
         "host": "db",
         "port": "6432",
@@ -32,10 +32,10 @@ FINE = {
         "dbname": "engine",
         "sslmode": "require",
     },
-    "postgres://[::1]:5/": {"host": "::1", "port": "5"},
-    "host=a,b target_session_attrs=prefer-standby": {"host": "a,b", "port": "5432,5432"},
-    "host=a,b port=1,2 channel_binding=require": {"host": "a,b", "port": "1,2"},
-    "host=db application_name=shop connect_timeout=99": {"application_name": "shop", "connect_timeout": "5"},
+    "postgres://u@[::1]:5/": {"host": "::1", "port": "5"},
+    "user=u host=a,b target_session_attrs=prefer-standby": {"host": "a,b", "port": "5432,5432"},
+    "user=u host=a,b port=1,2 channel_binding=require": {"host": "a,b", "port": "1,2"},
+    "user=u host=db application_name=shop connect_timeout=99": {"application_name": "shop", "connect_timeout": "5"},
 }
 BAD = {
     f"service={PLANTED} host=db": "has a parameter that is not allowed: use only host, port,",
@@ -52,11 +52,12 @@ BAD = {
     f"postgresql://%2F{PLANTED}/x": "needs a host",
     f"dbname={PLANTED}": "needs a host",
     "host=a,b,c,d,e,f": "needs a host",
-    f"host=db port={PLANTED}": "has a port that is no number from 1 to 65535",
-    "host=db port=65536": "has a port that is no number",
-    "host=db port=0": "has a port that is no number",
-    "host=a,b,c port=1,2": "needs one port, or one for each host",
-    "host=a port=1,2": "needs one port, or one for each host",
+    "host=db": "needs a user",
+    f"user=u host=db port={PLANTED}": "has a port that is no number from 1 to 65535",
+    "user=u host=db port=65536": "has a port that is no number",
+    "user=u host=db port=0": "has a port that is no number",
+    "user=u host=a,b,c port=1,2": "needs one port, or one for each host",
+    "user=u host=a port=1,2": "needs one port, or one for each host",
     PLANTED: "is neither a URL nor keywords of PostgreSQL",
     f"{PLANTED}=1": "is neither a URL nor keywords",
     f"host='{PLANTED}": "is neither a URL nor keywords",
@@ -80,7 +81,7 @@ def test_a_connection_string_that_is_not_allowed_is_not_quoted(text: str) -> Non
     assert raised.value.__context__ is None or raised.value.__suppress_context__, "a traceback would quote it"
 
 
-@given(st.text() | st.text("hostpr=/@, 'db5").map(lambda text: f"host=db {text}"))
+@given(st.text() | st.text("hostpr=/@, 'db5").map(lambda text: f"host=db user=u {text}"))
 def test_any_text_is_parameters_or_one_sentence(text: str) -> None:
     try:
         found = parameters(text)

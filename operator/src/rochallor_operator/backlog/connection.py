@@ -48,6 +48,8 @@ def parameters(text: str) -> dict[str, str]:
     hosts, ports = given.get("host", "").split(","), given.get("port", "5432").split(",")
     if len(hosts) > MOST_HOSTS or any(not host or host[0] in "/@" for host in hosts):
         raise _invalid(f"needs a host, or up to {MOST_HOSTS}: names or addresses, and no socket")
+    if not given.get("user"):  # the default would be the operator's own, which has no name
+        raise _invalid("needs a user")
     if not all(port.isascii() and port.isdecimal() and 0 < int(port) < 65536 for port in ports):
         raise _invalid("has a port that is no number from 1 to 65535")
     if len(ports) not in {1, len(hosts)}:
