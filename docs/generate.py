@@ -212,13 +212,14 @@ def _operator_metrics() -> Iterator[Metric]:
         for value in vars(operator_metrics).values()
         if isinstance(value, MetricWrapperBase)
     }
-    resources = operator_metrics.Resources(lambda: ())
+    collected = operator_metrics.RESOURCE_LABELS | operator_metrics.BACKLOG_LABELS
     for family in REGISTRY.collect():
         if family.name in labels:
             suffix = "_total" if family.type == "counter" else ""
             yield family.name + suffix, family.type, tuple(labels[family.name]), family.documentation
-    for family in resources.collect():
-        yield family.name, family.type, operator_metrics.RESOURCE_LABELS[family.name], family.documentation
+    for collector in (operator_metrics.Resources(lambda: ()), operator_metrics.Backlogs(lambda: ())):
+        for family in collector.collect():
+            yield family.name, family.type, collected[family.name], family.documentation
 
 
 def _meanings() -> dict[str, str]:

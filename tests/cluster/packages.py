@@ -23,6 +23,7 @@ IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 JAVA = {"java": "openjdk-17-jre-headless"}
 MAVEN = {"mvn": "maven"}
 PROMTOOL = {"promtool": "prometheus"}
+POSTGRES = {"/usr/lib/postgresql": "postgresql"}
 SUDO = ["sudo", "--non-interactive"]
 
 

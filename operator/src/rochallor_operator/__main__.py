@@ -27,7 +27,7 @@ from rochallor_operator.errors import KubernetesError, StartError
 from rochallor_operator.names import Release
 from rochallor_operator.reconcile import Reconciler
 from rochallor_operator.runtime import health, logs, settings
-from rochallor_operator.runtime.metrics import LEADER, QUEUE_DEPTH, WATCH_SILENCE, Resources
+from rochallor_operator.runtime.metrics import LEADER, QUEUE_DEPTH, WATCH_SILENCE, Backlogs, Resources
 from rochallor_operator.runtime.queue import WorkQueue
 from rochallor_operator.watch import triggers
 from rochallor_operator.watch.resync import resync
@@ -156,6 +156,7 @@ async def _work(
     watch = triggers.Watch(kube, configuration, queue, reconciler, cache, canary, values.own_namespace)
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     REGISTRY.register(Resources(reconciler.conditions))
+    REGISTRY.register(Backlogs(reconciler.backlogs.metrics))
     kube.on_answer = watch.on_answer
     for kind in triggers.WATCHED:
         WATCH_SILENCE.labels(kind=kind).set_function(partial(watch.silence, kind))
@@ -167,6 +168,7 @@ async def _work(
         group.create_task(reconciler.leases.run(queue.add))
         group.create_task(reconciler.breakers.run(queue.add))
         group.create_task(reconciler.ready_pods.run())
+        group.create_task(reconciler.backlogs.run(queue.add))
         group.create_task(canary.run())
         group.create_task(resync(kube, reconciler, queue.add))
         everywhere = not values.namespaces

@@ -79,8 +79,9 @@ class Applier:
         """
         worker, done = wish.worker, Applied(live)
         # Noted before they are read, so that a change in between triggers another reconcile.
-        self.users.note(Key(worker.namespace, worker.name), wish.uses)
-        done.blocked = await breach(self._kube, self._policy, worker, wish.template, wish.uses, wish.autoscaler)
+        sources = [*wish.uses, *wish.database]
+        self.users.note(Key(worker.namespace, worker.name), sources)
+        done.blocked = await breach(self._kube, self._policy, worker, wish.template, sources, wish.autoscaler)
         if done.blocked is not None:
             return done
         # An autoscaler is removed before the Deployment's replicas are set, and created after they are handed over.
@@ -164,7 +165,7 @@ class Applier:
         source = found.get(("ConfigMap", handlers.name)) if handlers is not None else None
         if source is not None and newest.code is not None:
             copy = code_name(worker.name, newest.code)
-            self.users.note(key, [*wish.uses, Reference("ConfigMap", copy, None, optional=False)])
+            self.users.note(key, [*wish.uses, *wish.database, Reference("ConfigMap", copy, None, optional=False)])
             await self._copies.put(worker, source, newest.code)
             done.handlers = {"configMap": copy, "resourceVersion": source["metadata"]["resourceVersion"]}
         return newest

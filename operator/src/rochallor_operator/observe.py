@@ -70,9 +70,18 @@ class Addon:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether the jobs that wait in the engine's database are served; None when that is not known."""
+
+    served: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything that the status is computed from. worker is None when the spec is invalid, rollout when there is no
-    Deployment, autoscaler and pod_monitor when there should be none."""
+    Deployment, autoscaler and pod_monitor when there should be none, backlog when the spec names no database."""
 
     worker: Worker | None
     rollout: Rollout | None
@@ -82,6 +91,7 @@ class Observation:
     """What is wrong around the Deployment. It never affects Ready by itself."""
     autoscaler: Addon | None = None
     pod_monitor: Addon | None = None
+    backlog: Verdict | None = None
     warning: Problem | None = None
     """A problem although the pods work. It is Degraded's reason if there is no other one, and never affects Ready."""
     blocked: DegradedError | None = None

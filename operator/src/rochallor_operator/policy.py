@@ -33,6 +33,8 @@ class Policy:
     template: TemplatePolicy = "baseline"
     left_out: frozenset[str] = frozenset()
     """Kinds of children that the operator doesn't make and has no rights on."""
+    backlog: bool = True
+    """Whether the operator reads the engines' databases."""
 
 
 async def breach(

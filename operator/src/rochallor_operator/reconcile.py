@@ -10,10 +10,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.apply import Applied, Applier
+from rochallor_operator.backlog.reader import Backlogs
 from rochallor_operator.children import is_ours
 from rochallor_operator.claims import Claims
-from rochallor_operator.desired.objects import desired
-from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
+from rochallor_operator.content.hashes import text
+from rochallor_operator.desired.objects import Desired, desired
+from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError, collect
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, selector
 from rochallor_operator.observe import Addon, Observation, Problem, Rollout, newest_pods, rollout
 from rochallor_operator.pods.breaker_check import BreakerChecks
@@ -59,6 +61,7 @@ class Reconciler:
         self.leases: Final = LeaseChecks(kube, partial(warning, port=report_port, reason=LeaseChecks.reason))
         self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
         self.ready_pods: Final = ReadyPods(kube)
+        self.backlogs: Final = Backlogs(lambda: self.served is None, monotonic)
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -80,12 +83,15 @@ class Reconciler:
         if self.served is not None and key.namespace not in self.served:
             self._forget(key)
             self.claims.forget(key)
+            self.backlogs.gone(key)
             return Result.SETTLED  # a listing follows when it is served again
         resource = await self._kube.get(KIND, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             self._forget(key)
             self.claims.forget(key)
+            self.backlogs.gone(key)
             return Result.SETTLED  # Kubernetes deletes the children by their owner references
+        self.backlogs.note_types(key, resource)
         if self.claims.yields(key, resource):
             self._forget(key)
             return Result.SETTLED
@@ -101,6 +107,7 @@ class Reconciler:
             wish = desired(worker, self._worker_image, live)
             done = await self._applier.apply(wish, live)
             self.ready_pods.tell(key, done.ready_pods)
+            await self._follow_database(key, resource, wish, done)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)
         seen = await self._observe(key, resource, worker, done)
@@ -120,6 +127,20 @@ class Reconciler:
         self.leases.want(key, resource, wanted=spec.may_outlive_lease and not spec.suspend)
         self.breakers.want(key, resource, wanted=spec.has_breakers and not spec.suspend)
 
+    async def _follow_database(self, key: Key, resource: Manifest, wish: Desired, done: Applied) -> None:
+        """Have the jobs in the engine's database read, if the spec names one and the policy lends its Secret."""
+        forbidden = done.blocked is not None and done.blocked.reason == Reason.POLICY_VIOLATION
+        if not wish.database or forbidden:
+            self.backlogs.forget(key)
+            return
+        connection = ""
+        problems: list[DegradedError] = []
+        with collect(problems):
+            if not self.policy.backlog:
+                raise DegradedError(Reason.DISABLED, "the operator is set to read no databases")
+            connection = await text(self._kube, key.namespace, wish.database[0])
+        self.backlogs.want(key, resource, wish.worker.spec.job_types, next(iter(problems), connection))
+
     async def _observe(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> Observation:
         """What the cluster looks like after the apply."""
         progress, wrong, reported = await self._observe_pods(key, resource, done)
@@ -130,6 +151,7 @@ class Reconciler:
             next(iter([*done.problems, *([reported] if reported is not None else [])]), None),
             autoscaler=self._observe_autoscaler(key, done),
             pod_monitor=done.pod_monitor,
+            backlog=self.backlogs.verdict(key),
             warning=self.claims.warning(key, resource) or self.breakers.warning(key) or self.leases.warning(key),
             blocked=done.blocked,
             postponed=done.postponed,
@@ -203,6 +225,7 @@ class Reconciler:
         self.leases.forget(key)
         self.breakers.forget(key)
         self.ready_pods.forget(key)
+        self.backlogs.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
 

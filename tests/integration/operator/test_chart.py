@@ -212,6 +212,11 @@ def test_kinds_that_are_left_out_need_no_right(value: str, kinds: set[str]) -> N
     assert [variables(*where)[f"ROCHALLOR_OPERATOR_{variable}"] for where in ((), off)] == ["true", "false"]
 
 
+def test_databases_are_read_unless_said_otherwise() -> None:
+    name = "ROCHALLOR_OPERATOR_BACKLOG"
+    assert (variables()[name], variables("--set", "backlog=false")[name]) == ("true", "false")
+
+
 def test_templates_are_baseline_unless_said_otherwise() -> None:
     name = "ROCHALLOR_OPERATOR_TEMPLATE_POLICY"
     assert (variables()[name], variables("--set", "templatePolicy=any")[name]) == ("baseline", "any")

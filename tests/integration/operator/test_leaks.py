@@ -25,6 +25,7 @@ USED: Object = {
         "url": "https://engine",
         "tokenSecret": {"name": "all", "key": "token"},
         "tls": {"caSecret": "all", "clientCertSecret": "all"},
+        "databaseSecret": {"name": "all", "key": "dsn"},
     },
     "kafka": {
         "bootstrapServers": "kafka:9093",

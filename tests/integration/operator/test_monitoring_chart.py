@@ -83,6 +83,8 @@ def test_no_monitoring_by_default() -> None:
 def test_the_service_monitor_finds_the_operator() -> None:
     selector = only("ServiceMonitor", *ALL)["spec"]["selector"]["matchLabels"]
     assert selector.items() <= only("Service", *ALL)["metadata"]["labels"].items()
+    (endpoint,) = only("ServiceMonitor", *ALL)["spec"]["endpoints"]
+    assert endpoint["honorLabels"] is True, "a metric's namespace is the resource's"
     assert only("Service", *ALL)["spec"]["selector"] == only("Deployment")["spec"]["selector"]["matchLabels"]
 
 

@@ -16,12 +16,16 @@ def test_names_types_and_labels() -> None:
     rows = re.findall(r"\| `(\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text())
     assert {name: (kind, labels.replace("`", "").strip()) for name, kind, labels in rows} == {
         "rochallor_operator_api_calls_total": ("counter", "verb, kind"),
+        "rochallor_operator_backlog_age_seconds": ("gauge", "namespace, worker, job_type"),
+        "rochallor_operator_backlog_jobs": ("gauge", "namespace, worker, job_type, state"),
+        "rochallor_operator_backlog_read_errors_total": ("counter", "reason"),
         "rochallor_operator_leader": ("gauge", ""),
         "rochallor_operator_not_ready_seconds": ("gauge", "reason"),
         "rochallor_operator_queue_depth": ("gauge", ""),
         "rochallor_operator_reconcile_seconds": ("histogram", ""),
         "rochallor_operator_reconciles_total": ("counter", "result"),
         "rochallor_operator_resources": ("gauge", "condition, status, reason"),
+        "rochallor_operator_unserved_jobs": ("gauge", "namespace, worker, job_type"),
         "rochallor_operator_watch_age_seconds": ("gauge", ""),
         "rochallor_operator_watch_silence_seconds": ("gauge", "kind"),
     }

@@ -53,6 +53,32 @@ async def test_pods_warn_of_leases_only_where_handlers_may_outlive_one(spec: Man
     assert kube.condition("Degraded")[1] == reason
 
 
+DATABASE: Manifest = {"engine": {"url": "http://engine:8080", "databaseSecret": {"name": "db", "key": "dsn"}}}
+
+
+async def test_a_secret_that_may_not_be_read_leaves_the_backlog_unknown_and_the_pods_alone() -> None:
+    kube = FakeKube(**DATABASE)
+    kube.hidden["Secret"] = KubernetesError(403, "cannot get secrets")
+    assert await reconciler(kube).reconcile(KEY) is Result.UNSETTLED
+    assert kube.condition("BacklogServed") == ("Unknown", "Forbidden", "cannot get secrets")
+    assert kube.condition("Degraded")[1] == "Healthy"
+
+
+async def test_another_database_is_noticed_and_none_has_no_condition() -> None:
+    kube = FakeKube(**DATABASE)
+    work = reconciler(kube)
+    await work.reconcile(KEY)
+    assert kube.condition("BacklogServed")[1] == "SecretNotFound"
+    assert work.users_of("Secret", KEY.namespace, "db") == [KEY]
+    kube.live["Secret"] = {"data": {"dsn": "aG9zdD1kYg=="}}
+    await work.reconcile(KEY)
+    assert kube.condition("BacklogServed")[1] == "SecretNotFound", "until it is read"
+    kube.change()
+    await work.reconcile(KEY)
+    assert not [one for one in kube.status["conditions"] if one["type"] == "BacklogServed"]
+    assert work.users_of("Secret", KEY.namespace, "db") == []
+
+
 @pytest.mark.parametrize("refused", ["ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"])
 async def test_a_refused_child_is_a_condition_and_the_other_ones_are_still_made(refused: str) -> None:
     kube = FakeKube({refused: KubernetesError(403, "cannot patch")}, **EVERYTHING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -69,6 +70,13 @@ async def read(kube: Kube, namespace: str, uses: Iterable[Reference]) -> Found:
             found[source] = await kube.get(use.kind, namespace, use.name)
         _check(use, found[source])
     return found
+
+
+async def text(kube: Kube, namespace: str, secret: Reference) -> str:
+    """The text under a key of a Secret, without white space around it. Raises DegradedError when there is none."""
+    found = (await read(kube, namespace, [secret]))[secret.kind, secret.name]
+    value: str = "" if found is None else found["data"][secret.key]
+    return base64.b64decode(value).decode(errors="replace").strip()
 
 
 def content(key: bytes, worker: Worker, uses: Iterable[Reference], found: Found) -> Content:

@@ -9,7 +9,7 @@ from rochallor_operator.desired.autoscaling import autoscaler
 from rochallor_operator.desired.companions import disruption_budget, pod_monitor, scale, service, service_account
 from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
-from rochallor_operator.desired.references import Reference, references
+from rochallor_operator.desired.references import Reference, database, references
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -26,6 +26,8 @@ class Desired:
     """The pod template without the hashes of what the pods use."""
     uses: list[Reference]
     """The Secrets and ConfigMaps that the pods use."""
+    database: list[Reference]
+    """The Secret with the connection string of the engine's database, which the operator reads."""
     account: Manifest
     companions: list[Manifest]
     """The Service and the PodDisruptionBudget."""
@@ -56,6 +58,7 @@ def desired(worker: Worker, default_image: str, live: Manifest | None) -> Desire
         default_image,
         template,
         references(worker, template),
+        database(worker),
         service_account(worker),
         [service(worker), *disruption_budget(worker)],
         scale(worker, live),

@@ -1,4 +1,4 @@
-"""Which Secrets and ConfigMaps a pod uses."""
+"""Which Secrets and ConfigMaps a pod uses, and the operator itself for it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,27 @@ def references(worker: Worker, template: Manifest) -> list[Reference]:
         if handlers is not None:
             found.add(Reference("ConfigMap", handlers.name, handlers.key, optional=False, rolls=False))
         for use in found:
-            if len(use.name) > 253 or not _NAME.fullmatch(use.name):
-                form = "a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
-                raise InvalidSpecError(f"spec: no {use.kind} can be named {use.name!r}; {form}")
+            _check_name(use)
         # A use that names its key comes first, so that the message about a missing object names it.
         return sorted(
             found, key=lambda use: (use.kind, use.name, use.key is None, use.key or "", use.optional, use.rolls)
         )
+
+
+def database(worker: Worker) -> list[Reference]:
+    """The Secret with the connection string of the engine's database, which no pod uses, or none."""
+    secret = worker.spec.engine.database_secret
+    if secret is None:
+        return []
+    use = Reference("Secret", secret.name, secret.key, optional=False, rolls=False)
+    _check_name(use)
+    return [use]
+
+
+def _check_name(use: Reference) -> None:
+    if len(use.name) > 253 or not _NAME.fullmatch(use.name):
+        form = "a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
+        raise InvalidSpecError(f"spec: no {use.kind} can be named {use.name!r}; {form}")
 
 
 def _reloaded(worker: Worker) -> list[tuple[Manifest, Manifest]]:

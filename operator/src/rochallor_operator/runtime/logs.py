@@ -55,6 +55,8 @@ def configure(level: str) -> None:
                 "rochallor_operator": {"level": level},
                 # kopf logs every retry of every watch; an error that ends it is in the operator's own log.
                 "kopf": {"level": "CRITICAL"},
+                # psycopg quotes servers, and the names of hosts that are in Secrets.
+                "psycopg": {"level": "CRITICAL", "propagate": False},
             },
         }
     )

@@ -11,7 +11,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from rochallor_operator.backlog.jobs import Jobs
 
 
 class Condition(NamedTuple):
@@ -44,10 +46,64 @@ WATCH_SILENCE: Final = Gauge(
     ["kind"],
 )
 LEADER: Final = Gauge("rochallor_operator_leader", "1 while this operator is active, 0 while it stands by.")
-RESOURCE_LABELS: Final = {
+BACKLOG_READ_ERRORS: Final = Counter(
+    "rochallor_operator_backlog_read_errors",
+    "Reads of an engine's database that failed, by the reason of the condition BacklogServed.",
+    ["reason"],
+)
+RESOURCE_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "rochallor_operator_resources": ("condition", "status", "reason"),
     "rochallor_operator_not_ready_seconds": ("reason",),
 }
+BACKLOG_LABELS: Final[dict[str, tuple[str, ...]]] = {
+    "rochallor_operator_backlog_jobs": ("namespace", "worker", "job_type", "state"),
+    "rochallor_operator_backlog_age_seconds": ("namespace", "worker", "job_type"),
+    "rochallor_operator_unserved_jobs": ("namespace", "worker", "job_type"),
+}
+MOST_UNSERVED: Final = 20
+"""The most types that nobody serves, per resource: instances may make up types."""
+
+
+class Backlog(NamedTuple):
+    """The jobs in the engine's database of a resource."""
+
+    namespace: str
+    worker: str
+    jobs: Mapping[str, Jobs]
+    """Of each type that it lists."""
+    unserved: Mapping[str, int]
+    """Waiting jobs of the types that nobody lists."""
+
+
+class Backlogs(Collector):
+    """The jobs in the engines' databases; a series is absent while its number is not known."""
+
+    def __init__(self, backlogs: Callable[[], Iterable[Backlog]]) -> None:
+        self._backlogs = backlogs
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The current numbers."""
+        counts, ages, unserved = (GaugeMetricFamily(name, "", labels=labels) for name, labels in BACKLOG_LABELS.items())
+        counts.documentation = (
+            "Jobs in the engine's database, of the types that a resource lists, by state: waiting or running. In Kafka"
+            " mode running jobs count as waiting. Absent while the database can't be read."
+        )
+        ages.documentation = (
+            "Time since the oldest waiting job of a type was created, by the database's clock; 0 when none waits."
+        )
+        unserved.documentation = (
+            "Jobs that have waited for a minute or more in a resource's database, of types that no resource lists; at"
+            f" most {MOST_UNSERVED} types."
+        )
+        for backlog in self._backlogs():
+            labels = (backlog.namespace, backlog.worker)
+            for job_type, jobs in backlog.jobs.items():
+                counts.add_metric([*labels, job_type, "waiting"], jobs.waiting)
+                counts.add_metric([*labels, job_type, "running"], jobs.running)
+                ages.add_metric([*labels, job_type], jobs.age)
+            for job_type, waiting in list(backlog.unserved.items())[:MOST_UNSERVED]:
+                unserved.add_metric([*labels, job_type], waiting)
+        yield from (counts, ages, unserved)
 
 
 class Resources(Collector):

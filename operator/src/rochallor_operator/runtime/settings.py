@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     ] = "baseline"
     keda: Annotated[bool, Field(description="true or false; false: no KEDA objects are made")] = True
     pod_monitors: Annotated[bool, Field(description="true or false; false: no PodMonitors are made")] = True
+    backlog: Annotated[bool, Field(description="true or false; false: no engine's database is read")] = True
     leader_election: Annotated[
         bool, Field(description="true or false; true: only one of several operators is active")
     ] = False
@@ -71,12 +72,13 @@ class Settings(BaseSettings):
 def policy(values: Settings) -> Policy:
     """What the settings allow resources to ask for."""
     left_out = frozenset() if values.keda else KEDA
-    return Policy(values.template_policy, left_out if values.pod_monitors else left_out | {"PodMonitor"})
+    left_out = left_out if values.pod_monitors else left_out | {"PodMonitor"}
+    return Policy(values.template_policy, left_out, values.backlog)
 
 
 def described() -> str:
     """The help text: each variable with what it must be and its default."""
-    shown = {"namespaces": "all", "leader_election": "false", "keda": "true", "pod_monitors": "true"}
+    shown = {"namespaces": "all", "leader_election": "false", "keda": "true", "pod_monitors": "true", "backlog": "true"}
     return "\n".join(
         f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {shown.get(name, field.default)})"
         for name, field in Settings.model_fields.items()

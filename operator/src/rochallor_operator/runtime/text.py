@@ -24,9 +24,9 @@ def one_line(text: str, limit: int = LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = _LISTED) -> str:
     """Names for a sentence: the first few, and how many more there are."""
     if not names:
         return "none"
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _State:
-    status: bool
+    status: bool | None  # None: unknown
     reason: str
     message: str
 
@@ -41,9 +41,11 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     for kind, addon in (("AutoscalerReady", seen.autoscaler), ("PodMonitorReady", seen.pod_monitor)):
         if addon is not None:
             states[kind] = _addon(addon)
+    if seen.backlog is not None:
+        states["BacklogServed"] = _State(seen.backlog.served, seen.backlog.reason, seen.backlog.message)
     conditions = []
     for kind, state in states.items():
-        value = str(state.status)
+        value = "Unknown" if state.status is None else str(state.status)
         old = previous.get(kind, {})
         conditions.append(
             {

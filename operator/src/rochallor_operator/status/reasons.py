@@ -25,7 +25,7 @@ class Reason(StrEnum):
     HEALTHY = "Healthy"  # no problem
     INVALID_SPEC = "InvalidSpec"  # the resource, or what the API server made of it, is wrong
     POLICY_VIOLATION = "PolicyViolation"  # the resource asks for more than the operator's settings allow
-    SECRET_NOT_FOUND = "SecretNotFound"  # a Secret that the pods use, or a key in it, is missing  # noqa: S105
+    SECRET_NOT_FOUND = "SecretNotFound"  # a Secret in use, or a key in it, is missing  # noqa: S105
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"  # a ConfigMap that the pods use, or a key in it, is missing
     NAME_CONFLICT = "NameConflict"  # an object with the name of a child belongs to someone else
     DRIFTED = "Drifted"  # someone changed an object of ours in a way that can't be reverted
@@ -36,13 +36,20 @@ class Reason(StrEnum):
 
     # AutoscalerReady and PodMonitorReady
     IN_PLACE = "InPlace"  # the object is there and reports no problem
-    STARTING = "Starting"  # the autoscaler has not reported yet
-    DISABLED = "Disabled"  # the operator is set to make no such objects
+    STARTING = "Starting"  # the autoscaler has not reported yet, or the database has not been read yet
+    DISABLED = "Disabled"  # the operator is set to make no such objects, or to read no databases
     KEDA_NOT_INSTALLED = "KedaNotInstalled"  # the cluster has no KEDA
     POD_MONITOR_NOT_INSTALLED = "PodMonitorNotInstalled"  # the cluster has no PodMonitors
     NOT_SUPPORTED = "NotSupported"  # the cluster's Kubernetes lacks something that the spec asks for
     METRICS_UNAVAILABLE = "MetricsUnavailable"  # the autoscaler can't read what it scales on, or can't scale
     API_ERROR = "ApiError"  # the API server, or a webhook that it calls, fails; tried again
+
+    # BacklogServed
+    SERVED = "Served"  # some resource lists each job type that waits
+    UNSERVED = "Unserved"  # jobs wait that no resource lists
+    CONNECTION_INVALID = "ConnectionInvalid"  # the connection string is wrong, or asks for more than is allowed
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"  # the engine's database gives no answer, or too late
+    DATABASE_REFUSES = "DatabaseRefuses"  # the engine's database refuses the account or the query
 
     # Degraded, from the workers' own answers
     ENGINE_UNREACHABLE = "EngineUnreachable"  # the workers get no answer from the engine
