@@ -20,7 +20,8 @@ from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.errors import StartError, Unreachable
 from rochallor_worker.events import Event
 from rochallor_worker.logger import job_keys
-from rochallor_worker.observability.tracing import Even, Exporting, Traces, span_of, trace_id_of
+from rochallor_worker.observability.exporting import Exporting
+from rochallor_worker.observability.tracing import Even, Traces, span_of, trace_id_of
 from rochallor_worker.traces import trace_id, traceparent, wanted
 from unit.worker.engines import FaultyEngine, definition
 from unit.worker.running import registry_of, running, start
@@ -407,6 +408,35 @@ async def test_a_handler_in_a_thread_has_the_span_too(traces: Traces, exporter: 
     found = spans(traces, exporter)
     assert found["its own"].parent is not None
     assert f"{found['its own'].parent.span_id:016x}" == id_of(found["handler"])
+
+
+@pytest.mark.looptime
+async def test_a_handler_may_write_to_its_span(traces: Traces, exporter: InMemorySpanExporter) -> None:
+    async def a(_: Job) -> None:
+        span = trace.get_current_span()
+        assert span.is_recording()
+        span.set_attributes({"size": 3})
+        span.set_attribute("colour", "red")
+        span.add_event("packed")
+        span.add_link(trace.SpanContext(1, 2, is_remote=True))
+        span.update_name("pack")
+        span.record_exception(ValueError("slow"))
+        span.set_status(StatusCode.OK)
+        with traces.tracer.start_as_current_span("its own"):
+            pass
+
+    await one(traces, a, last="Reported")
+    found = spans(traces, exporter)
+    assert set(found) == {"job a", "claim", "pack", "its own", "report"}
+    written = found["pack"]
+    assert attributes(written) == {"size": 3, "colour": "red", "outcome": "completed"}
+    assert [event.name for event in written.events] == ["packed", "exception"]
+    assert [link.context.span_id for link in written.links] == [2]
+    assert written.status.status_code is StatusCode.OK
+    assert written.parent is not None
+    assert f"{written.parent.span_id:016x}" == id_of(found["job a"])
+    assert found["its own"].parent is not None
+    assert f"{found['its own'].parent.span_id:016x}" == id_of(written)
 
 
 @pytest.mark.looptime
