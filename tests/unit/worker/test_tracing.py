@@ -175,6 +175,11 @@ def test_the_spans_are_of_the_worker_unless_the_variables_say_otherwise(monkeypa
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,team=blue")
     given = resource()
     assert (given["service.name"], given["service.instance.id"], given["team"]) == ("payments", "7", "blue")
+    monkeypatch.delenv("OTEL_SERVICE_NAME")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop, our.service.instance.id=8")
+    given = resource()
+    assert (given["service.name"], given["service.instance.id"]) == ("shop", "w")
+    assert given["our.service.instance.id"] == "8"
 
 
 # the spans of an attempt

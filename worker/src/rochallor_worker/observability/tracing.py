@@ -281,8 +281,8 @@ def _resource(worker_id: str) -> Resource:
     ours = {"service.version": version("rochallor-worker"), "service.instance.id": worker_id}
     if str(given.attributes.get("service.name", "")).startswith("unknown_service"):
         given = given.merge(Resource({"service.name": "rochallor-worker"}))
-    asked = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    whole = given.merge(Resource({name: value for name, value in ours.items() if f"{name}=" not in asked}))
+    asked = {pair.partition("=")[0].strip() for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")}
+    whole = given.merge(Resource({name: value for name, value in ours.items() if name not in asked}))
     return _Hashed(whole.attributes, whole.schema_url)
 
 
