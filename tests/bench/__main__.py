@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import kafka, latencies, limited, page, promises, soak, throughput
+from bench import kafka, latencies, limited, page, promises, soak, throughput, traced
 from bench.processes import stub
 
 
@@ -35,6 +35,9 @@ async def main() -> None:
                 figures.append((scenario, await measure(folder)))
                 print(*figures[-1], sep=": ", flush=True)
             async for figure in limited.compare(engine, folder):
+                figures.append(figure)
+                print(*figure, sep=": ", flush=True)
+            async for figure in traced.compare(engine, folder):
                 figures.append(figure)
                 print(*figure, sep=": ", flush=True)
             async for figure in kafka.dispatched(engine, folder):

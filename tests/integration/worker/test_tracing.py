@@ -15,7 +15,8 @@ from integration.worker.conftest import Worker, worker_process
 from otlp import Receiver, receiving, values
 from rochallor_worker import RestClient
 from rochallor_worker.devengine import DevEngine
-from rochallor_worker.observability.tracing import CLOSE_SECONDS, trace_id_of
+from rochallor_worker.observability.exporting import CLOSE_SECONDS
+from rochallor_worker.observability.tracing import trace_id_of
 from unit.worker.engines import definition
 from waiting import until
 

@@ -20,7 +20,8 @@ from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.errors import StartError, Unreachable
 from rochallor_worker.events import Event
 from rochallor_worker.logger import job_keys
-from rochallor_worker.observability.tracing import Even, Exporting, Traces, span_of, trace_id_of
+from rochallor_worker.observability.exporting import Exporting
+from rochallor_worker.observability.tracing import Even, Traces, span_of, trace_id_of
 from rochallor_worker.traces import trace_id, traceparent, wanted
 from unit.worker.engines import FaultyEngine, definition
 from unit.worker.running import registry_of, running, start
@@ -174,6 +175,11 @@ def test_the_spans_are_of_the_worker_unless_the_variables_say_otherwise(monkeypa
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,team=blue")
     given = resource()
     assert (given["service.name"], given["service.instance.id"], given["team"]) == ("payments", "7", "blue")
+    monkeypatch.delenv("OTEL_SERVICE_NAME")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop, our.service.instance.id=8")
+    given = resource()
+    assert (given["service.name"], given["service.instance.id"]) == ("shop", "w")
+    assert given["our.service.instance.id"] == "8"
 
 
 # the spans of an attempt
@@ -407,6 +413,35 @@ async def test_a_handler_in_a_thread_has_the_span_too(traces: Traces, exporter: 
     found = spans(traces, exporter)
     assert found["its own"].parent is not None
     assert f"{found['its own'].parent.span_id:016x}" == id_of(found["handler"])
+
+
+@pytest.mark.looptime
+async def test_a_handler_may_write_to_its_span(traces: Traces, exporter: InMemorySpanExporter) -> None:
+    async def a(_: Job) -> None:
+        span = trace.get_current_span()
+        assert span.is_recording()
+        span.set_attributes({"size": 3})
+        span.set_attribute("colour", "red")
+        span.add_event("packed")
+        span.add_link(trace.SpanContext(1, 2, is_remote=True))
+        span.update_name("pack")
+        span.record_exception(ValueError("slow"))
+        span.set_status(StatusCode.OK)
+        with traces.tracer.start_as_current_span("its own"):
+            pass
+
+    await one(traces, a, last="Reported")
+    found = spans(traces, exporter)
+    assert set(found) == {"job a", "claim", "pack", "its own", "report"}
+    written = found["pack"]
+    assert attributes(written) == {"size": 3, "colour": "red", "outcome": "completed"}
+    assert [event.name for event in written.events] == ["packed", "exception"]
+    assert [link.context.span_id for link in written.links] == [2]
+    assert written.status.status_code is StatusCode.OK
+    assert written.parent is not None
+    assert f"{written.parent.span_id:016x}" == id_of(found["job a"])
+    assert found["its own"].parent is not None
+    assert f"{found['its own'].parent.span_id:016x}" == id_of(written)
 
 
 @pytest.mark.looptime

@@ -7,61 +7,39 @@ are the claim (until its handler starts), the handler, and the report of its out
 Tracing never keeps a worker from its jobs: spans that can't be exported in time are dropped and counted.
 """
 
-import logging
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from hashlib import blake2b
 from importlib.metadata import version
-from random import getrandbits
-from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach, set_value
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-)
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.span import TraceState
-from opentelemetry.util.types import Attributes, AttributeValue
+from opentelemetry.util.types import Attributes
 
 from rochallor_worker.engine.client import ClaimedJob
 from rochallor_worker.errors import StartError
 from rochallor_worker.job import Job
-from rochallor_worker.logger import get_logger
+from rochallor_worker.observability.exporting import CLOSE_SECONDS, Exporting, otlp
+from rochallor_worker.observability.spans import HandlerSpan, Ids, OwnSpan, new_id
 from rochallor_worker.traces import Active, Attempt, Tracing
 from rochallor_worker.ulid import number_of
 
-CLOSE_SECONDS = 1.0
-"""How long spans may still be exported after the last outcome, in seconds."""
-QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
-"""How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
-for which it has variables."""
-
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _ROOT = Context()
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("rochallor_worker", version("rochallor-worker"))
 _64_BITS = (1 << 64) - 1
-
-log = get_logger(__name__)
 
 
 def trace_id_of(instance_id: str) -> int:
@@ -89,10 +67,13 @@ class Traces(Tracing):
 
     def __init__(self, worker_id: str, exporter: SpanExporter | None = None) -> None:
         try:
-            self._exporting = Exporting(exporter or _otlp())
+            self._exporting = Exporting(exporter or otlp())
             self._processor = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
             self._provider = TracerProvider(
-                resource=_resource(worker_id), shutdown_on_exit=False, active_span_processor=self._processor
+                resource=_resource(worker_id),
+                id_generator=Ids(),
+                shutdown_on_exit=False,
+                active_span_processor=self._processor,
             )
         except ValueError as error:
             raise StartError(f"the OTEL_* variables cannot be followed: {error}") from error
@@ -124,9 +105,9 @@ class Traces(Tracing):
             "rochallor.key": job.key,
             "rochallor.worker_id": self._worker_id,
         }
-        return AttemptSpans(self.tracer, attempt)
+        return AttemptSpans(self, attempt)
 
-    def record(self, span: "OwnSpan") -> None:
+    def record(self, span: OwnSpan) -> None:
         """Record a span of our own, which ends now."""
         self._processor.on_end(
             ReadableSpan(
@@ -155,7 +136,7 @@ class Unsampled(Attempt):
     __slots__ = ("_active", "_span", "_token")
 
     def __init__(self, number: int) -> None:
-        span_id = _span_id()
+        span_id = new_id()
         self._span = NonRecordingSpan(SpanContext(number, span_id, is_remote=False))
         self._active = Active(f"00-{number:032x}-{span_id:016x}-00")
 
@@ -171,68 +152,19 @@ class Unsampled(Attempt):
         self._active.__exit__()
 
 
-class OwnSpan(NonRecordingSpan):
-    """A span of our own, which `record` gets when it ends.
-
-    One of OpenTelemetry's costs four times as much, for what only spans need that others may write to meanwhile.
-    """
-
-    def __init__(
-        self,
-        record: Callable[["OwnSpan"], None],
-        number: int,
-        name: str,
-        kind: SpanKind,
-        *,
-        began: int,
-        parent: SpanContext | None = None,
-    ) -> None:
-        super().__init__(SpanContext(number, _span_id(), is_remote=False, trace_flags=_SAMPLED))
-        self._record = record
-        self.name = name
-        self.kind = kind
-        self.began = began
-        """In nanoseconds since the epoch."""
-        self.parent = parent
-        self.attributes: dict[str, AttributeValue] = {}
-        self.links: list[Link] = []
-        self.status = Status()
-
-    def child(self, name: str, kind: SpanKind, *, began: int) -> "OwnSpan":
-        """Return a span below this one."""
-        parent = self.get_span_context()
-        return OwnSpan(self._record, parent.trace_id, name, kind, began=began, parent=parent)
-
-    def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Set an attribute."""
-        self.attributes[key] = value
-
-    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
-        """Add a link to another span."""
-        self.links.append(Link(context, attributes))
-
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Set how it ended."""
-        self.status = status if isinstance(status, Status) else Status(status, description)
-
-    def end(self, end_time: int | None = None) -> None:
-        """End it now."""
-        self._record(self)
-
-
 class AttemptSpans(Attempt):
-    """The spans of an attempt that is sampled. Only the handler's is OpenTelemetry's: the handler may write to it."""
+    """The spans of an attempt that is sampled."""
 
-    __slots__ = ("_active", "_claimed", "_header", "_last", "_phase", "_span", "_tracer")
+    __slots__ = ("_active", "_claimed", "_header", "_last", "_phase", "_span", "_traces")
 
-    def __init__(self, tracer: trace.Tracer, span: OwnSpan) -> None:
-        self._tracer = tracer
+    def __init__(self, traces: Traces, span: OwnSpan) -> None:
+        self._traces = traces
         self._span = span
         self._header = _header(span)
         self._active = Active(self._header)
         self._claimed = False
         self._last: dict[str, str] = {}
-        self._phase: Span | None = None
+        self._phase: OwnSpan | None = None
 
     def __enter__(self) -> Self:
         self._active.__enter__()
@@ -244,18 +176,18 @@ class AttemptSpans(Attempt):
         if error is not None:
             self._last["outcome"] = "cut_off" if not isinstance(error, Exception) else "error"
         self._end_claim()
-        _note(self._span, self._last)
+        self._span.note(self._last)
         self._span.end()
         self._active.__exit__()
 
     def handling(self, job: Job) -> AbstractContextManager[None]:
         """Enter it while the handler runs: its span is the current one, for spans of the handler's own."""
         self._end_claim()
-        self._span.set_attribute("rochallor.attempt", job.attempt)
+        self._span.attributes["rochallor.attempt"] = job.attempt
         linked = span_of(job.variables.get("traceparent"))
         if linked is not None and linked.trace_id != self._span.get_span_context().trace_id:
-            self._span.add_link(linked)
-        return _Phase(self, self._tracer.start_span("handler", trace.set_span_in_context(self._span, _ROOT)))
+            self._span.links.append(Link(linked))
+        return _Phase(self, HandlerSpan(self._traces.tracer, self._traces.record, self._span.get_span_context()))
 
     def reporting(self) -> AbstractContextManager[None]:
         """Enter it while the outcome is reported."""
@@ -266,19 +198,19 @@ class AttemptSpans(Attempt):
         """Note how something ended, in the innermost span; the last values count for the attempt."""
         self._last |= values
         if self._phase is not None:
-            _note(self._phase, values)
+            self._phase.note(values)
 
     def _end_claim(self) -> None:
         if not self._claimed:
             self._claimed = True
             self._span.child("claim", SpanKind.INTERNAL, began=self._span.began).end()
 
-    def begin(self, span: Span) -> None:
+    def begin(self, span: OwnSpan) -> None:
         """Begin a part of the attempt."""
         self._phase = span
         self._active.header = _header(span)
 
-    def end(self, span: Span) -> None:
+    def end(self, span: OwnSpan) -> None:
         """End a part."""
         self._phase = None
         span.end()
@@ -290,7 +222,7 @@ class _Phase(AbstractContextManager[None]):
 
     __slots__ = ("_attempt", "_span", "_token")
 
-    def __init__(self, attempt: AttemptSpans, span: Span) -> None:
+    def __init__(self, attempt: AttemptSpans, span: OwnSpan) -> None:
         self._attempt = attempt
         self._span = span
 
@@ -343,123 +275,14 @@ class Even(Sampler):
         return self._sampler.get_description()
 
 
-class Exporting(SpanProcessor):
-    """Exports spans in batches, from a thread of its own, and counts those that it drops.
-
-    OpenTelemetry's own processor doesn't say how many it drops, and its end has no time limit.
-    """
-
-    def __init__(
-        self,
-        exporter: SpanExporter,
-        *,
-        most: int | None = None,
-        batch: int | None = None,
-        delay: float | None = None,
-    ) -> None:
-        self._exporter = exporter
-        self._most = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUED_SPANS) if most is None else most
-        self._batch = _number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SPANS) if batch is None else batch
-        self._delay = _number("OTEL_BSP_SCHEDULE_DELAY", int(DELAY_SECONDS * 1000)) / 1000 if delay is None else delay
-        self.dropped = 0
-        """Spans that were not exported, because too many waited or the export failed."""
-        self._counting = Lock()
-        self._queue: deque[ReadableSpan] = deque()
-        self._sending = 0
-        self._failing = False
-        self._closing = False
-        self._closed = False
-        self._wake = Event()
-        self._said = _Said()
-        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._said)
-        self._thread = Thread(target=self._run, name="spans", daemon=True)
-        self._thread.start()
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended, in any thread."""
-        if span.context is None or not span.context.trace_flags.sampled:
-            return
-        waiting = len(self._queue)
-        if self._closing or waiting >= self._most:
-            self._drop(1)
-            return
-        self._queue.append(span)
-        if waiting + 1 >= self._batch:
-            self._wake.set()
-
-    def close(self, seconds: float) -> None:
-        """Export what is left, for at most so long: not at all where the last export has failed."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join(0.0 if self._failing else seconds)
-        with self._counting:
-            self._closed = True
-            self.dropped += len(self._queue) + self._sending
-        logging.getLogger(OTLPSpanExporter.__module__).removeFilter(self._said)
-        if self.dropped:
-            log.warning("spans were dropped", dropped=self.dropped)
-        self._exporter.shutdown()  # ends an export that waits for its next try
-
-    def _run(self) -> None:
-        attach(set_value("suppress_instrumentation", True))  # the exporter's own requests are no spans
-        while not self._closing or (self._queue and not self._failing):
-            self._wake.wait(self._delay)
-            self._wake.clear()
-            while self._queue and not (self._closing and self._failing):
-                self._export([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
-
-    def _export(self, spans: list[ReadableSpan]) -> None:
-        self._sending = len(spans)
-        try:
-            failed = self._exporter.export(spans) is not SpanExportResult.SUCCESS
-        except Exception as error:  # noqa: BLE001 — whatever the library or a span's value does
-            self._said.reason, failed = str(error), True
-        with self._counting:
-            self._sending = 0
-            if self._closed:
-                return
-            self.dropped += len(spans) if failed else 0
-        if failed and not self._failing:
-            log.warning("spans cannot be exported, and are dropped", error=self._said.reason)
-        elif self._failing and not failed:
-            log.info("spans are exported again", dropped=self.dropped)
-        self._failing = failed
-
-    def _drop(self, count: int) -> None:
-        with self._counting:
-            self.dropped += count
-
-
-class _Said(logging.Filter):
-    """Keeps what the exporter logs, several lines for each batch, as the reason for a line of our own."""
-
-    reason = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        self.reason = record.getMessage()
-        return False
-
-
-def _otlp() -> OTLPSpanExporter:
-    """Return the exporter that the OTEL_* variables ask for. Raises `StartError` for one that is not here."""
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if protocol := os.environ.get(name, "").strip():
-            if protocol != "http/protobuf":
-                raise StartError(f"{name}={protocol!r} is not supported: must be http/protobuf")
-            break
-    if (exporter := os.environ.get("OTEL_TRACES_EXPORTER", "").strip()) not in {"", "otlp"}:
-        raise StartError(f"OTEL_TRACES_EXPORTER={exporter!r} is not supported: must be otlp or none")
-    return OTLPSpanExporter()
-
-
 def _resource(worker_id: str) -> Resource:
     """Return what the spans are of: as OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say, the rest from here."""
     given = Resource.create({})
     ours = {"service.version": version("rochallor-worker"), "service.instance.id": worker_id}
     if str(given.attributes.get("service.name", "")).startswith("unknown_service"):
         given = given.merge(Resource({"service.name": "rochallor-worker"}))
-    asked = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    whole = given.merge(Resource({name: value for name, value in ours.items() if f"{name}=" not in asked}))
+    asked = {pair.partition("=")[0].strip() for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")}
+    whole = given.merge(Resource({name: value for name, value in ours.items() if name not in asked}))
     return _Hashed(whole.attributes, whole.schema_url)
 
 
@@ -474,26 +297,12 @@ class _Hashed(Resource):
         return self._hash
 
 
-def _number(name: str, default: int) -> int:
-    """Return a positive whole number of the environment, or the default."""
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or not (number := int(text)):
-        raise ValueError(f"{name}={text!r} is not a positive whole number")
-    return number
-
-
 def _mixed(number: int) -> int:
     """Return 64 bits, each of which depends on each bit of the number (the last step of SplitMix64)."""
     mixed = (number ^ number >> 64) & _64_BITS
     mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
     mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _64_BITS
     return mixed ^ mixed >> 31
-
-
-def _span_id() -> int:
-    return getrandbits(64) or 1
 
 
 def _ago(seconds: float) -> int:
@@ -504,12 +313,3 @@ def _ago(seconds: float) -> int:
 def _header(span: Span) -> str:
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
-
-
-def _note(span: Span, values: dict[str, str]) -> None:
-    """Write how something ended; an error is one without its message, which may quote variables."""
-    for name, value in values.items():
-        span.set_attribute(f"rochallor.{name}", value)
-    outcome = values.get("outcome", "")
-    if outcome.startswith("failed") or outcome == "error" or values.get("verdict", "accepted") != "accepted":
-        span.set_status(Status(StatusCode.ERROR))

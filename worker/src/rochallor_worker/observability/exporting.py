@@ -1,0 +1,141 @@
+"""The export of spans, over OTLP: those that can't be exported in time are dropped and counted."""
+
+import logging
+import os
+from collections import deque
+from threading import Event, Lock, Thread
+
+from opentelemetry.context import attach, set_value
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from rochallor_worker.errors import StartError
+from rochallor_worker.logger import get_logger
+
+CLOSE_SECONDS = 1.0
+"""How long spans may still be exported after the last outcome, in seconds."""
+QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
+"""How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
+for which it has variables."""
+
+log = get_logger(__name__)
+
+
+class Exporting(SpanProcessor):
+    """Exports spans in batches, from a thread of its own, and counts those that it drops.
+
+    OpenTelemetry's own processor doesn't say how many it drops, and its end has no time limit.
+    """
+
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        *,
+        most: int | None = None,
+        batch: int | None = None,
+        delay: float | None = None,
+    ) -> None:
+        self._exporter = exporter
+        self._most = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUED_SPANS) if most is None else most
+        self._batch = _number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SPANS) if batch is None else batch
+        self._delay = _number("OTEL_BSP_SCHEDULE_DELAY", int(DELAY_SECONDS * 1000)) / 1000 if delay is None else delay
+        self.dropped = 0
+        """Spans that were not exported, because too many waited or the export failed."""
+        self._counting = Lock()
+        self._queue: deque[ReadableSpan] = deque()
+        self._sending = 0
+        self._failing = False
+        self._closing = False
+        self._closed = False
+        self._wake = Event()
+        self._said = _Said()
+        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._said)
+        self._thread = Thread(target=self._run, name="spans", daemon=True)
+        self._thread.start()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended, in any thread."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        waiting = len(self._queue)
+        if self._closing or waiting >= self._most:
+            self._drop(1)
+            return
+        self._queue.append(span)
+        if waiting + 1 >= self._batch:
+            self._wake.set()
+
+    def close(self, seconds: float) -> None:
+        """Export what is left, for at most so long: not at all where the last export has failed."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(0.0 if self._failing else seconds)
+        with self._counting:
+            self._closed = True
+            self.dropped += len(self._queue) + self._sending
+        logging.getLogger(OTLPSpanExporter.__module__).removeFilter(self._said)
+        if self.dropped:
+            log.warning("spans were dropped", dropped=self.dropped)
+        self._exporter.shutdown()  # ends an export that waits for its next try
+
+    def _run(self) -> None:
+        attach(set_value("suppress_instrumentation", True))  # the exporter's own requests are no spans
+        while not self._closing or (self._queue and not self._failing):
+            self._wake.wait(self._delay)
+            self._wake.clear()
+            while self._queue and not (self._closing and self._failing):
+                self._export([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
+
+    def _export(self, spans: list[ReadableSpan]) -> None:
+        self._sending = len(spans)
+        try:
+            failed = self._exporter.export(spans) is not SpanExportResult.SUCCESS
+        except Exception as error:  # noqa: BLE001 — whatever the library or a span's value does
+            self._said.reason, failed = str(error), True
+        with self._counting:
+            self._sending = 0
+            if self._closed:
+                return
+            self.dropped += len(spans) if failed else 0
+        if failed and not self._failing:
+            log.warning("spans cannot be exported, and are dropped", error=self._said.reason)
+        elif self._failing and not failed:
+            log.info("spans are exported again", dropped=self.dropped)
+        self._failing = failed
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self.dropped += count
+
+
+class _Said(logging.Filter):
+    """Keeps what the exporter logs, several lines for each batch, as the reason for a line of our own."""
+
+    reason = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.reason = record.getMessage()
+        return False
+
+
+def otlp() -> OTLPSpanExporter:
+    """Return the exporter that the OTEL_* variables ask for. Raises `StartError` for one that is not here."""
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if protocol := os.environ.get(name, "").strip():
+            if protocol != "http/protobuf":
+                raise StartError(f"{name}={protocol!r} is not supported: must be http/protobuf")
+            break
+    if (exporter := os.environ.get("OTEL_TRACES_EXPORTER", "").strip()) not in {"", "otlp"}:
+        raise StartError(f"OTEL_TRACES_EXPORTER={exporter!r} is not supported: must be otlp or none")
+    return OTLPSpanExporter()
+
+
+def _number(name: str, default: int) -> int:
+    """Return a positive whole number of the environment, or the default."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or not (number := int(text)):
+        raise ValueError(f"{name}={text!r} is not a positive whole number")
+    return number
