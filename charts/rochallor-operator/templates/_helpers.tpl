@@ -83,7 +83,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [list]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list{{ if .Values.podDeletionCost }}, patch{{ end }}]
+  verbs: [list{{ if .Values.patchPods }}, patch{{ end }}]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

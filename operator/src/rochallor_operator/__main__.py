@@ -164,6 +164,7 @@ async def _work(
         group.create_task(queue.run())
         group.create_task(reconciler.claims.run(queue.add))
         group.create_task(reconciler.costs.run(queue.add))
+        group.create_task(reconciler.shields.run(queue.add))
         group.create_task(reconciler.leases.run(queue.add))
         group.create_task(reconciler.breakers.run(queue.add))
         group.create_task(reconciler.ready_pods.run())

@@ -253,7 +253,7 @@ def test_pods_may_be_changed_only_when_that_is_asked_for(where: tuple[str, ...])
 
     count = 2 if where else 1
     assert verbs() == [["list"]] * count
-    assert verbs("--set", "podDeletionCost=true") == [["list", "patch"]] * count
+    assert verbs("--set", "patchPods=true") == [["list", "patch"]] * count
 
 
 @pytest.mark.parametrize(

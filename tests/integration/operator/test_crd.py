@@ -180,6 +180,8 @@ BAD: dict[str, tuple[Object, str]] = {
     "timeout without unit": ({**KAFKA, "handlerTimeout": "20"}, "from 10ms to 24h, such as 20s"),
     "no drain": ({"drainTimeout": "500ms"}, "from 1s to 24h, such as 25s"),
     "long drain": ({"drainTimeout": "1441m"}, "from 1s to 24h, such as 25s"),
+    "short shield": ({"disruptionShield": "59s"}, "from 1m to 24h, such as 2h"),
+    "long shield": ({"disruptionShield": "25h"}, "from 1m to 24h, such as 2h"),
     "no handlers": ({"handlers": None}, "spec.handlers: Required value"),
     "handlers nowhere": ({"handlers": {}}, "write exactly one of module (code in the image) and configMap"),
     "handlers twice": (

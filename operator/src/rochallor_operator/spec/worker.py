@@ -130,6 +130,7 @@ class Spec(Section):
     progress_deadline_seconds: int = 600
     suspend: bool = False
     disruption_budget: DisruptionBudget | None = None
+    disruption_shield: Duration | None = None
     metrics: Metrics = Metrics()
     journal: bool = True
     resources: Manifest = Field(default_factory=dict)
