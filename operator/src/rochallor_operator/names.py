@@ -30,6 +30,10 @@ CODE_HASH: Final = "rochallor.io/code"
 """Pod-template label with the hash of the handlers from a ConfigMap. ReplicaSets carry it too, which shows which copies
 of the code are in use."""
 
+ACCOUNT_HASH: Final = "rochallor.io/account-hash"
+"""Pod-template annotation with the hash of the ServiceAccount's annotations: clouds read them when a pod starts, so a
+change rolls the pods."""
+
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Pod annotation: a ReplicaSet with too many ready pods removes those of the lowest cost first; no annotation is 0."""
 

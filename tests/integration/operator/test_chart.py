@@ -96,6 +96,12 @@ def test_the_pods_go_where_they_are_put() -> None:
     assert not fields.keys() & only("Deployment")["spec"]["template"]["spec"].keys()
 
 
+def test_the_account_has_the_annotations_it_is_given() -> None:
+    given = only("ServiceAccount", "--set-string", r"serviceAccount.annotations.iam\.gke\.io/a=b")
+    assert given["metadata"]["annotations"] == {"iam.gke.io/a": "b"}
+    assert "annotations" not in only("ServiceAccount")["metadata"]
+
+
 def test_the_log_level() -> None:
     assert variables()["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "INFO"
     assert variables("--set", "logLevel=DEBUG")["ROCHALLOR_OPERATOR_LOG_LEVEL"] == "DEBUG"

@@ -393,6 +393,8 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
             ],
             journal=False,
             disruptionBudget={"maxUnavailable": "50%"},
+            disruptionShield="24h",
+            serviceAccount={"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop"}},
             maxSurge=0,
             maxUnavailable="100%",
             minReadySeconds=0,

@@ -128,6 +128,12 @@ class Metrics(Section):
     interval: Duration | None = None
 
 
+class ServiceAccount(Section):
+    """The account that the pods run as, with annotations by which clouds give pods an identity."""
+
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
 class DisruptionBudget(Section):
     """How many pods a node drain may stop at the same time: a number or a percentage."""
 

@@ -21,6 +21,7 @@ from rochallor_operator.spec.sections import (
     Limit,
     Metrics,
     Section,
+    ServiceAccount,
     seconds,
 )
 
@@ -132,6 +133,7 @@ class Spec(Section):
     disruption_budget: DisruptionBudget | None = None
     disruption_shield: Duration | None = None
     metrics: Metrics = Metrics()
+    service_account: ServiceAccount = ServiceAccount()
     journal: bool = True
     resources: Manifest = Field(default_factory=dict)
     env: Annotated[tuple[Manifest, ...], AfterValidator(_not_reserved)] = ()
