@@ -71,8 +71,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 # Secrets and ConfigMaps in use are hashed, so that a change rolls the pods. RBAC can't be limited to those in use.
 - apiGroups: [""]
-  resources: [configmaps, secrets]
+  resources: [configmaps]
   verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get{{ if .Values.watchSecrets }}, list, watch{{ end }}]
 # Handlers in a ConfigMap are copied, and a copy is deleted when no ReplicaSet refers to it any more. Another ConfigMap
 # follows the number of ready pods, for limits that all pods share.
 - apiGroups: [""]

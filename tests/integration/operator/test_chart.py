@@ -218,6 +218,20 @@ def test_kinds_that_are_left_out_need_no_right(value: str, kinds: set[str]) -> N
     assert [variables(*where)[f"ROCHALLOR_OPERATOR_{variable}"] for where in ((), off)] == ["true", "false"]
 
 
+@pytest.mark.parametrize("where", [(), ("--set", "watchNamespaces={a,b}")], ids=["all", "named"])
+def test_secrets_can_not_be_listed_where_they_are_not_watched(where: tuple[str, ...]) -> None:
+    def verbs(*arguments: str) -> set[str]:
+        rules = [
+            rule for item in objects(*where, *arguments) if "Role" in item["kind"] for rule in item.get("rules", [])
+        ]
+        return {verb for rule in rules if "secrets" in rule["resources"] for verb in rule["verbs"]}
+
+    off = ("--set", "watchSecrets=false")
+    assert verbs() - verbs(*off) == {"list", "watch"}
+    names = [variables(*where, *arguments)["ROCHALLOR_OPERATOR_WATCH_SECRETS"] for arguments in ((), off)]
+    assert names == ["true", "false"]
+
+
 def test_templates_are_baseline_unless_said_otherwise() -> None:
     name = "ROCHALLOR_OPERATOR_TEMPLATE_POLICY"
     assert (variables()[name], variables("--set", "templatePolicy=any")[name]) == ("baseline", "any")
