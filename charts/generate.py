@@ -14,8 +14,8 @@ DEFINITION = CHARTS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
 
 
 HEAD = """\
-# The values are the spec of a RochallorWorker; the release name becomes the worker's name. engine, jobTypes and
-# handlers are required, such as:
+# The values are the spec of a RochallorWorker, and networkPolicy; the release name becomes the worker's name. engine,
+# jobTypes and handlers are required, such as:
 #
 # engine:
 #   url: http://rochallor-engine:8080
@@ -26,6 +26,40 @@ HEAD = """\
 #
 # Nothing is set here; the resource's own defaults apply. `kubectl explain rochallorworker.spec.NAME` lists a field's
 # subfields.
+"""
+PEERS = {"type": "array", "items": {"type": "object"}}
+NOT_OF_THE_SPEC: dict[str, Any] = {
+    "networkPolicy": {
+        "type": "object",
+        "description": "A NetworkPolicy for the pods, made by helm: who may reach them, and what they may reach.",
+        "properties": {
+            "enabled": {"type": "boolean", "description": "Create it. Default false."},
+            "metricsFrom": PEERS
+            | {
+                "description": "Who may reach port 9090: peers of a NetworkPolicy. The operator and Prometheus need it."
+                " Default: the pods of the namespaces rochallor-system and monitoring."
+            },
+            "egress": PEERS
+            | {
+                "description": "What the pods may reach beside DNS: egress rules of a NetworkPolicy, for the engine,"
+                " Kafka, and what the handlers call. Default: everything."
+            },
+        },
+    }
+}
+"""Values of charts/rochallor-worker that are no fields of the spec."""
+TAIL = """\
+# A NetworkPolicy for the pods, made by helm; no field of the spec.
+# networkPolicy:
+#   # Create it.
+#   enabled: false
+#   # Who may reach port 9090: peers of a NetworkPolicy. The operator and Prometheus need it.
+#   metricsFrom:
+#     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: rochallor-system}}
+#     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}
+#   # What the pods may reach beside DNS: egress rules of a NetworkPolicy, for the engine, Kafka, and what the handlers
+#   # call. Empty for everything.
+#   egress: []
 """
 EMPTY = {"object": "{}", "array": "[]", "string": '""'}
 WIDTH = 118
@@ -38,7 +72,7 @@ def values() -> str:
         text = textwrap.fill(field["description"], WIDTH, initial_indent="# ", subsequent_indent="# ")
         value = json.dumps(field["default"]) if "default" in field else EMPTY[field["type"]]
         parts.append(f"{text}\n# {name}: {value}\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, TAIL])
 
 
 def values_schema() -> str:
@@ -51,7 +85,8 @@ def values_schema() -> str:
     fields = {
         name: field if name in schema["required"] else _or_null(field) for name, field in schema["properties"].items()
     }
-    schema["properties"] = {"global": {"type": "object"}, **fields}
+    more = {name: _or_null(_json_schema(field)) for name, field in NOT_OF_THE_SPEC.items()}
+    schema["properties"] = {"global": {"type": "object"}, **fields, **more}
     return json.dumps(schema, indent=2) + "\n"
 
 

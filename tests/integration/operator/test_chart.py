@@ -14,7 +14,7 @@ import yaml
 from cluster import programs
 from integration.operator.conftest import CHART, helm, listed
 from integration.operator.process import SYSTEM
-from rochallor_operator.names import APIS, KIND, OPTIONAL
+from rochallor_operator.names import APIS, KIND, METRICS_PORT, OPTIONAL, labels
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def test_the_workers_image_comes_from_the_operators_repository() -> None:
 
 def test_the_pods_go_where_they_are_put() -> None:
     placed = "nodeSelector.disk=ssd,tolerations[0].key=infra,imagePullSecrets[0].name=registry,affinity.podAffinity.x=1"
+    placed += ",priorityClassName=high"
     fields = {
+        "priorityClassName": "high",
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "infra"}],
         "imagePullSecrets": [{"name": "registry"}],
@@ -230,6 +232,37 @@ def test_secrets_can_not_be_listed_where_they_are_not_watched(where: tuple[str, 
     assert verbs() - verbs(*off) == {"list", "watch"}
     names = [variables(*where, *arguments)["ROCHALLOR_OPERATOR_WATCH_SECRETS"] for arguments in ((), off)]
     assert names == ["true", "false"]
+
+
+def test_a_network_policy_lets_the_operator_do_its_work(api: Api) -> None:
+    """The API server accepts it, and its labels and ports are those of the pods. (No node here enforces one.)"""
+    assert "NetworkPolicy" not in {manifest["kind"] for manifest in objects()}
+    on = ("--set", "networkPolicy.enabled=true")
+    policy, pod = only("NetworkPolicy", *on), only("Deployment", *on)["spec"]["template"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    [served] = pod["spec"]["containers"][0]["ports"]
+    ports = [{"port": served["containerPort"], "protocol": "TCP"}]
+    assert policy["spec"]["ingress"] == [{"ports": ports, "from": [monitoring]}]
+    dns, server, workers = policy["spec"]["egress"]
+    assert {(item["port"], item["protocol"]) for item in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert ([item["port"] for item in server["ports"]], "to" in server) == ([443, 6443], False)
+    [to] = workers["to"]
+    assert ([item["port"] for item in workers["ports"]], to["namespaceSelector"]) == ([METRICS_PORT], {})
+    assert to["podSelector"]["matchLabels"].items() <= labels("payments").items()
+    del policy["metadata"]["namespace"]
+    api.create(policy, fieldValidation="Strict")
+
+
+def test_a_network_policy_may_be_narrower() -> None:
+    on = ("--set", "networkPolicy.enabled=true,watchNamespaces={a,b},networkPolicy.apiServerPorts={8443}")
+    policy = only("NetworkPolicy", *on, "--set-json", "networkPolicy.metricsFrom=[]")["spec"]
+    assert "ingress" not in policy
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    _, server, workers = policy["egress"]
+    assert [item["port"] for item in server["ports"]] == [8443]
+    served = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+    assert workers["to"][0]["namespaceSelector"] == {"matchExpressions": [served]}
 
 
 def test_templates_are_baseline_unless_said_otherwise() -> None:
