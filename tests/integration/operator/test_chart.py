@@ -360,6 +360,26 @@ def test_a_kept_crd_is_handed_to_a_release_of_another_name(cluster: Api, control
     assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
 
 
+@pytest.mark.parametrize("before", ["nothing", "a release that leaves the CRD alone"])
+def test_a_crd_of_kubectl_is_taken_over(cluster: Api, control_plane: ControlPlane, before: str) -> None:
+    """As after `kubectl apply -f crds/`, by an install and by an upgrade (docs/production.md). Its workers stay."""
+    helm(control_plane, "uninstall", "rochallor-operator")
+    name = "rochallorworkers.rochallor.io"
+    helms: Object = dict.fromkeys(("meta.helm.sh/release-name", "meta.helm.sh/release-namespace"))
+    labels: Object = {"app.kubernetes.io/managed-by": None}
+    uid = cluster.patch("CustomResourceDefinition", name, {"metadata": {"annotations": helms, "labels": labels}})[
+        "metadata"
+    ]["uid"]
+    if before != "nothing":
+        helm(control_plane, "install", "rochallor-operator", str(CHART), "--set", "crds.install=false")
+    upgrade = ("upgrade", "--install", "rochallor-operator", str(CHART), "--reset-values")
+    with pytest.raises(AssertionError, match="invalid ownership metadata"):
+        helm(control_plane, *upgrade)
+    helm(control_plane, *upgrade, "--take-ownership")
+    live = cluster.the("CustomResourceDefinition", name)["metadata"]
+    assert (live["uid"], live["annotations"]["meta.helm.sh/release-name"]) == (uid, "rochallor-operator")
+
+
 def test_an_upgrade_installs_the_new_crd(cluster: Api, control_plane: ControlPlane, tmp_path: Path) -> None:
     """From a chart whose CRD lacks a field; nobody has to apply a CRD by hand."""
     old = tmp_path / "rochallor-operator"
