@@ -150,7 +150,7 @@ dist: setup ## build wheels, sdists and charts into dist/; IMAGES=HOST/PATH is w
 	@rm -rf $(DIST) && mkdir -p $(DIST)/charts
 	$(UV) build --quiet --all-packages --no-create-gitignore --out-dir $(DIST)
 	@cp -r charts/rochallor-* $(DIST)/charts
-	@sed -i.orig 's|rochallor/rochallor-|$(IMAGES)/rochallor-|' $(DIST)/charts/*/values.yaml
+	@sed -i.orig 's|rochallor/rochallor-|$(IMAGES)/rochallor-|' $(DIST)/charts/*/values.yaml $(DIST)/charts/*/README.md
 	@find $(DIST)/charts -name '*.orig' -delete
 	$(HELM) package $(DIST)/charts/* --destination $(DIST)
 	@rm -r $(DIST)/charts

@@ -43,7 +43,7 @@ async def steady(job):
 @pytest.fixture
 def _pods_are_told(cluster: Kubectl) -> Iterator[None]:
     """The operator may annotate pods, upon which the kubelet shows them a new number at once."""
-    product.install_operator(cluster, "podDeletionCost=true")
+    product.install_operator(cluster, "patchPods=true")
     yield
     product.install_operator(cluster)
 

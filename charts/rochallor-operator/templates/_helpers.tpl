@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "rochallor-operator.placement" -}}
-{{- range $field := list "imagePullSecrets" "nodeSelector" "tolerations" "affinity" }}
+{{- range $field := list "imagePullSecrets" "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
 {{- with get $.Values $field }}
 {{ $field }}:
   {{- toYaml . | nindent 2 }}
@@ -71,8 +71,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 # Secrets and ConfigMaps in use are hashed, so that a change rolls the pods. RBAC can't be limited to those in use.
 - apiGroups: [""]
-  resources: [configmaps, secrets]
+  resources: [configmaps]
   verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get{{ if .Values.watchSecrets }}, list, watch{{ end }}]
 # Handlers in a ConfigMap are copied, and a copy is deleted when no ReplicaSet refers to it any more. Another ConfigMap
 # follows the number of ready pods, for limits that all pods share.
 - apiGroups: [""]
@@ -83,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [list]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list{{ if .Values.podDeletionCost }}, patch{{ end }}]
+  verbs: [list{{ if .Values.patchPods }}, patch{{ end }}]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

@@ -153,7 +153,8 @@ async def _work(
     reconciler.served = frozenset() if values.namespaces else None  # until its rights in them are known
     queue = WorkQueue(reconciler.reconcile, pause=MIN_PAUSE_S, group=lambda key: key.namespace)
     canary = Canary(kube, values.own_namespace, values.name, owners)
-    watch = triggers.Watch(kube, configuration, queue, reconciler, cache, canary, values.own_namespace)
+    sources = triggers.SOURCES if values.watch_secrets else ("ConfigMap",)
+    watch = triggers.Watch(kube, configuration, queue, reconciler, cache, canary, values.own_namespace, sources)
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     REGISTRY.register(Resources(reconciler.conditions))
     REGISTRY.register(Backlogs(reconciler.backlogs.metrics))
@@ -165,6 +166,7 @@ async def _work(
         group.create_task(queue.run())
         group.create_task(reconciler.claims.run(queue.add))
         group.create_task(reconciler.costs.run(queue.add))
+        group.create_task(reconciler.shields.run(queue.add))
         group.create_task(reconciler.leases.run(queue.add))
         group.create_task(reconciler.breakers.run(queue.add))
         group.create_task(reconciler.ready_pods.run())

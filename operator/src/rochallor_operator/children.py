@@ -153,11 +153,11 @@ def _log_keys(key: Key, kind: str, name: str) -> dict[str, str]:
 def _state(live: Manifest, wish: Manifest) -> str:
     """Hash of everything in an object that an apply of the wish could change. Fields that the wish doesn't have are
     left out, such as replicas under an autoscaler."""
-    metadata = live["metadata"]
-    spec = live.get("spec", {})
+    metadata, spec = live["metadata"], live.get("spec", {})
+    annotations = {name: metadata.get("annotations", {}).get(name) for name in wish["metadata"].get("annotations", {})}
     rest = {part: live.get(part) for part in wish if part not in {"apiVersion", "kind", "metadata", "spec", "status"}}
     named = {field: spec.get(field) for field in wish.get("spec", {})}
-    return digest([metadata["uid"], metadata.get("labels"), metadata.get("ownerReferences"), named, rest])
+    return digest([metadata["uid"], metadata.get("labels"), annotations, metadata.get("ownerReferences"), named, rest])
 
 
 def digest(value: Any) -> str:

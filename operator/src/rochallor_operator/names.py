@@ -30,8 +30,20 @@ CODE_HASH: Final = "rochallor.io/code"
 """Pod-template label with the hash of the handlers from a ConfigMap. ReplicaSets carry it too, which shows which copies
 of the code are in use."""
 
+ACCOUNT_HASH: Final = "rochallor.io/account-hash"
+"""Pod-template annotation with the hash of the ServiceAccount's annotations: clouds read them when a pod starts, so a
+change rolls the pods."""
+
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Pod annotation: a ReplicaSet with too many ready pods removes those of the lowest cost first; no annotation is 0."""
+
+SHIELD: Final = {
+    "karpenter.sh/do-not-disrupt": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+}
+"""Pod annotations that keep Karpenter and the cluster autoscaler from emptying the pod's node to save money."""
+SHIELDED_SINCE: Final = "rochallor.io/shielded-since"
+"""Pod annotation with the time when the operator set them. It stays when they have expired, until the pod is idle."""
 
 READY_PODS: Final = "rochallor.io/ready-pods"
 """Pod annotation with the number of ready pods. Nobody reads it, but a change of a pod makes the kubelet refresh its

@@ -51,6 +51,10 @@ async def breach(
         if found is not None:
             return _refusal(policy, found.field, found.allowed)
         account = account_of(template)
+    if policy.template == "restricted" and worker.spec.service_account.annotations:
+        # Some grant an identity in the cloud, which is as much as a Secret, and nobody knows all that do.
+        allowed = f"remove it, or run the pods as a ServiceAccount with the label {FOR_WORKERS}=true"
+        return _refusal(policy, "spec.serviceAccount.annotations", allowed)
     needed = {("ServiceAccount", account)} if account != account_name(worker.name) else set()
     scaling = [wish for wish in scaling if wish["kind"] not in policy.left_out]
     for trigger in _triggers_of(scaling):

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -24,9 +25,11 @@ from rochallor_operator.pods.lease_check import LeaseChecks
 from rochallor_operator.pods.probe import Readiness, is_busy, warning
 from rochallor_operator.pods.problems import of_template, problem, stuck
 from rochallor_operator.pods.ready_pods import ReadyPods
+from rochallor_operator.pods.shield import Shields
 from rochallor_operator.policy import Policy
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
+from rochallor_operator.spec.sections import seconds
 from rochallor_operator.spec.worker import Worker, parse
 from rochallor_operator.status.conditions import status, was_ready
 from rochallor_operator.status.events import transitions
@@ -57,6 +60,7 @@ class Reconciler:
         self._readiness: Final = Readiness(report_port)
         self._conditions: dict[Key, list[Condition]] = {}
         self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
+        self.shields: Final = Shields(kube, partial(is_busy, port=report_port))
         self.claims: Final = Claims(kube, release.name, monotonic)
         self.leases: Final = LeaseChecks(kube, partial(warning, port=report_port, reason=LeaseChecks.reason))
         self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
@@ -122,8 +126,9 @@ class Reconciler:
         autoscaler = resource.get("status", {}).get("autoscaler")
         if autoscaler is not None:
             self._applier.children.expect(key, autoscaler["kind"])
-        self.costs.want(key, wanted=worker.autoscaling is not None and worker.autoscaling.pod_deletion_cost)
-        spec = worker.spec
+        scaling, spec = worker.autoscaling, worker.spec
+        self.costs.want(key, inf if scaling is not None and scaling.pod_deletion_cost else None)
+        self.shields.want(key, None if spec.disruption_shield is None else seconds(spec.disruption_shield))
         self.leases.want(key, resource, wanted=spec.may_outlive_lease and not spec.suspend)
         self.breakers.want(key, resource, wanted=spec.has_breakers and not spec.suspend)
 
@@ -152,7 +157,10 @@ class Reconciler:
             autoscaler=self._observe_autoscaler(key, done),
             pod_monitor=done.pod_monitor,
             backlog=self.backlogs.verdict(key),
-            warning=self.claims.warning(key, resource) or self.breakers.warning(key) or self.leases.warning(key),
+            warning=self.claims.warning(key, resource)
+            or self.breakers.warning(key)
+            or self.leases.warning(key)
+            or self.shields.problem(key),
             blocked=done.blocked,
             postponed=done.postponed,
             handlers=_handlers(resource, worker, done),
@@ -222,6 +230,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)
         self.costs.forget(key)
+        self.shields.forget(key)
         self.leases.forget(key)
         self.breakers.forget(key)
         self.ready_pods.forget(key)

@@ -41,7 +41,7 @@ DONE_S = 120.0
 @pytest.fixture
 def right(cluster: Kubectl) -> Iterator[None]:
     """The operator may patch pods."""
-    product.install_operator(cluster, "podDeletionCost=true")
+    product.install_operator(cluster, "patchPods=true")
     yield
     product.install_operator(cluster)
 

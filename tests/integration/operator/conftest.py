@@ -153,8 +153,8 @@ def kubeconfig(cluster: Api) -> Path:
 def grant(cluster: Api, control_plane: ControlPlane) -> Iterator[Callable[[], None]]:
     """Gives the operator the right to patch pods, as its chart does, until the test ends."""
     _ = cluster  # the chart is installed
-    yield lambda: helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--set", "podDeletionCost=true")
-    helm(control_plane, "upgrade", ACCOUNT, str(CHART))
+    yield lambda: helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--set", "patchPods=true")
+    helm(control_plane, "upgrade", ACCOUNT, str(CHART), "--reset-values")  # without it helm keeps those of before
 
 
 @pytest.fixture(scope="module")

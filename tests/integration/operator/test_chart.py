@@ -14,7 +14,7 @@ import yaml
 from cluster import programs
 from integration.operator.conftest import CHART, helm, listed
 from integration.operator.process import SYSTEM
-from rochallor_operator.names import APIS, KIND, OPTIONAL
+from rochallor_operator.names import APIS, KIND, METRICS_PORT, OPTIONAL, labels
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def test_the_workers_image_comes_from_the_operators_repository() -> None:
 
 def test_the_pods_go_where_they_are_put() -> None:
     placed = "nodeSelector.disk=ssd,tolerations[0].key=infra,imagePullSecrets[0].name=registry,affinity.podAffinity.x=1"
+    placed += ",priorityClassName=high"
     fields = {
+        "priorityClassName": "high",
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "infra"}],
         "imagePullSecrets": [{"name": "registry"}],
@@ -94,6 +96,12 @@ def test_the_pods_go_where_they_are_put() -> None:
     for pod in (only("Deployment", "--set", placed)["spec"]["template"], only("Pod", "--set", placed)):
         assert fields.items() <= pod["spec"].items()
     assert not fields.keys() & only("Deployment")["spec"]["template"]["spec"].keys()
+
+
+def test_the_account_has_the_annotations_it_is_given() -> None:
+    given = only("ServiceAccount", "--set-string", r"serviceAccount.annotations.iam\.gke\.io/a=b")
+    assert given["metadata"]["annotations"] == {"iam.gke.io/a": "b"}
+    assert "annotations" not in only("ServiceAccount")["metadata"]
 
 
 def test_the_log_level() -> None:
@@ -217,6 +225,51 @@ def test_databases_are_read_unless_said_otherwise() -> None:
     assert (variables()[name], variables("--set", "backlog=false")[name]) == ("true", "false")
 
 
+@pytest.mark.parametrize("where", [(), ("--set", "watchNamespaces={a,b}")], ids=["all", "named"])
+def test_secrets_can_not_be_listed_where_they_are_not_watched(where: tuple[str, ...]) -> None:
+    def verbs(*arguments: str) -> set[str]:
+        rules = [
+            rule for item in objects(*where, *arguments) if "Role" in item["kind"] for rule in item.get("rules", [])
+        ]
+        return {verb for rule in rules if "secrets" in rule["resources"] for verb in rule["verbs"]}
+
+    off = ("--set", "watchSecrets=false")
+    assert verbs() - verbs(*off) == {"list", "watch"}
+    names = [variables(*where, *arguments)["ROCHALLOR_OPERATOR_WATCH_SECRETS"] for arguments in ((), off)]
+    assert names == ["true", "false"]
+
+
+def test_a_network_policy_lets_the_operator_do_its_work(api: Api) -> None:
+    """The API server accepts it, and its labels and ports are those of the pods. (No node here enforces one.)"""
+    assert "NetworkPolicy" not in {manifest["kind"] for manifest in objects()}
+    on = ("--set", "networkPolicy.enabled=true")
+    policy, pod = only("NetworkPolicy", *on), only("Deployment", *on)["spec"]["template"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    [served] = pod["spec"]["containers"][0]["ports"]
+    ports = [{"port": served["containerPort"], "protocol": "TCP"}]
+    assert policy["spec"]["ingress"] == [{"ports": ports, "from": [monitoring]}]
+    dns, server, workers = policy["spec"]["egress"]
+    assert {(item["port"], item["protocol"]) for item in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert ([item["port"] for item in server["ports"]], "to" in server) == ([443, 6443], False)
+    [to] = workers["to"]
+    assert ([item["port"] for item in workers["ports"]], to["namespaceSelector"]) == ([METRICS_PORT], {})
+    assert to["podSelector"]["matchLabels"].items() <= labels("payments").items()
+    del policy["metadata"]["namespace"]
+    api.create(policy, fieldValidation="Strict")
+
+
+def test_a_network_policy_may_be_narrower() -> None:
+    on = ("--set", "networkPolicy.enabled=true,watchNamespaces={a,b},networkPolicy.apiServerPorts={8443}")
+    policy = only("NetworkPolicy", *on, "--set-json", "networkPolicy.metricsFrom=[]")["spec"]
+    assert "ingress" not in policy
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    _, server, workers = policy["egress"]
+    assert [item["port"] for item in server["ports"]] == [8443]
+    served = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+    assert workers["to"][0]["namespaceSelector"] == {"matchExpressions": [served]}
+
+
 def test_templates_are_baseline_unless_said_otherwise() -> None:
     name = "ROCHALLOR_OPERATOR_TEMPLATE_POLICY"
     assert (variables()[name], variables("--set", "templatePolicy=any")[name]) == ("baseline", "any")
@@ -258,7 +311,7 @@ def test_pods_may_be_changed_only_when_that_is_asked_for(where: tuple[str, ...])
 
     count = 2 if where else 1
     assert verbs() == [["list"]] * count
-    assert verbs("--set", "podDeletionCost=true") == [["list", "patch"]] * count
+    assert verbs("--set", "patchPods=true") == [["list", "patch"]] * count
 
 
 @pytest.mark.parametrize(
@@ -310,6 +363,26 @@ def test_a_kept_crd_is_handed_to_a_release_of_another_name(cluster: Api, control
     helm(control_plane, "uninstall", "other")
     helm(control_plane, "install", "rochallor-operator", str(CHART), "--take-ownership")
     assert cluster.get("CustomResourceDefinition", "rochallorworkers.rochallor.io") is not None
+
+
+@pytest.mark.parametrize("before", ["nothing", "a release that leaves the CRD alone"])
+def test_a_crd_of_kubectl_is_taken_over(cluster: Api, control_plane: ControlPlane, before: str) -> None:
+    """As after `kubectl apply -f crds/`, by an install and by an upgrade (docs/production.md). Its workers stay."""
+    helm(control_plane, "uninstall", "rochallor-operator")
+    name = "rochallorworkers.rochallor.io"
+    helms: Object = dict.fromkeys(("meta.helm.sh/release-name", "meta.helm.sh/release-namespace"))
+    labels: Object = {"app.kubernetes.io/managed-by": None}
+    uid = cluster.patch("CustomResourceDefinition", name, {"metadata": {"annotations": helms, "labels": labels}})[
+        "metadata"
+    ]["uid"]
+    if before != "nothing":
+        helm(control_plane, "install", "rochallor-operator", str(CHART), "--set", "crds.install=false")
+    upgrade = ("upgrade", "--install", "rochallor-operator", str(CHART), "--reset-values")
+    with pytest.raises(AssertionError, match="invalid ownership metadata"):
+        helm(control_plane, *upgrade)
+    helm(control_plane, *upgrade, "--take-ownership")
+    live = cluster.the("CustomResourceDefinition", name)["metadata"]
+    assert (live["uid"], live["annotations"]["meta.helm.sh/release-name"]) == (uid, "rochallor-operator")
 
 
 def test_an_upgrade_installs_the_new_crd(cluster: Api, control_plane: ControlPlane, tmp_path: Path) -> None:

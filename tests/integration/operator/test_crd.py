@@ -181,6 +181,8 @@ BAD: dict[str, tuple[Object, str]] = {
     "timeout without unit": ({**KAFKA, "handlerTimeout": "20"}, "from 10ms to 24h, such as 20s"),
     "no drain": ({"drainTimeout": "500ms"}, "from 1s to 24h, such as 25s"),
     "long drain": ({"drainTimeout": "1441m"}, "from 1s to 24h, such as 25s"),
+    "short shield": ({"disruptionShield": "59s"}, "from 1m to 24h, such as 2h"),
+    "long shield": ({"disruptionShield": "25h"}, "from 1m to 24h, such as 2h"),
     "no handlers": ({"handlers": None}, "spec.handlers: Required value"),
     "handlers nowhere": ({"handlers": {}}, "write exactly one of module (code in the image) and configMap"),
     "handlers twice": (
@@ -481,6 +483,8 @@ def test_everything_at_once_is_accepted(api: Api) -> None:
             ],
             journal=False,
             disruptionBudget={"maxUnavailable": "50%"},
+            disruptionShield="24h",
+            serviceAccount={"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop"}},
             maxSurge=0,
             maxUnavailable="100%",
             minReadySeconds=0,

@@ -1,4 +1,4 @@
-"""Idle pods are removed before busy ones: answers of workers become deletion costs, which the real controller uses."""
+"""Answers of workers become annotations of busy pods: deletion costs, which the real controller uses, and shields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from integration.operator.api import has
 from integration.operator.samples import NAME, hpa, pods, replicas, resource
 from integration.operator.test_probe import reconciler
-from rochallor_operator.names import DELETION_COST, Key
+from rochallor_operator.names import DELETION_COST, SHIELD, SHIELDED_SINCE, Key
 from rochallor_operator.pods.deletion_cost import BUSY
 
 if TYPE_CHECKING:
@@ -87,20 +87,21 @@ async def until_costs(api: Api, several: Iterable[str], busy: Container[str]) ->
 
 @asynccontextmanager
 async def looking(work: Reconciler) -> AsyncIterator[asyncio.Event]:
-    """Costs are written meanwhile; the event is set when the problem changes."""
+    """Busy pods are marked meanwhile; the event is set when a problem changes."""
     news = asyncio.Event()
-    task = asyncio.create_task(work.costs.run(lambda _: news.set()))
+    tasks = [asyncio.create_task(marks.run(lambda _: news.set())) for marks in (work.costs, work.shields)]
     try:
         yield news
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def test_idle_pods_are_removed_first(
     api: Api, kubeconfig: Path, workers: Workers, grant: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rochallor_operator.pods.deletion_cost.CHECK_S", 0.2)
+    monkeypatch.setattr("rochallor_operator.pods.busy.CHECK_S", 0.2)
     key = Key(api.namespace, NAME)
     asked_for = resource(autoscaling=hpa(1, PODS) | {"podDeletionCost": True})
     async with reconciler(kubeconfig, workers.server_port) as (work, recent), looking(work) as news:
@@ -116,7 +117,7 @@ async def test_idle_pods_are_removed_first(
         addresses = run_ready(api)
         workers.busy = set(list(addresses.values())[:2])
 
-        words = ("AutoscalerReady", "False", "Forbidden", "set podDeletionCost in the values of the operator's chart")
+        words = ("AutoscalerReady", "False", "Forbidden", "set patchPods in the values of the operator's chart")
         good = {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "fine"}
         async with asyncio.timeout(UNTIL_S):
             await news.wait()
@@ -149,3 +150,38 @@ async def test_idle_pods_are_removed_first(
         assert names(api) == busy
         assert api.the("Deployment", NAME)["spec"]["template"] == before["spec"]["template"]
         assert "finalizers" not in api.the("RochallorWorker", NAME)["metadata"]
+
+
+async def test_busy_pods_are_shielded_from_consolidation(
+    api: Api, kubeconfig: Path, workers: Workers, grant: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rochallor_operator.pods.busy.CHECK_S", 0.2)
+    key = Key(api.namespace, NAME)
+
+    def shielded(live: Object) -> bool:
+        there = live["metadata"].get("annotations", {})
+        return bool(there.items() >= SHIELD.items()) and SHIELDED_SINCE in there
+
+    async with reconciler(kubeconfig, workers.server_port) as (work, recent), looking(work) as news:
+
+        async def reconcile() -> None:
+            recent.clear()
+            await work.reconcile(key)
+
+        api.create(resource(replicas=2, disruptionShield="2h"))
+        await reconcile()
+        before = await asyncio.to_thread(api.until_the, "Deployment", NAME, replicas(2))
+        (busy, address), (idle, _) = run_ready(api).items()
+        workers.busy = {address}
+        async with asyncio.timeout(UNTIL_S):
+            await news.wait()
+        await reconcile()
+        words = ("Degraded", "True", "Forbidden", "set patchPods in the values of the operator's chart")
+        assert has(*words)(api.the("RochallorWorker", NAME))
+
+        grant()
+        await asyncio.to_thread(api.until_the, "Pod", busy, shielded)
+        assert not shielded(api.the("Pod", idle))
+        workers.busy = set()
+        await asyncio.to_thread(api.until_the, "Pod", busy, lambda live: not live["metadata"].get("annotations"))
+        assert api.the("Deployment", NAME)["spec"]["template"] == before["spec"]["template"]

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.operator.api import has
-from integration.operator.samples import NAME, hpa, make_available, replicas, resource
+from integration.operator.samples import NAME, hpa, make_available, pod_annotations, replicas, resource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from integration.operator.api import Api, Object
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -181,6 +183,26 @@ def test_drift_of_another_child_is_reverted(api: Api, case: str) -> None:
     before = api.the(kind, name)[part]
     assert api.patch(kind, name, change)[part] != before
     api.until_the(kind, name, lambda live: live[part] == before, timeout=BY_EVENT_S)
+
+
+def test_drift_of_an_identity_is_reverted(api: Api) -> None:
+    """Without the pods being replaced; annotations of others stay, and with the field ours go."""
+    account, ours = f"{NAME}-worker", {"iam.gke.io/gcp-service-account": "a@shop"}
+
+    def annotations(wanted: dict[str, str] | None) -> Callable[[Object], bool]:
+        return lambda live: live["metadata"].get("annotations") == wanted
+
+    api.create(resource(serviceAccount={"annotations": ours}))
+    before = make_available(api, 1)["status"]
+    api.until_the("ServiceAccount", account, annotations(ours))
+    template = api.the("Deployment", NAME)["spec"]["template"]
+    api.patch("ServiceAccount", account, {"metadata": {"annotations": dict.fromkeys(ours, "b") | {"note": "kept"}}})
+    api.until_the("ServiceAccount", account, annotations(ours | {"note": "kept"}), timeout=BY_EVENT_S)
+    assert api.the("Deployment", NAME)["spec"]["template"] == template
+    assert api.the("RochallorWorker", NAME)["status"] == before
+    api.replace("RochallorWorker", NAME, {"spec": resource()["spec"]})
+    api.until_the("ServiceAccount", account, annotations({"note": "kept"}))
+    api.until_the("Deployment", NAME, lambda live: pod_annotations(live) == {})
 
 
 def test_an_autoscaler_is_reverted_and_restored_at_once(api: Api) -> None:

@@ -11,7 +11,10 @@ import yaml
 from cluster import programs
 from integration.operator.api import RefusedError
 from integration.operator.conftest import CHART
+from integration.operator.process import SYSTEM
 from integration.operator.samples import hpa, resource
+from rochallor_operator.desired.pod import pod_template
+from rochallor_operator.spec.worker import parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +101,38 @@ def test_null_removes_a_value(tmp_path: Path) -> None:
     template = {"spec": {"securityContext": None}}
     spec = resource(autoscaling=None, transport=None, template=template)["spec"]
     assert rendered(tmp_path, **spec)["spec"] == resource(template=template)["spec"]
+
+
+def test_a_network_policy_is_made_for_the_pods(tmp_path: Path, api: Api) -> None:
+    """The API server accepts it; labels and ports are those that the operator gives to the pods."""
+    egress = [{"to": [{"podSelector": {"matchLabels": {"app": "engine"}}}], "ports": [{"port": 8080}]}]
+    worker, policy = policed(tmp_path, enabled=True, egress=egress)
+    assert worker["spec"] == resource()["spec"]
+    made = pod_template(parse(worker | {"metadata": worker["metadata"] | {"uid": "1", "generation": 1}}), "worker:1")
+    spec = policy["spec"]
+    assert spec["podSelector"]["matchLabels"].items() <= made["metadata"]["labels"].items()
+    [come] = spec["ingress"]
+    assert [item["port"] for item in come["ports"]] == [made["spec"]["containers"][0]["ports"][0]["containerPort"]]
+    names = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in come["from"]]
+    assert names == [SYSTEM, "monitoring"]
+    dns, *rest = spec["egress"]
+    assert ([(item["port"], item["protocol"]) for item in dns["ports"]], rest) == ([(53, "UDP"), (53, "TCP")], egress)
+    del policy["metadata"]["namespace"]
+    api.create(policy, fieldValidation="Strict")
+
+
+def test_a_network_policy_may_let_nobody_in_and_everything_out(tmp_path: Path) -> None:
+    _, policy = policed(tmp_path, enabled=True, metricsFrom=[])
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert policy["spec"].keys() == {"podSelector", "policyTypes"}
+    assert len(policed(tmp_path, enabled=False)) == 1
+
+
+def policed(tmp_path: Path, **policy: object) -> list[Object]:
+    """Everything that the chart makes with a networkPolicy."""
+    done = helm(tmp_path, "template", "payments", **resource()["spec"], networkPolicy=policy)
+    assert done.returncode == 0, done.stderr
+    return sorted(yaml.safe_load_all(done.stdout), key=lambda made: made["kind"], reverse=True)
 
 
 def test_a_release_that_cannot_name_a_worker_is_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import DELETION_COST, Key
 from rochallor_operator.observe import Problem
-from rochallor_operator.pods.deletion_cost import ASKED, BUSY, CHECK_S, NO_RIGHT, WRITES, DeletionCosts, changes
+from rochallor_operator.pods.busy import ASKED, CHECK_S, WRITES
+from rochallor_operator.pods.deletion_cost import BUSY, DeletionCosts
 from unit.operator.samples import pod
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Cluster:
         self.allowed = True
         self.refusal: KubernetesError | None = None
         self.asked: list[float] = []
-        self.written: list[tuple[float, str, str | None]] = []
+        self.written: list[tuple[float, str, dict[str, str | None]]] = []
         self.changed: list[Key] = []
 
     async def may_patch_pods(self, _namespace: str) -> bool:
@@ -57,13 +59,14 @@ class Cluster:
     async def pods(self, _namespace: str, _selector: Mapping[str, str]) -> list[Manifest]:
         return list(self.all.values())
 
-    async def annotate_pod(self, _namespace: str, name: str, annotation: str, value: str | None) -> None:
+    async def annotate_pod(self, _namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         if self.refusal is not None:
             raise self.refusal
-        annotations = self.all[name]["metadata"]["annotations"]
-        annotations.pop(annotation, None)
-        annotations |= {} if value is None else {annotation: value}
-        self.written.append((_now(), name, value))
+        there = self.all[name]["metadata"]["annotations"]
+        after = there | annotations
+        there.clear()
+        there |= {annotation: value for annotation, value in after.items() if value is not None}
+        self.written.append((_now(), name, dict(annotations)))
 
     async def is_busy(self, each: Manifest) -> bool | None:
         self.asked.append(_now())
@@ -78,7 +81,7 @@ class Cluster:
     async def checked(self) -> AsyncIterator[DeletionCosts]:
         """The running checks, for a resource that asks for them."""
         costs = DeletionCosts(cast("Kube", self), self.is_busy)
-        costs.want(KEY, wanted=True)
+        costs.want(KEY, math.inf)
         task = asyncio.create_task(costs.run(self.changed.append))
         try:
             yield costs
@@ -101,13 +104,13 @@ async def test_only_a_change_is_written() -> None:
         await asyncio.sleep(1000)
         asked = len(cluster.asked)
         for _ in range(3):  # as each reconcile does
-            costs.want(KEY, wanted=True)
-            costs.want(Key("shop", "mail"), wanted=False)
+            costs.want(KEY, math.inf)
+            costs.want(Key("shop", "mail"), None)
             await asyncio.sleep(0.1)
         assert len(cluster.asked) == asked
         cluster.busy["a"] = False
         await asyncio.sleep(CHECK_S)
-    assert [(name, cost) for _, name, cost in cluster.written] == [("a", BUSY), ("a", None)]
+    assert [change for _, *change in cluster.written] == [["a", {DELETION_COST: BUSY}], ["a", {DELETION_COST: None}]]
 
 
 @pytest.mark.looptime
@@ -140,7 +143,7 @@ async def test_without_the_right_no_pod_is_asked_and_the_problem_is_reported_onc
     cluster.busy["a"], cluster.allowed = True, False
     async with cluster.checked() as costs:
         await asyncio.sleep(100)
-        assert costs.problem(KEY) == Problem("Forbidden", NO_RIGHT)
+        assert costs.problem(KEY) == Problem("Forbidden", costs.no_right)
         assert (cluster.asked, cluster.changed) == ([], [KEY])
         cluster.allowed = True
         await asyncio.sleep(CHECK_S)
@@ -158,7 +161,7 @@ async def test_a_right_that_is_revoked_is_reported() -> None:
         await asyncio.sleep(CHECK_S)
         assert costs.problem(KEY) == Problem("Forbidden", "cannot patch")
         await asyncio.sleep(CHECK_S)
-        assert costs.problem(KEY) == Problem("Forbidden", NO_RIGHT)
+        assert costs.problem(KEY) == Problem("Forbidden", costs.no_right)
 
 
 @pytest.mark.looptime
@@ -180,13 +183,13 @@ async def test_the_costs_are_removed_when_they_are_no_longer_wanted() -> None:
     async with cluster.checked() as costs:
         await asyncio.sleep(2 * CHECK_S)
         assert len(cluster.costs()) == WRITES + 2
-        costs.want(KEY, wanted=False)
+        costs.want(KEY, None)
         await asyncio.sleep(2 * CHECK_S)
         assert cluster.costs() == {"theirs": "7"}
         asked = len(cluster.asked)
         await asyncio.sleep(100)
         assert len(cluster.asked) == asked
-        costs.want(KEY, wanted=True)
+        costs.want(KEY, math.inf)
         await asyncio.sleep(2 * CHECK_S)
         assert len(cluster.costs()) == WRITES + 2
 
@@ -210,7 +213,9 @@ COSTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([None, BUSY, "-5
 def test_the_changes_correct_the_costs_and_touch_nothing_else(
     before: dict[str, str | None], busy: dict[str, bool]
 ) -> None:
-    found = changes([running(name, cost) for name, cost in before.items()], busy)
+    costs = DeletionCosts(cast("Kube", None), Cluster().is_busy)
+    changes = costs.changes([running(name, cost) for name, cost in before.items()], busy, math.inf)
+    found = [(name, change[DELETION_COST]) for name, change in changes]
     after = before | dict(found)
     assert len(dict(found)) == len(found)
     for name, cost in before.items():

@@ -168,6 +168,9 @@ MONITORED: Manifest = {
 }
 
 
+IDENTITY: Manifest = {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop"}}
+
+
 def live(**parts: Manifest) -> Manifest:
     """A live Deployment."""
     return {"kind": "Deployment", "spec": {}} | parts
@@ -185,6 +188,7 @@ CASES: dict[str, Manifest] = {
     "scale": scale(worker(**LIMITED), live(status={"readyReplicas": 6})) or {},
     "service": service(worker()),
     "service-account": service_account(worker()),
+    "service-account-annotated": service_account(worker(serviceAccount=IDENTITY)),
     "disruption-budget": disruption_budget(worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}))[0],
     "pod-monitor": pod_monitor(worker(**MONITORED))[0],
     "horizontal-pod-autoscaler": autoscaler(worker(**HPA))[0],
@@ -226,6 +230,18 @@ def test_the_number_of_pods_is_no_change_of_the_pods_and_only_where_a_limit_need
     together = worker(**LIMITED)
     numbers = [scale(together, seen) for seen in (None, live(), live(status={"readyReplicas": 0}), live(status={}))]
     assert [made and made["data"] for made in numbers] == [{"pods": "1"}] * 4
+
+
+def test_another_identity_is_a_change_of_the_pods_and_none_is_not() -> None:
+    """Clouds give it to a pod when the pod starts."""
+    one, other = ({"annotations": {"iam.gke.io/gcp-service-account": f"{name}@shop"}} for name in ("a", "b"))
+    wishes: list[Manifest] = [one, other, one, {}, {"annotations": {}}]
+    templates = [deployment(worker(serviceAccount=wish), "worker:1")["spec"]["template"] for wish in wishes]
+    assert templates[0] == templates[2] != templates[1]
+    assert templates[3] == templates[4] == CASES["deployment-minimal"]["spec"]["template"]
+    merged = {"template": {"metadata": {"annotations": {"a": "b"}}}, "serviceAccount": one}
+    annotations = deployment(worker(**merged), "worker:1")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == templates[0]["metadata"]["annotations"] | {"a": "b"}
 
 
 def test_a_suspended_worker_keeps_its_pod_template() -> None:

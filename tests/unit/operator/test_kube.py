@@ -91,7 +91,7 @@ async def test_an_operator_that_no_longer_leads_writes_nothing() -> None:
         lambda: kube.apply_status(child),
         lambda: kube.hand_over_replicas(live, 2),
         lambda: kube.delete("Service", "shop", "payments", "u"),
-        lambda: kube.annotate_pod("shop", "payments-1", "a", None),
+        lambda: kube.annotate_pod("shop", "payments-1", {"a": None}),
     ]
     try:
         for write in writes:

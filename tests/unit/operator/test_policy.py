@@ -221,6 +221,17 @@ async def test_the_operators_own_trigger_authentication_needs_no_label() -> None
     )
 
 
+async def test_restricted_gives_no_identity_in_a_cloud() -> None:
+    """Not even where the pods run as a lent account: the annotations would still be on the worker's own."""
+    identity: Manifest = {
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}}
+    }
+    sentence = "spec.serviceAccount.annotations breaks the operator's templatePolicy 'restricted': remove it, or run"
+    assert (await refusal("restricted", **identity) or "").startswith(sentence)
+    assert await refusal("restricted", serviceAccount={"annotations": {}}) is None
+    assert await refusal("baseline", **identity) is None
+
+
 async def test_an_impossible_template_is_an_invalid_spec() -> None:
     with pytest.raises(InvalidSpecError, match="does not have the form"):
         await refusal("baseline", template={"spec": {"securityContext": "none"}})

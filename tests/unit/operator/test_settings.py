@@ -34,6 +34,7 @@ def test_the_environment_overrides_the_defaults(monkeypatch: pytest.MonkeyPatch)
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
         ("WORKER_IMAGE", "", "an image"),
         ("LEADER_ELECTION", "perhaps", "true or false"),
+        ("WATCH_SECRETS", "perhaps", "true or false"),
         ("OWN_NAMESPACE", "a/b", "the name of the namespace"),
         ("NAME", "a b", "1 to 200 characters"),
     ],

@@ -25,10 +25,10 @@ class Kube(Reads):
         self.may_write: Callable[[], bool] = lambda: True
         """Called before each write to objects that several operators share; a lost leadership forbids it."""
 
-    async def annotate_pod(self, namespace: str, name: str, annotation: str, value: str | None) -> None:
-        """Set an annotation of a pod, or remove it (None); nothing happens when the pod no longer exists."""
+    async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of a pod, or remove them (None); nothing happens when the pod no longer exists."""
         self._check_leadership()
-        change = {"metadata": {"annotations": {annotation: value}}}
+        change = {"metadata": {"annotations": annotations}}
         options = {"content_type": "application/merge-patch+json", "field_manager": MANAGER}
         try:
             await self._request("patch", "Pod", path_of("Pod", namespace, name), body=change, **options)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.cluster.client import Client, path_of
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import APIS, DELETION_COST, KIND, READY_PODS, TEMPLATE_HASH, Key, Manifest
+from rochallor_operator.names import (
+    APIS,
+    DELETION_COST,
+    KIND,
+    READY_PODS,
+    SHIELD,
+    SHIELDED_SINCE,
+    TEMPLATE_HASH,
+    Key,
+    Manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,7 +31,7 @@ POD_BYTES: Final = 8 << 20
 _POD_READS: Final = 2
 """For how many workers pods are read at the same time."""
 _POD_METADATA: Final = ("name", "creationTimestamp", "deletionTimestamp")
-_IN_USE: Final = {"labels": (TEMPLATE_HASH,), "annotations": (DELETION_COST, READY_PODS)}
+_IN_USE: Final = {"labels": (TEMPLATE_HASH,), "annotations": (DELETION_COST, READY_PODS, SHIELDED_SINCE, *SHIELD)}
 _METADATA: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 """Media type for objects' metadata alone, and for lists of it with "List" filled in."""
 

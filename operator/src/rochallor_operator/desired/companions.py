@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def service_account(worker: Worker) -> Manifest:
-    """An account without any rights: a worker never talks to Kubernetes."""
+    """An account without any rights in Kubernetes: a worker never talks to it. A cloud may give the account rights."""
+    annotations = worker.spec.service_account.annotations
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": metadata(worker, account_name(worker.name)),
+        "metadata": metadata(worker, account_name(worker.name)) | ({"annotations": annotations} if annotations else {}),
         "automountServiceAccountToken": False,
     }
 

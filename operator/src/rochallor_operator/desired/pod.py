@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -11,6 +13,7 @@ from rochallor_operator.desired.environment import HANDLERS_PATH, JOURNAL_PATH, 
 from rochallor_operator.desired.merge import merge
 from rochallor_operator.errors import InvalidSpecError
 from rochallor_operator.names import (
+    ACCOUNT_HASH,
     METRICS_PORT,
     WORKER_CONTAINER,
     Manifest,
@@ -39,7 +42,7 @@ def pod_template(worker: Worker, default_image: str, code: str | None = None) ->
     default_image is used when the spec names none; code is the hash of the copy of the handlers' ConfigMap to mount,
     None for the ConfigMap itself. Raises InvalidSpecError when spec.template removes something that the rest relies on.
     """
-    ours: Manifest = {"metadata": {"labels": labels(worker.name)}, "spec": _pod(worker, default_image, code)}
+    ours: Manifest = {"metadata": _head(worker), "spec": _pod(worker, default_image, code)}
     with form_of_a_template():
         try:
             merged = merge(ours, worker.spec.template)
@@ -49,6 +52,15 @@ def pod_template(worker: Worker, default_image: str, code: str | None = None) ->
         if "shareProcessNamespace" not in (worker.spec.template.get("spec") or {}) and _has_sidecars(merged["spec"]):
             del merged["spec"]["shareProcessNamespace"]
         return _with_log_messages(merged)
+
+
+def _head(worker: Worker) -> Manifest:
+    head: Manifest = {"labels": labels(worker.name)}
+    annotations = worker.spec.service_account.annotations
+    if annotations:
+        text = json.dumps(annotations, sort_keys=True)
+        head["annotations"] = {ACCOUNT_HASH: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return head
 
 
 def _has_sidecars(pod: Manifest) -> bool:

@@ -74,7 +74,7 @@ class ReadyPods:
         pods = await self._kube.pods(key.namespace, selector(key.name))
         behind = [pod["metadata"]["name"] for pod in pods if _is_behind(pod, number)]
         for name in behind[:WRITES]:
-            await self._kube.annotate_pod(key.namespace, name, READY_PODS, number)
+            await self._kube.annotate_pod(key.namespace, name, {READY_PODS: number})
         return len(behind) <= WRITES
 
 

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     keda: Annotated[bool, Field(description="true or false; false: no KEDA objects are made")] = True
     pod_monitors: Annotated[bool, Field(description="true or false; false: no PodMonitors are made")] = True
     backlog: Annotated[bool, Field(description="true or false; false: no engine's database is read")] = True
+    watch_secrets: Annotated[
+        bool, Field(description="true or false; false: a changed Secret is noticed within ten minutes, not at once")
+    ] = True
     leader_election: Annotated[
         bool, Field(description="true or false; true: only one of several operators is active")
     ] = False
@@ -78,7 +81,8 @@ def policy(values: Settings) -> Policy:
 
 def described() -> str:
     """The help text: each variable with what it must be and its default."""
-    shown = {"namespaces": "all", "leader_election": "false", "keda": "true", "pod_monitors": "true", "backlog": "true"}
+    switches = dict.fromkeys(("keda", "pod_monitors", "backlog", "watch_secrets"), "true")
+    shown = {"namespaces": "all", "leader_election": "false"} | switches
     return "\n".join(
         f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {shown.get(name, field.default)})"
         for name, field in Settings.model_fields.items()

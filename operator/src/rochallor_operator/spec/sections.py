@@ -162,6 +162,12 @@ class Telemetry(Section):
     sample_ratio: int | float = 1
 
 
+class ServiceAccount(Section):
+    """The account that the pods run as, with annotations by which clouds give pods an identity."""
+
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
 class DisruptionBudget(Section):
     """How many pods a node drain may stop at the same time: a number or a percentage."""
 

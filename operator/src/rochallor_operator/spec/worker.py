@@ -21,6 +21,7 @@ from rochallor_operator.spec.sections import (
     Limit,
     Metrics,
     Section,
+    ServiceAccount,
     Telemetry,
     seconds,
 )
@@ -131,8 +132,10 @@ class Spec(Section):
     progress_deadline_seconds: int = 600
     suspend: bool = False
     disruption_budget: DisruptionBudget | None = None
+    disruption_shield: Duration | None = None
     metrics: Metrics = Metrics()
     telemetry: Telemetry | None = None
+    service_account: ServiceAccount = ServiceAccount()
     journal: bool = True
     resources: Manifest = Field(default_factory=dict)
     env: Annotated[tuple[Manifest, ...], AfterValidator(_not_reserved)] = ()

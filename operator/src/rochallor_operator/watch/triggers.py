@@ -56,6 +56,8 @@ class Watch:
     cache: Cache
     canary: Canary
     own_namespace: str
+    source_kinds: tuple[str, ...] = SOURCES
+    """The kinds whose metadata is watched. A change of another source is noticed by the next reconcile."""
     listed: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     """The uids in the last listing so far, by kind and namespace; "" when all namespaces are watched at once."""
     watched: set[str] = field(default_factory=set)
@@ -107,7 +109,7 @@ class Watch:
             await asyncio.gather(*watches, return_exceptions=True)
 
     def _source_watches(self, namespaces: tuple[str, ...], *, everywhere: bool) -> list[SourceWatch]:
-        scopes = [(kind, namespace) for namespace in ([""] if everywhere else namespaces) for kind in SOURCES]
+        scopes = [(kind, namespace) for namespace in ([""] if everywhere else namespaces) for kind in self.source_kinds]
         if not everywhere and self.own_namespace not in namespaces:  # only for the canary
             scopes.append(("ConfigMap", self.own_namespace))
         return [SourceWatch(self.kube, *scope, self.source_changed, self.sources_restarted) for scope in scopes]
