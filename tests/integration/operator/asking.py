@@ -1,4 +1,4 @@
-"""The operator, asking pods at the port $REPORT_PORT; with $SHORT_TIMES and $KILL_AT as in the modules of these names."""
+"""The operator, asking pods at the port $REPORT_PORT, with $SHORT_TIMES and $KILL_AT as in their modules."""
 
 from __future__ import annotations
 

@@ -99,4 +99,5 @@ class Canaries:
     async def end(self, worker: Worker) -> None:
         """Remove everything, because the worker has another strategy."""
         await self.remove(worker)
+        self.forget(Key(worker.namespace, worker.name))
         await self._revisions.prune(worker, ())

@@ -42,10 +42,13 @@ class Revisions:
         self._key: Final = key
         self._kept: dict[Key, set[str]] = {}
         """The versions of each worker that are certainly there."""
+        self._pruned: set[Key] = set()
+        """The workers that have no other ones."""
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a deleted worker."""
         self._kept.pop(key, None)
+        self._pruned.discard(key)
 
     def of(self, worker: Worker, template: Manifest) -> str:
         """The version of a template."""
@@ -54,9 +57,11 @@ class Revisions:
     async def keep(self, worker: Worker, template: Manifest) -> None:
         """Keep a template. Raises DegradedError when the name is taken, KubernetesError when it is refused."""
         revision = self.of(worker, template)
-        kept = self._kept.setdefault(Key(worker.namespace, worker.name), set())
+        key = Key(worker.namespace, worker.name)
+        kept = self._kept.setdefault(key, set())
         if revision in kept:
             return
+        self._pruned.discard(key)
         name = revision_name(worker.name, revision)
         live = await self._kube.get(KIND, worker.namespace, name)
         if live is not None and not is_ours(live, worker.name, worker.uid):
@@ -87,7 +92,7 @@ class Revisions:
     async def prune(self, worker: Worker, kept: Collection[str]) -> None:
         """Remove the templates of all other versions, once after each change."""
         key = Key(worker.namespace, worker.name)
-        if self._kept.get(key) == set(kept):
+        if key in self._pruned:
             return
         names = {revision_name(worker.name, revision) for revision in kept}
         for live in await self._kube.metadata(KIND, worker.namespace, selector(worker.name) | _OURS):
@@ -96,6 +101,7 @@ class Revisions:
                 await self._kube.delete(KIND, worker.namespace, name, live["metadata"]["uid"])
                 log.info("removed", extra=_log_keys(worker, name))
         self._kept[key] = set(kept)
+        self._pruned.add(key)
 
     def _template(self, worker: Worker, live: Manifest, revision: str) -> Manifest | None:
         """The template in a live object, if it is that of the version."""

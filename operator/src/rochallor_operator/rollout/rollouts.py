@@ -35,6 +35,7 @@ class Rollouts:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.counters: Final = Counters(kube, read, clock)
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._clock = clock
         self._written_at: dict[Key, float] = {}
 
@@ -50,7 +51,7 @@ class Rollouts:
         annotations = resource["metadata"].get("annotations", {})
         facts = Facts(
             trial.revision,
-            datetime.now(UTC).replace(microsecond=0),
+            self.now().replace(microsecond=0),  # as in the status
             stable=None if trial.stable is None else rollout(trial.stable),
             canary=None if trial.canary is None else rollout(trial.canary),
             seen=seen,
@@ -79,4 +80,4 @@ class Rollouts:
 
 
 def _essence(state: State) -> tuple[object, ...]:
-    return state.phase, state.stable, state.revision, state.step, state.since
+    return state.phase, state.stable, state.revision, state.step, state.since, state.share
