@@ -47,6 +47,8 @@ class Applied:
     """The number of ready pods that the pods can read; None when no limit needs it, or it can't be written."""
     trial: Trial | None = None
     """The canary rollout; None with another strategy."""
+    left: State | None = None
+    """That of the last strategy, as long as something of it is left."""
     autoscaler: Addon | None = None
     pod_monitor: Addon | None = None
     problems: list[DegradedError] = field(default_factory=list)
@@ -86,6 +88,8 @@ class Applier:
         worker, done = wish.worker, Applied(live)
         if worker.spec.rollout.canary:
             done.trial = Trial(state)
+        else:
+            done.left = state
         # Noted before they are read, so that a change in between triggers another reconcile.
         self.users.note(Key(worker.namespace, worker.name), wish.uses)
         done.blocked = await breach(self._kube, self._policy, worker, wish.template, wish.uses, wish.autoscaler)
@@ -105,6 +109,7 @@ class Applier:
         if done.trial is None:
             with collect(done.problems):
                 await (self._canaries.remove(worker) if state is None else self._canaries.end(worker))
+                done.left = None
         done.autoscaler = await self._addons.put_autoscaler(wish, done.deployment, done.blocked, done.problems)
         done.pod_monitor = await self._addons.put(worker, wish.pod_monitor)
         if done.blocked is None and done.deployment is not None:
@@ -148,13 +153,12 @@ class Applier:
         with collect(refused):
             if worker.autoscaling is not None and running is not None:
                 done.deployment = await self._addons.hand_over_replicas(worker, worker.autoscaling, running)
-            if done.trial is None:
-                stable = asked
-            else:
-                known = not refused and done.missing is None and done.postponed is None
+            known = not refused and done.missing is None and done.postponed is None
+            stable = asked
+            if done.trial is not None:
                 stable = await self._canaries.with_stable_template(worker, asked, done.trial, known=known)
             done.deployment = await self.children.put(worker, stable, done.deployment)
-            if running is not None and self._is_new(wish, done, newest, running):
+            if known and running is not None and self._is_new(wish, done, newest, running):
                 self._pacing.note_rollout(Key(worker.namespace, worker.name), worker.generation)
         done.blocked = next(iter(refused), None)
         if done.trial is not None:

@@ -149,7 +149,7 @@ class Reconciler:
             return recorded(resource)
         if done.trial is None:
             self.rollouts.forget(key)
-            return None
+            return done.left
         return self.rollouts.next(key, resource, worker, done.trial)
 
     async def _observe_pods(

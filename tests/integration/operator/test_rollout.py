@@ -11,7 +11,8 @@ import pytest
 from integration.operator.api import Api, Object, condition, has
 from integration.operator.fleet import Fleet, Version, phase
 from integration.operator.process import Operator
-from integration.operator.samples import NAME, container, pods, resource
+from integration.operator.samples import NAME, container, pod_annotations, pods, resource
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,3 +109,139 @@ def test_a_version_that_does_not_start_is_removed_before_it_has_a_job(
         api.until_the("RochallorWorker", NAME, has("Degraded", "True", "CanaryFailed", "boom"))
         api.until("Deployment", CANARY, lambda live: live is None)
         assert fleet.seen("broken:2") == 0
+
+
+def test_a_person_decides(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(api, kubeconfig, monkeypatch):
+        change(api, "bad:2", rollout=PLAN | {"onFailure": "Pause"})
+        live = api.until_the("RochallorWorker", NAME, phase("Paused"))
+        assert condition(live, "Degraded")["reason"] == "CanaryFailed"
+        assert image_of(api.the("Deployment", CANARY)) == "bad:2"
+        tried = live["status"]["rollout"]["revision"]
+        api.patch("RochallorWorker", NAME, {"metadata": {"annotations": {"rochallor.io/abort": tried}}})
+        api.until_the("RochallorWorker", NAME, phase("Failed"))
+        api.until("Deployment", CANARY, lambda live: live is None)
+        notes = {"rochallor.io/abort": None, "rochallor.io/promote": tried}
+        api.patch("RochallorWorker", NAME, {"metadata": {"annotations": notes}})
+        api.until_the("RochallorWorker", NAME, phase("Stable"))
+        assert image_of(api.the("Deployment", NAME)) == "bad:2"
+
+
+def test_the_stable_pods_are_scaled_suspended_and_put_right_during_a_trial(
+    api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = PLAN | {"gate": {"minJobs": 1000000}, "steps": [{"share": "50%", "pause": "1s"}]}
+    with running(api, kubeconfig, monkeypatch):
+        change(api, "good:2", rollout=waits)
+        live = api.until_the("RochallorWorker", NAME, has("Progressing", "True", "CanaryWaiting", "1000000 jobs"))
+        assert live["status"]["rollout"]["share"] == "50% of the slots"
+        assert api.the("Deployment", CANARY)["spec"]["replicas"] == 3
+        api.patch("RochallorWorker", NAME, {"spec": {"replicas": 1}}, "/scale")
+        api.until_the("Deployment", CANARY, lambda live: live["spec"]["replicas"] == 1)
+        template = {"spec": {"containers": [{"name": "worker", "image": "other:1"}]}}
+        api.patch("Deployment", NAME, {"spec": {"template": template}}, strategic=True)
+        api.until_the("Deployment", NAME, lambda live: image_of(live) == "good:1")
+        api.delete("Deployment", CANARY)
+        api.until_the("Deployment", CANARY, lambda live: "deletionTimestamp" not in live["metadata"])
+        change(api, "good:2", suspend=True)
+        api.until("Deployment", CANARY, lambda live: live is None)
+        live = api.until_the("RochallorWorker", NAME, has("Ready", "True", "Suspended"))
+        assert live["status"]["rollout"]["phase"] == "Progressing"
+        change(api, "good:2", suspend=False, rollout=PLAN)
+        api.until_the("RochallorWorker", NAME, phase("Stable"))
+        assert image_of(api.the("Deployment", NAME)) == "good:2"
+
+
+def test_a_canary_whose_name_is_taken_waits(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(api, kubeconfig, monkeypatch):
+        api.create(resource(CANARY, image="good:1"))
+        api.until_the("Deployment", CANARY, lambda live: live is not None)
+        change(api, "good:2")
+        api.until_the("RochallorWorker", NAME, has("Degraded", "True", "NameConflict", CANARY))
+        assert image_of(api.the("Deployment", NAME)) == "good:1"
+        api.delete("RochallorWorker", CANARY)
+        api.until_the("RochallorWorker", NAME, phase("Stable"))
+        assert image_of(api.the("Deployment", NAME)) == "good:2"
+
+
+def test_another_strategy_ends_the_trial(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(api, kubeconfig, monkeypatch):
+        change(api, "good:2", rollout=PLAN | {"gate": {"minJobs": 1000000}})
+        api.until_the("RochallorWorker", NAME, phase("Waiting"))
+        change(api, "good:2", rollout={"strategy": "RollingUpdate", "steps": None, "gate": None})
+        api.until("Deployment", CANARY, lambda live: live is None)
+        live = api.until_the("RochallorWorker", NAME, has("Ready", "True", "Available"))
+        assert image_of(api.the("Deployment", NAME)) == "good:2"
+        assert "rollout" not in live["status"]
+        assert api.every("ControllerRevision") == []
+
+
+@pytest.mark.parametrize("strategy", ["RollingUpdate", "Canary"])
+def test_content_that_keeps_changing_gives_few_rollouts(
+    api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    """A hundred changes of a ConfigMap and of a Secret; the clock of the API server is the real one."""
+    name = CANARY if strategy == "Canary" else NAME
+    with running(api, kubeconfig, monkeypatch):
+        api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "common"}, "data": {"N": "0"}})
+        api.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "private"}, "stringData": {"N": "0"}})
+        sources = [{"configMapRef": {"name": "common"}}, {"secretRef": {"name": "private"}}]
+        plan = (
+            PLAN | {"gate": {"minJobs": 1000000}}
+            if strategy == "Canary"
+            else {"strategy": strategy, "steps": None, "gate": None}
+        )
+        change(api, "good:1", envFrom=sources, rollout=plan)
+        first = api.until_the("Deployment", name, lambda live: bool(pod_annotations(live)))["metadata"]["generation"]
+        for number in range(1, 51):
+            api.patch("ConfigMap", "common", {"data": {"N": str(number)}})
+            api.patch("Secret", "private", {"stringData": {"N": str(number)}})
+        before = api.the("Deployment", name)["metadata"]["generation"]
+        assert before - first <= 2
+        changed = pod_annotations(api.the("Deployment", name))
+        api.until_the("Deployment", name, lambda live: pod_annotations(live) != changed)
+        assert api.the("Deployment", name)["metadata"]["generation"] - first <= 4
+
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_every_request_it_reaches_the_same_end(
+    api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """From the edit of the spec until the new version is everywhere, one rollout after the other."""
+    with Fleet(api, {f"good:{number}": Version() for number in range(200)}) as fleet:
+        monkeypatch.setenv("REPORT_PORT", str(fleet.port))
+        monkeypatch.setenv("SHORT_TIMES", json.dumps({"rollout.counters.READ_S": 0.2}))
+        api.create(resource(**spec("good:0", replicas=1, rollout=PLAN | {"steps": [{"share": "10%", "pause": "1s"}]})))
+        with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace):
+            end(api, "good:0")
+        for number in range(1, 200):
+            change(api, f"good:{number}")
+            monkeypatch.setenv("KILL_AT", f"{number} {when} {api.namespace}")
+            with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace) as mortal:
+                wait_until(lambda: mortal.process.poll() is not None or ended(api, f"good:{number}"))
+                completed = mortal.process.poll() is None
+            monkeypatch.delenv("KILL_AT")
+            with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace):
+                end(api, f"good:{number}")
+            if completed:
+                assert number > 10, "fewer requests than there are writes"
+                return
+    pytest.fail("it never got through")
+
+
+def ended(api: Api, image: str) -> bool:
+    """Whether a version is everywhere, and nothing of its trial is left."""
+    live = api.the("RochallorWorker", NAME)
+    return (
+        phase("Stable")(live)
+        and image_of(api.the("Deployment", NAME)) == image
+        and condition(live, "Progressing").get("reason") == "Available"
+        and [item["metadata"]["name"] for item in api.every("Deployment")] == [NAME]
+        and len(api.every("ControllerRevision")) == 1
+    )
+
+
+def end(api: Api, image: str) -> None:
+    wait_until(lambda: ended(api, image))
