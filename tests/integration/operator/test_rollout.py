@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,7 +204,6 @@ def test_content_that_keeps_changing_gives_few_rollouts(
         assert api.the("Deployment", name)["metadata"]["generation"] - first <= 4
 
 
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_every_request_it_reaches_the_same_end(
@@ -217,18 +217,24 @@ def test_killed_at_every_request_it_reaches_the_same_end(
         with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace):
             end(api, "good:0")
         for number in range(1, 200):
-            change(api, f"good:{number}")
+            image = f"good:{number}"
+            change(api, image)
             monkeypatch.setenv("KILL_AT", f"{number} {when} {api.namespace}")
             with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace) as mortal:
-                wait_until(lambda: mortal.process.poll() is not None or ended(api, f"good:{number}"))
+                wait_until(partial(over, api, image, mortal))
                 completed = mortal.process.poll() is None
             monkeypatch.delenv("KILL_AT")
             with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace):
-                end(api, f"good:{number}")
+                end(api, image)
             if completed:
                 assert number > 10, "fewer requests than there are writes"
                 return
     pytest.fail("it never got through")
+
+
+def over(api: Api, image: str, mortal: Operator) -> bool:
+    """Whether the operator has been killed, or has nothing left to do."""
+    return mortal.process.poll() is not None or ended(api, image)
 
 
 def ended(api: Api, image: str) -> bool:

@@ -6,7 +6,7 @@ Its operator can be killed at any request; the next one sees what is there.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import Key, Release
@@ -14,7 +14,7 @@ from rochallor_operator.reconcile import Reconciler
 from unit.operator.samples import resource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.names import Manifest
@@ -23,6 +23,9 @@ KEY = Key("shop", "payments")
 STABLE, CANARY = ("Deployment", "payments"), ("Deployment", "payments-canary")
 RESOURCE = ("RochallorWorker", "payments")
 COUNTS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -130,7 +133,7 @@ class FakeCluster:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         before = self.live.get((kind, name))
         self._uid += before is None
-        head = {"uid": f"uid-{self._uid}", "generation": 1} if before is None else before["metadata"]
+        head: Manifest = {"uid": f"uid-{self._uid}", "generation": 1} if before is None else before["metadata"]
         spec = (before or {}).get("spec", {}) | manifest.get("spec", {})
         changed = before is not None and spec != before.get("spec", {})
         head = head | manifest["metadata"] | {"generation": head["generation"] + changed}
@@ -140,7 +143,7 @@ class FakeCluster:
         self.writes.append((kind, name))
         return self.live[kind, name]
 
-    async def _request(self, act: Any) -> Any:
+    async def _request(self, act: Callable[[], T]) -> T:
         if self.dies_in is None:
             return act()
         self.dies_in -= 1

@@ -21,7 +21,7 @@ from unit.operator.samples import worker
 
 if TYPE_CHECKING:
     from rochallor_operator.cluster.kube import Kube
-    from rochallor_operator.names import Manifest
+    from rochallor_operator.names import Key, Manifest
     from rochallor_operator.reconcile import Reconciler
 
 PLAN = {"strategy": "Canary", "steps": [{"share": "10%", "pause": "15s"}, {"share": "50%", "pause": "15s"}]}
@@ -57,7 +57,7 @@ class World:
         operator.rollouts.counters.seen = self._seen  # type: ignore[method-assign]
         return operator
 
-    def _seen(self, _: object, state: State | None) -> Seen | None:
+    def _seen(self, key: Key, state: State | None) -> Seen | None:
         canary = self.cluster.live.get(CANARY)
         if state is None or canary is None or not canary.get("status", {}).get("availableReplicas"):
             return None
