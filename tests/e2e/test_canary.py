@@ -93,9 +93,9 @@ class Load:
 
     def _listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for page in range(1, 200):
+        for page in range(200):
             query: dict[str, Any] = {"definitionId": "calls", "page": page, "pageSize": 200}
-            items = self._engine.get("/v1/instances", params=query).raise_for_status().json()["items"]
+            items = self._engine.get("/v1/instances", params=query).raise_for_status().json()["items"] or []
             found += items
             if len(items) < 200:
                 break

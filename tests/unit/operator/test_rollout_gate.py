@@ -19,8 +19,10 @@ from rochallor_operator.rollout.state import Counts, Phase, State, recorded
 from rochallor_operator.spec.sections import Gate, RolloutPlan, Step
 from unit.operator.samples import deployment
 
-GATE = Gate()
-PLAN = RolloutPlan(strategy="Canary", steps=(Step(share="10%", pause="5m"), Step(share="50%", pause="1m")))
+GATE = Gate.model_validate({"minJobs": 50})
+PLAN = RolloutPlan(
+    strategy="Canary", steps=(Step(share="10%", pause="5m"), Step(share="50%", pause="1m")), gate=GATE
+)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FINE = Seen(Counts(50, 0), Counts(400, 4))
 
@@ -68,7 +70,7 @@ def test_with_enough_jobs_it_is_decided(canary: Counts, stable: Counts) -> None:
 
 
 def test_slow_handlers_crashes_and_breakers_fail() -> None:
-    slow = Gate.model_validate({"maxHandlerP95": "2s"})
+    slow = Gate.model_validate({"minJobs": 50, "maxHandlerP95": "2s"})
     assert failure(slow, Seen(Counts(50, 0, 2), FINE.stable)) is None
     assert "3 of 50 jobs took longer" in str(failure(slow, Seen(Counts(50, 0, 3), FINE.stable)))
     assert failure(GATE, replace(FINE, crash="pod x: boom")) == "pod x: boom"

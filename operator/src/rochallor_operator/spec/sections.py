@@ -144,7 +144,7 @@ class Step(Section):
 class Gate(Section):
     """What a new version must prove in each step. Ratios are percentages of the jobs that ended, such as 5%."""
 
-    min_jobs: int = 50
+    min_jobs: int = 100
     max_failure_ratio: str = "20%"
     worse_than_stable_by: str = "5%"
     max_handler_p95: Annotated[Duration | None, Field(alias="maxHandlerP95")] = None
