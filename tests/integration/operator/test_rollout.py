@@ -12,7 +12,7 @@ import pytest
 from integration.operator.api import Api, Object, condition, has
 from integration.operator.fleet import Fleet, Version, phase
 from integration.operator.process import Operator
-from integration.operator.samples import NAME, container, pod_annotations, pods, resource
+from integration.operator.samples import NAME, container, hpa, pod_annotations, pods, resource
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -151,6 +151,23 @@ def test_the_stable_pods_are_scaled_suspended_and_put_right_during_a_trial(
         change(api, "good:2", suspend=False, rollout=PLAN)
         api.until_the("RochallorWorker", NAME, phase("Stable"))
         assert image_of(api.the("Deployment", NAME)) == "good:2"
+
+
+def test_an_autoscaler_keeps_scaling_the_stable_pods(
+    api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = PLAN | {"gate": {"minJobs": 1000000}, "steps": [{"share": "50%", "pause": "1s"}]}
+    with running(api, kubeconfig, monkeypatch):
+        change(api, "good:1", autoscaling=hpa(1, 5), rollout=waits)
+        api.until_the("HorizontalPodAutoscaler", NAME, lambda live: live["spec"]["scaleTargetRef"]["name"] == NAME)
+        change(api, "good:2")
+        api.until_the("Deployment", CANARY, lambda live: live["spec"]["replicas"] == 3)
+        api.patch("Deployment", NAME, {"spec": {"replicas": 4}}, "/scale")  # as an autoscaler does
+        api.until_the("Deployment", CANARY, lambda live: live["spec"]["replicas"] == 4)
+        change(api, "good:2", rollout=PLAN)
+        api.until_the("RochallorWorker", NAME, phase("Stable"))
+        assert image_of(api.the("Deployment", NAME)) == "good:2"
+        assert api.the("Deployment", NAME)["spec"]["replicas"] == 4
 
 
 def test_a_canary_whose_name_is_taken_waits(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,18 @@ async def test_partitions_and_crashes() -> None:
     assert (seen.partitions, seen.crash, seen.silent) == ((1, 3), "pod c-2: boom", None)
 
 
+async def test_pods_that_are_removed_or_evicted_have_not_crashed() -> None:
+    cluster = Cluster()
+    ended = {"name": "worker", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    cluster.run("canary", "c-1", None, containerStatuses=[ended])
+    cluster.canary[0]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.run("canary", "c-2", None, containerStatuses=[ended], phase="Failed")
+    await cluster.look()
+    seen = cluster.counters.seen(KEY, STATE)
+    assert seen is not None
+    assert (seen.crash, seen.problem, seen.silent) == (None, None, None)
+
+
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 20), max_size=3), max_size=10))
 def test_counts_never_fall(readings: list[dict[str, int]]) -> None:
     fleet, last = Fleet(NOTHING, known=True), 0

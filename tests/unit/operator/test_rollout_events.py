@@ -161,3 +161,59 @@ def _check_the_end(world: World) -> None:
         assert CANARY not in world.cluster.live
     else:
         assert (phase, image[:5]) == ("Waiting", "quiet")
+
+
+@pytest.mark.parametrize(("pause", "writes"), [(10.0, 0), (0.0, 20)])
+def test_counts_alone_are_seldom_written(pause: float, writes: int) -> None:
+    world = World()
+    for event in (("edit", "quiet:1"), ("tick", None)):
+        world.happen(event)
+        world.settle()
+    world.cluster.writes.clear()
+    jobs = iter(range(100))
+    world.operator.rollouts.counters.seen = lambda *_: Seen(Counts(next(jobs)), Counts(200))  # type: ignore[method-assign]
+    with patch("rochallor_operator.rollout.rollouts.WRITE_S", pause):
+        for _ in range(20):
+            asyncio.run(world.operator.reconcile(KEY))
+    assert world.cluster.writes == [("status", "payments")] * writes
+
+
+def test_a_version_that_a_person_promotes_after_it_has_failed_needs_no_canary() -> None:
+    world = World()
+    for event in (("edit", "bad:1"), ("tick", None), ("tick", None)):
+        world.happen(event)
+        world.settle()
+    assert (world.cluster.rollout["phase"], world.cluster.condition("Stalled")) == ("Failed", ("True", "CanaryFailed"))
+    world.happen(("promote", None))
+    world.settle()
+    assert (world.cluster.rollout["phase"], CANARY in world.cluster.live) == ("Promoting", False)
+    world.happen(("tick", None))
+    world.settle()
+    assert (world.cluster.rollout["phase"], world.cluster.image()) == ("Stable", "bad:1")
+
+
+def test_a_lost_template_leaves_the_stable_pods_as_they_are() -> None:
+    world = World()
+    world.happen(("edit", "quiet:1"))
+    world.settle()
+    before = world.cluster.live[STABLE]["spec"]
+    del world.cluster.live["ControllerRevision", f"payments-{revision('good:1')}"]
+    world.happen(("scale", 5))
+    world.settle()
+    assert world.cluster.live[STABLE]["spec"] == before
+    assert world.cluster.condition("Degraded") == ("True", "Drifted")
+    world.happen(("edit", "good:1"))
+    world.settle()
+    assert world.cluster.live[STABLE]["spec"]["replicas"] == 5
+    assert world.cluster.condition("Degraded")[0] == "False"
+
+
+def test_a_template_that_someone_else_has_written_is_not_used() -> None:
+    world = World()
+    world.happen(("edit", "quiet:1"))
+    world.settle()
+    kept = world.cluster.live["ControllerRevision", f"payments-{revision('good:1')}"]
+    kept["data"]["template"]["spec"]["containers"][0]["image"] = "evil:1"
+    world.settle()
+    assert world.cluster.image() == "good:1"
+    assert world.cluster.condition("Degraded") == ("True", "Drifted")

@@ -20,9 +20,7 @@ from rochallor_operator.spec.sections import Gate, RolloutPlan, Step
 from unit.operator.samples import deployment
 
 GATE = Gate.model_validate({"minJobs": 50})
-PLAN = RolloutPlan(
-    strategy="Canary", steps=(Step(share="10%", pause="5m"), Step(share="50%", pause="1m")), gate=GATE
-)
+PLAN = RolloutPlan(strategy="Canary", steps=(Step(share="10%", pause="5m"), Step(share="50%", pause="1m")), gate=GATE)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FINE = Seen(Counts(50, 0), Counts(400, 4))
 
@@ -106,9 +104,11 @@ def ready(wanted: int = 2, **status: Any) -> Rollout:
     return rollout(deployment(wanted, **counted | status))
 
 
-LATE = {"conditions": [{"type": "Progressing", "status": "False", "message": "no progress"}], "availableReplicas": 0}
-STATE = State(Phase.PROGRESSING, "old", "new", since=NOW)
+STATE = State(Phase.PROGRESSING, "old", "new", since=NOW, available=True)
+STARTING = replace(STATE, available=False)
+STOPPED = ready(1, availableReplicas=0)
 AFTER = Facts("new", NOW + timedelta(minutes=5), stable=ready(), canary=ready(1), seen=FINE)
+LATE = replace(AFTER, now=NOW + timedelta(seconds=600), canary=STOPPED)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,13 @@ AFTER = Facts("new", NOW + timedelta(minutes=5), stable=ready(), canary=ready(1)
         (STATE, replace(AFTER, promote="new"), Phase.PROMOTING, 0),
         (STATE, replace(AFTER, promote="new", abort="new"), Phase.FAILED, 0),
         (STATE, replace(AFTER, seen=replace(FINE, crash="boom")), Phase.FAILED, 0),
-        (STATE, replace(AFTER, canary=ready(1, **LATE)), Phase.FAILED, 0),
-        (STATE, replace(AFTER, canary=ready(1, **LATE), stable=ready(2, availableReplicas=0)), Phase.WAITING, 0),
-        (replace(STATE, since=None), replace(AFTER, canary=ready(1, availableReplicas=0)), Phase.PROGRESSING, 0),
+        (STARTING, replace(AFTER, canary=STOPPED), Phase.PROGRESSING, 0),
+        (STARTING, AFTER, Phase.PROGRESSING, 0),
+        (STARTING, replace(LATE, canary=ready(1)), Phase.PROGRESSING, 0),
+        (STARTING, LATE, Phase.FAILED, 0),
+        (STARTING, replace(LATE, stable=ready(2, availableReplicas=0)), Phase.WAITING, 0),
+        (STARTING, replace(LATE, canary=None), Phase.PROGRESSING, 0),
+        (replace(STATE, since=None, available=False), replace(LATE), Phase.PROGRESSING, 0),
         (replace(STATE, step=1), AFTER, Phase.PROMOTING, 1),
         (replace(STATE, step=7), AFTER, Phase.PROMOTING, 7),
         (replace(STATE, phase=Phase.FAILED), AFTER, Phase.FAILED, 0),
@@ -161,7 +165,7 @@ def test_a_failure_pauses_when_a_person_should_look() -> None:
 
 def test_a_failed_start_is_explained_by_the_pod() -> None:
     seen = replace(FINE, problem=Problem("ImagePullBackOff", "pod x: image 'y' can't be pulled"))
-    after = following(STATE, replace(AFTER, canary=ready(1, **LATE), seen=seen), PLAN)
+    after = following(STARTING, replace(LATE, seen=seen), PLAN)
     assert after is not None
     assert after.message == "pod x: image 'y' can't be pulled"
 

@@ -72,12 +72,15 @@ class Canaries:
     async def put(self, worker: Worker, asked: Manifest, stable: Manifest | None, trial: Trial) -> None:
         """Put the canary in place, or remove it when there should be none; stable is the live stable Deployment."""
         state = trial.state
+        if state is not None:
+            kept = {state.stable, state.revision, trial.revision}
+            await self._revisions.prune(worker, frozenset(version for version in kept if version is not None))
         if state is None or state.phase not in WITH_CANARY or worker.spec.suspend:
             await self.remove(worker)
-            if state is not None and state.phase == Phase.STABLE:
-                await self._revisions.prune(worker, {state.stable})
             return
         live = await self._kube.get("Deployment", worker.namespace, canary_name(worker.name))
+        if state.phase == Phase.PROMOTING and live is None:
+            return  # promoted by a person after it was removed
         if trial.revision == state.revision and stable is not None:
             step = worker.spec.rollout.chosen_steps[min(state.step, len(worker.spec.rollout.chosen_steps) - 1)]
             size = slots(asked["spec"]["template"])
@@ -99,5 +102,4 @@ class Canaries:
     async def end(self, worker: Worker) -> None:
         """Remove everything, because the worker has another strategy."""
         await self.remove(worker)
-        self.forget(Key(worker.namespace, worker.name))
-        await self._revisions.prune(worker, ())
+        await self._revisions.prune(worker, frozenset())

@@ -133,7 +133,7 @@ class Counters:
             return Result.SETTLED
         try:
             labels = {CANARY_LABEL: key.name, REVISION_LABEL: watched.revision}
-            canary = await self._kube.pods(key.namespace, labels)
+            canary = [pod for pod in await self._kube.pods(key.namespace, labels) if _stays(pod)]
             stable = await self._kube.pods(key.namespace, selector(key.name))
         except KubernetesError as error:
             log.warning("can't list pods", extra={"resource": str(key), "error": str(error)})
@@ -172,6 +172,11 @@ class Counters:
         asked = [pod for pod in pods if runs(pod)]
         answers = await asyncio.gather(*map(ask, asked))
         return {_name(pod): one for pod, one in zip(asked, answers, strict=True) if one is not None}
+
+
+def _stays(pod: Manifest) -> bool:
+    """Whether a pod is neither removed nor evicted by its node: such pods exit without having failed."""
+    return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") != "Failed"
 
 
 def _counts(one: Sample) -> Counts:

@@ -72,28 +72,28 @@ def _begin(stable: str, revision: str) -> State:
 
 
 def _promote(state: State) -> State:
-    return replace(state, phase=Phase.PROMOTING, stable=state.revision, since=None, message="")
+    return replace(state, phase=Phase.PROMOTING, stable=state.revision, since=None, available=False, message="")
 
 
 def _stop(state: State, phase: Phase, why: str) -> State:
-    return state if state.phase == phase else replace(state, phase=phase, since=None, message=why)
+    return state if state.phase == phase else replace(state, phase=phase, since=None, available=False, message=why)
 
 
 def _judge(state: State, facts: Facts, plan: RolloutPlan) -> State:
     seen = facts.seen
+    state = replace(state, share=facts.share, since=state.since or facts.now)
     if seen is not None:
         state = replace(state, canary=seen.canary, others=seen.stable)
-    state = replace(state, share=facts.share)
-    why = (failure(plan.gate, seen) if seen is not None else None) or _not_started(facts)
+    if not state.available and facts.canary is not None and facts.canary.complete and facts.canary.wanted > 0:
+        state = replace(state, since=facts.now, available=True)
+    why = (failure(plan.gate, seen) if seen is not None else None) or _not_started(state, facts)
     if why is not None:
         return _stop(state, Phase.PAUSED if plan.on_failure == "Pause" else Phase.FAILED, why)
     step = min(state.step, len(plan.chosen_steps) - 1)
-    if state.since is None and facts.canary is not None and facts.canary.complete and facts.canary.wanted > 0:
-        state = replace(state, since=facts.now)
-    if state.since is None or facts.now < state.since + timedelta(seconds=seconds(plan.chosen_steps[step].pause)):
-        held = _held(facts)
-        return replace(state, phase=Phase.WAITING if held else Phase.PROGRESSING, message=held or "")
-    unknown = _held(facts) or (missing(plan.gate, seen) if seen is not None else "no pod has been asked yet")
+    unknown = _held(state, facts)
+    if unknown is None and not (state.available and _passed(state, facts, seconds(plan.chosen_steps[step].pause))):
+        return replace(state, phase=Phase.PROGRESSING, message="")
+    unknown = unknown or (missing(plan.gate, seen) if seen is not None else "no pod has been asked yet")
     if unknown is not None:
         return replace(state, phase=Phase.WAITING, message=unknown)
     if step + 1 < len(plan.chosen_steps):
@@ -101,24 +101,32 @@ def _judge(state: State, facts: Facts, plan: RolloutPlan) -> State:
     return _promote(state)
 
 
-def _not_started(facts: Facts) -> str | None:
+def _passed(state: State, facts: Facts, length: float) -> bool:
+    """Whether so many seconds have passed since the time in the state."""
+    return state.since is not None and facts.now >= state.since + timedelta(seconds=length)
+
+
+def _late(state: State, facts: Facts) -> bool:
+    """Whether the canary has had as long to start as a rollout may take."""
+    canary = facts.canary
+    return not state.available and canary is not None and canary.wanted > 0 and _passed(state, facts, canary.deadline)
+
+
+def _not_started(state: State, facts: Facts) -> str | None:
     """Why the canary has not started within its deadline. While no stable pod is available either, that proves nothing
     about the new version."""
-    canary, stable = facts.canary, facts.stable
-    if canary is None or canary.deadline_exceeded is None or stable is None or stable.available == 0:
+    if facts.canary is None or facts.stable is None or facts.stable.available == 0 or not _late(state, facts):
         return None
     if facts.seen is not None and facts.seen.problem is not None:
         return facts.seen.problem.message
-    return canary.creation_failure or canary.deadline_exceeded
+    late = f"{facts.canary.available} of {facts.canary.wanted} pods available after {facts.canary.deadline:g} s"
+    return facts.canary.creation_failure or late
 
 
-def _held(facts: Facts) -> str | None:
+def _held(state: State, facts: Facts) -> str | None:
     """Why a trial can't go on, whatever its pods count."""
     if facts.refused is not None:
         return facts.refused
     if facts.stable is None or facts.stable.wanted == 0:
         return "there are no stable pods to compare with"
-    if facts.canary is None or facts.canary.available == 0:
-        deadline = facts.canary is not None and facts.canary.deadline_exceeded is not None
-        return "no pod of the canary is available, and no stable one" if deadline else None
-    return None
+    return "neither the canary's pods nor the stable ones are available" if _late(state, facts) else None

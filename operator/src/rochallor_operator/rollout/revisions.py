@@ -24,8 +24,6 @@ from rochallor_operator.names import (
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.spec.worker import Worker
 
@@ -42,13 +40,13 @@ class Revisions:
         self._key: Final = key
         self._kept: dict[Key, set[str]] = {}
         """The versions of each worker that are certainly there."""
-        self._pruned: set[Key] = set()
-        """The workers that have no other ones."""
+        self._pruned: dict[Key, frozenset[str]] = {}
+        """All versions of each worker, where no other ones are left."""
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered about a deleted worker."""
         self._kept.pop(key, None)
-        self._pruned.discard(key)
+        self._pruned.pop(key, None)
 
     def of(self, worker: Worker, template: Manifest) -> str:
         """The version of a template."""
@@ -57,11 +55,9 @@ class Revisions:
     async def keep(self, worker: Worker, template: Manifest) -> None:
         """Keep a template. Raises DegradedError when the name is taken, KubernetesError when it is refused."""
         revision = self.of(worker, template)
-        key = Key(worker.namespace, worker.name)
-        kept = self._kept.setdefault(key, set())
+        kept = self._kept.setdefault(Key(worker.namespace, worker.name), set())
         if revision in kept:
             return
-        self._pruned.discard(key)
         name = revision_name(worker.name, revision)
         live = await self._kube.get(KIND, worker.namespace, name)
         if live is not None and not is_ours(live, worker.name, worker.uid):
@@ -89,10 +85,10 @@ class Revisions:
             raise DegradedError(Reason.DRIFTED, sentence)
         return template
 
-    async def prune(self, worker: Worker, kept: Collection[str]) -> None:
+    async def prune(self, worker: Worker, kept: frozenset[str]) -> None:
         """Remove the templates of all other versions, once after each change."""
         key = Key(worker.namespace, worker.name)
-        if key in self._pruned:
+        if self._pruned.get(key) == kept:
             return
         names = {revision_name(worker.name, revision) for revision in kept}
         for live in await self._kube.metadata(KIND, worker.namespace, selector(worker.name) | _OURS):
@@ -101,7 +97,7 @@ class Revisions:
                 await self._kube.delete(KIND, worker.namespace, name, live["metadata"]["uid"])
                 log.info("removed", extra=_log_keys(worker, name))
         self._kept[key] = set(kept)
-        self._pruned.add(key)
+        self._pruned[key] = kept
 
     def _template(self, worker: Worker, live: Manifest, revision: str) -> Manifest | None:
         """The template in a live object, if it is that of the version."""

@@ -80,4 +80,4 @@ class Rollouts:
 
 
 def _essence(state: State) -> tuple[object, ...]:
-    return state.phase, state.stable, state.revision, state.step, state.since, state.share
+    return state.phase, state.stable, state.revision, state.step, state.since, state.available, state.share

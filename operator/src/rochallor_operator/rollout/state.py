@@ -58,7 +58,9 @@ class State:
     """The version on trial or last tried; at rest, the same as `stable`."""
     step: int = 0
     since: datetime | None = None
-    """When the canary had all pods of the step; None before."""
+    """When the step began, and once it is `available`, when it became so."""
+    available: bool = False
+    """Whether all pods of the step have been available."""
     share: str = ""
     """The canary's real share, such as 9% of the slots."""
     canary: Counts = NOTHING
@@ -75,8 +77,8 @@ class State:
         fields |= {"step": self.step + 1, "steps": steps, "share": self.share, "message": self.message}
         fields |= {"canary": _counts(self.canary), "stable": _counts(self.others)}
         if self.since is not None:
-            fields["since"] = self.since.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {name: value for name, value in fields.items() if value != ""}
+            fields |= {"since": self.since.strftime("%Y-%m-%dT%H:%M:%SZ"), "available": self.available}
+        return {name: value for name, value in fields.items() if value or name == "available"}
 
 
 def recorded(resource: Mapping[str, Any]) -> State | None:
@@ -90,6 +92,7 @@ def recorded(resource: Mapping[str, Any]) -> State | None:
             revision=fields["revision"],
             step=max(0, fields.get("step", 1) - 1),
             since=None if since is None else datetime.fromisoformat(since),
+            available=fields.get("available", False),
             share=fields.get("share", ""),
             canary=Counts(**fields.get("canary", {})),
             others=Counts(**fields.get("stable", {})),
