@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rochallor_operator.desired.objects import Desired
     from rochallor_operator.observe import Addon
     from rochallor_operator.rollout.state import State
+    from rochallor_operator.spec.worker import Worker
 
 
 @dataclass
@@ -202,3 +203,12 @@ class Applier:
             await self._copies.put(worker, source, newest.code)
             done.handlers = {"configMap": copy, "resourceVersion": source["metadata"]["resourceVersion"]}
         return newest
+
+
+def handlers_shown(resource: Manifest, worker: Worker, done: Applied) -> Manifest | None:
+    """The version of the handlers for the status: the last one stays until the Deployment has a new one."""
+    if worker.spec.handlers.config_map is None:
+        return None
+    last: Manifest | None = resource.get("status", {}).get("handlers")
+    on_trial = done.trial is not None and done.trial.differs
+    return last if done.blocked is not None or done.handlers is None or on_trial else done.handlers

@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from rochallor_operator.apply import Applied, Applier
+from rochallor_operator.apply import Applied, Applier, handlers_shown
 from rochallor_operator.children import is_ours
 from rochallor_operator.claims import Claims
 from rochallor_operator.desired.objects import desired
@@ -139,7 +139,7 @@ class Reconciler:
             warning=self.claims.warning(key, resource) or self.breakers.warning(key) or self.leases.warning(key),
             blocked=done.blocked,
             postponed=done.postponed,
-            handlers=_handlers(resource, worker, done),
+            handlers=None if worker is None else handlers_shown(resource, worker, done),
             state=self._next_state(key, resource, worker, done),
         )
 
@@ -247,16 +247,6 @@ class Reconciler:
     def users_of_any(self, kind: str) -> list[Key]:
         """The resources whose pods use any Secret, or any ConfigMap."""
         return self._applier.users.of_any(kind)
-
-
-def _handlers(resource: Manifest, worker: Worker | None, done: Applied) -> Manifest | None:
-    """The version of the handlers for the status: the last one stays until a new one is applied."""
-    if worker is None or worker.spec.handlers.config_map is None:
-        return None
-    last: Manifest | None = resource.get("status", {}).get("handlers")
-    trial = done.trial
-    other = trial is not None and trial.state is not None and trial.state.stable != trial.revision
-    return last if done.blocked is not None or done.handlers is None or other else done.handlers
 
 
 def _condition(condition: Manifest) -> Condition:

@@ -37,6 +37,11 @@ class Trial:
     share: str = ""
     """Its share of the slots."""
 
+    @property
+    def differs(self) -> bool:
+        """Whether the stable pods have another version than the spec asks for."""
+        return self.state is not None and self.state.stable != self.revision
+
 
 class Canaries:
     """Applies and removes canaries, and gives the stable Deployment its template."""
