@@ -97,6 +97,8 @@ def test_a_bad_version_is_removed(api: Api, kubeconfig: Path, monkeypatch: pytes
         api.until("Deployment", CANARY, lambda live: live is None)
         assert uids(api) == before
         assert api.the("Deployment", NAME)["metadata"]["generation"] == generation
+        told = [event["type"] for event in api.every("Event") if event["reason"] == "CanaryFailed"]
+        assert told == ["Warning"]
         change(api, "good:2")
         api.until_the("RochallorWorker", NAME, phase("Stable"))
         assert image_of(api.the("Deployment", NAME)) == "good:2"

@@ -194,6 +194,12 @@ LOOK = "version new: 12 of 50 jobs failed; the canary is left for you to look at
 FINE = ("True", "Available", "2 of 2 pods available")
 TRIALS = {
     "on trial": (STATE, ("True", "Canary", ON_TRIAL), HEALTHY, "Reconciling"),
+    "does not start": (
+        replace(STATE, message="pod x: image 'y' can't be pulled"),
+        ("True", "Canary", f"{ON_TRIAL}; pod x: image 'y' can't be pulled"),
+        HEALTHY,
+        "Reconciling",
+    ),
     "waits": (
         replace(STATE, phase=Phase.WAITING, message="12 of at least 50 jobs"),
         ("True", "CanaryWaiting", f"{ON_TRIAL}; it waits: 12 of at least 50 jobs"),

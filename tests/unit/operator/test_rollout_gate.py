@@ -165,6 +165,9 @@ def test_a_failure_pauses_when_a_person_should_look() -> None:
 
 def test_a_failed_start_is_explained_by_the_pod() -> None:
     seen = replace(FINE, problem=Problem("ImagePullBackOff", "pod x: image 'y' can't be pulled"))
+    starting = following(STARTING, replace(AFTER, canary=STOPPED, seen=seen), PLAN)
+    assert starting is not None
+    assert (starting.phase, starting.message) == (Phase.PROGRESSING, "pod x: image 'y' can't be pulled")
     after = following(STARTING, replace(LATE, seen=seen), PLAN)
     assert after is not None
     assert after.message == "pod x: image 'y' can't be pulled"

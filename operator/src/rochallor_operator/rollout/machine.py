@@ -92,7 +92,8 @@ def _judge(state: State, facts: Facts, plan: RolloutPlan) -> State:
     step = min(state.step, len(plan.chosen_steps) - 1)
     unknown = _held(state, facts)
     if unknown is None and not (state.available and _passed(state, facts, seconds(plan.chosen_steps[step].pause))):
-        return replace(state, phase=Phase.PROGRESSING, message="")
+        starting = seen.problem if seen is not None and not state.available else None
+        return replace(state, phase=Phase.PROGRESSING, message=starting.message if starting is not None else "")
     unknown = unknown or (missing(plan.gate, seen) if seen is not None else "no pod has been asked yet")
     if unknown is not None:
         return replace(state, phase=Phase.WAITING, message=unknown)

@@ -69,15 +69,16 @@ class Rollouts:
 
     def _seldom(self, key: Key, before: State | None, after: State | None) -> State | None:
         """The next state; the last one while only counts differ, and they were written a moment ago."""
-        now = self._clock()
-        if before is None or after is None or _essence(before) != _essence(after):
-            self._written_at[key] = now
+        if before == after:
             return after
-        if before != after and now < self._written_at.get(key, 0.0) + WRITE_S:
+        now = self._clock()
+        counts_alone = before is not None and after is not None and _essence(before) == _essence(after)
+        if counts_alone and now < self._written_at.get(key, now - WRITE_S) + WRITE_S:
             return before
-        self._written_at[key] = now if before != after else self._written_at.get(key, 0.0)
+        self._written_at[key] = now
         return after
 
 
 def _essence(state: State) -> tuple[object, ...]:
+    """Everything but the counts, and the message, which repeats them."""
     return state.phase, state.stable, state.revision, state.step, state.since, state.available, state.share

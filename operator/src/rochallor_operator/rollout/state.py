@@ -67,7 +67,7 @@ class State:
     others: Counts = NOTHING
     """What the stable pods counted meanwhile."""
     message: str = ""
-    """Why it waits or failed."""
+    """Why it waits or failed, or what keeps the canary from starting."""
 
     def status(self, steps: int) -> Manifest:
         """The field rollout of a resource's status."""

@@ -36,7 +36,7 @@ def on_trial(seen: Observation, progressing: State) -> State:
         sentence = f"{version} is on trial with {state.share or 'no pod yet'}, step {state.step + 1} of {steps}"
         if state.phase == Phase.WAITING:
             return State(True, Reason.CANARY_WAITING, f"{sentence}; it waits: {state.message}")
-        return State(True, Reason.CANARY, sentence)
+        return State(True, Reason.CANARY, f"{sentence}; {state.message}" if state.message else sentence)
     failed = stopped(seen)
     return progressing if failed is None else replace(failed, status=False)
 
