@@ -171,6 +171,7 @@ async def _work(
         group.create_task(reconciler.breakers.run(queue.add))
         group.create_task(reconciler.ready_pods.run())
         group.create_task(reconciler.backlogs.run(queue.add))
+        group.create_task(reconciler.rollouts.counters.run(queue.add))
         group.create_task(canary.run())
         group.create_task(resync(kube, reconciler, queue.add))
         everywhere = not values.namespaces

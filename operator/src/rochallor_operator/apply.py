@@ -18,12 +18,15 @@ from rochallor_operator.desired.references import Reference
 from rochallor_operator.errors import DegradedError, collect
 from rochallor_operator.names import OPTIONAL, Key, Manifest, Release, code_name
 from rochallor_operator.policy import Policy, account_of, breach
+from rochallor_operator.rollout.canaries import Canaries, Trial
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.desired.objects import Desired
     from rochallor_operator.observe import Addon
+    from rochallor_operator.rollout.state import State
+    from rochallor_operator.spec.worker import Worker
 
 
 @dataclass
@@ -43,6 +46,10 @@ class Applied:
     newest."""
     ready_pods: str | None = None
     """The number of ready pods that the pods can read; None when no limit needs it, or it can't be written."""
+    trial: Trial | None = None
+    """The canary rollout; None with another strategy."""
+    left: State | None = None
+    """That of the last strategy, as long as something of it is left."""
     autoscaler: Addon | None = None
     pod_monitor: Addon | None = None
     problems: list[DegradedError] = field(default_factory=list)
@@ -59,6 +66,7 @@ class Applier:
         self._pacing: Final = Pacing(monotonic)
         self.children: Final = Children(kube)
         self._counts: Final = PodCounts(kube)
+        self._canaries: Final = Canaries(kube, self.children, release.key)
         self._addons: Final = Addons(kube, self.children, policy.left_out)
         self.users: Final = Users()
         """Whose pods use which Secret and ConfigMap."""
@@ -69,15 +77,20 @@ class Applier:
         self.children.forget(key)
         self._copies.forget(key)
         self._counts.forget(key)
+        self._canaries.forget(key)
         self._pacing.forget(key)
 
-    async def apply(self, wish: Desired, live: Manifest | None) -> Applied:
-        """Put everything in place; live is the Deployment as it was.
+    async def apply(self, wish: Desired, live: Manifest | None, state: State | None = None) -> Applied:
+        """Put everything in place; live is the Deployment as it was, state the recorded one of its rollout.
 
         A problem with one child doesn't stop the others. Nothing is changed when the policy forbids the pods. Raises
         InvalidSpecError when the template doesn't have the form of a pod template.
         """
         worker, done = wish.worker, Applied(live)
+        if worker.spec.rollout.canary:
+            done.trial = Trial(state)
+        else:
+            done.left = state
         # Noted before they are read, so that a change in between triggers another reconcile.
         sources = [*wish.uses, *wish.database]
         self.users.note(Key(worker.namespace, worker.name), sources)
@@ -95,11 +108,16 @@ class Applier:
                 await self.children.ensure(worker, wish.scale)
                 done.ready_pods = wish.scale["data"][PODS_KEY]
         await self._put_deployment(wish, done)
+        if done.trial is None:
+            with collect(done.problems):
+                await (self._canaries.remove(worker) if state is None else self._canaries.end(worker))
+                done.left = None
         done.autoscaler = await self._addons.put_autoscaler(wish, done.deployment, done.blocked, done.problems)
         done.pod_monitor = await self._addons.put(worker, wish.pod_monitor)
         if done.blocked is None and done.deployment is not None:
             with collect(done.problems):
-                await self._copies.prune(worker, done.deployment)
+                canary = None if done.trial is None else done.trial.canary
+                await self._copies.prune(worker, done.deployment, canary)
                 await self._counts.prune(worker, done.deployment)
         return done
 
@@ -133,13 +151,29 @@ class Applier:
             done.blocked = done.blocked or done.missing or next(iter(refused), None)  # no pod could start
         if done.blocked is not None:
             return
+        asked = wish.deployment(newest)
         with collect(refused):
             if worker.autoscaling is not None and running is not None:
                 done.deployment = await self._addons.hand_over_replicas(worker, worker.autoscaling, running)
-            done.deployment = await self.children.put(worker, wish.deployment(newest), done.deployment)
-            if running is not None and newest != content_of(running):
+            known = not refused and done.missing is None and done.postponed is None
+            stable = asked
+            if done.trial is not None:
+                stable = await self._canaries.with_stable_template(worker, asked, done.trial, known=known)
+            done.deployment = await self.children.put(worker, stable, done.deployment)
+            if known and running is not None and self._is_new(wish, done, newest, running):
                 self._pacing.note_rollout(Key(worker.namespace, worker.name), worker.generation)
         done.blocked = next(iter(refused), None)
+        if done.trial is not None:
+            done.trial.stable = done.deployment if done.blocked is None else None
+            with collect(done.problems):
+                await self._canaries.put(worker, asked, done.deployment, done.trial)
+            done.problems += [done.trial.refused] if done.trial.refused is not None else []
+
+    def _is_new(self, wish: Desired, done: Applied, newest: Content, running: Manifest | None) -> bool:
+        """Whether pods of this content would be replaced: those of the Deployment, or those on trial."""
+        if done.trial is None or done.trial.state is None:
+            return newest != content_of(running)
+        return self._canaries.is_new(wish.worker, wish.deployment(newest), done.trial.state)
 
     async def _newest(self, wish: Desired, done: Applied) -> Content:
         """The content that the pods should have: the newest, unless something is missing or it comes too soon.
@@ -157,7 +191,8 @@ class Applier:
         if missing:
             return running
         newest = content(self._key, worker, wish.uses, found)
-        if done.deployment is not None and newest != running and not self._pacing.allows(key, worker.generation):
+        new = done.deployment is not None and self._is_new(wish, done, newest, done.deployment)
+        if new and not self._pacing.allows(key, worker.generation):
             what = "a Secret or ConfigMap that the pods use"
             done.postponed = f"{what} has changed again: it is rolled out within about {LONGEST_S:.0f} s"
             return running
@@ -169,3 +204,12 @@ class Applier:
             await self._copies.put(worker, source, newest.code)
             done.handlers = {"configMap": copy, "resourceVersion": source["metadata"]["resourceVersion"]}
         return newest
+
+
+def handlers_shown(resource: Manifest, worker: Worker, done: Applied) -> Manifest | None:
+    """The version of the handlers for the status: the last one stays until the Deployment has a new one."""
+    if worker.spec.handlers.config_map is None:
+        return None
+    last: Manifest | None = resource.get("status", {}).get("handlers")
+    on_trial = done.trial is not None and done.trial.differs
+    return last if done.blocked is not None or done.handlers is None or on_trial else done.handlers

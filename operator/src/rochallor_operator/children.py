@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rochallor_operator.drift import claimed
 from rochallor_operator.errors import DegradedError, KubernetesError
-from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_name
+from rochallor_operator.names import AUTOSCALERS, MANAGED_BY_LABEL, MANAGER, WORKER_LABEL, Key, Manifest, worker_names
 from rochallor_operator.observe import autoscaler_problem
 from rochallor_operator.status.reasons import Reason
 
@@ -42,8 +42,8 @@ class Children:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._applied: defaultdict[Key, dict[str, tuple[str, str]]] = defaultdict(dict)
-        self._present: defaultdict[Key, set[str]] = defaultdict(set)
+        self._applied: defaultdict[Key, dict[tuple[str, str], tuple[str, str]]] = defaultdict(dict)
+        self._present: defaultdict[Key, set[tuple[str, str]]] = defaultdict(set)
         self._last_event: dict[tuple[str, Key], str] = {}
         """Of each autoscaler, a hash of everything that mattered in its last event."""
         self.applied_kinds: Final[set[str]] = set()
@@ -55,19 +55,23 @@ class Children:
 
     def expect(self, key: Key, kind: str) -> None:
         """Note that a worker has an object of a kind, before any event has shown it."""
-        self._present[key].add(kind)
+        self._present[key].add((kind, key.name))
 
     def on_event(self, kind: str, live: Manifest, *, deleted: bool) -> bool:
         """Note an event of a child; returns whether its worker should be reconciled."""
         metadata = live["metadata"]
-        key = Key(metadata["namespace"], worker_name(kind, metadata["name"]))
+        keys = [Key(metadata["namespace"], name) for name in worker_names(kind, metadata["name"])]
+        for key in keys:
+            if not deleted:
+                self._present[key].add((kind, metadata["name"]))
+            elif key in self._present:
+                self._present[key].discard((kind, metadata["name"]))
+                if not self._present[key]:
+                    del self._present[key]
+        key = keys[0]
         if deleted:
             self._last_event.pop((kind, key), None)
-            self._present[key].discard(kind)
-            if not self._present[key]:
-                del self._present[key]
             return True
-        self._present[key].add(kind)
         if kind not in AUTOSCALERS:
             return True
         # An autoscaler writes its status every few seconds; of that, only its problem matters.
@@ -97,7 +101,7 @@ class Children:
         key = Key(worker.namespace, worker.name)
         wished = digest(wish)
         before = None if live is None else _state(live, wish)
-        if live is not None and self._applied[key].get(kind) == (wished, before):
+        if live is not None and self._applied[key].get((kind, name)) == (wished, before):
             return live
         try:
             applied = await self._kube.apply(wish)
@@ -109,8 +113,8 @@ class Children:
         after = _state(applied, wish)
         if after != before:
             log.info("created" if before is None else "updated", extra=_log_keys(key, kind, name))
-        self._applied[key][kind] = (wished, after)
-        self._present[key].add(kind)
+        self._applied[key][kind, name] = (wished, after)
+        self._present[key].add((kind, name))
         return applied
 
     async def _take_back(self, key: Key, wish: Manifest, live: Manifest) -> Manifest:
@@ -127,17 +131,17 @@ class Children:
         log.warning("reverted a change that excluded our own fields", extra=_log_keys(key, kind, name))
         return applied
 
-    async def remove(self, worker: Worker, kind: str) -> None:
-        """Remove the worker's object of an optional kind, if there is one and it is ours."""
-        key = Key(worker.namespace, worker.name)
-        if kind not in self._present.get(key, ()):
+    async def remove(self, worker: Worker, kind: str, name: str | None = None) -> None:
+        """Remove the worker's object of an optional kind, if there is one and it is ours; mostly it has its name."""
+        key, name = Key(worker.namespace, worker.name), name or worker.name
+        if (kind, name) not in self._present.get(key, ()):
             return
-        live = await self._kube.get(kind, worker.namespace, worker.name)
+        live = await self._kube.get(kind, worker.namespace, name)
         if live is not None and is_ours(live, worker.name, worker.uid) and "deletionTimestamp" not in live["metadata"]:
-            await self._kube.delete(kind, worker.namespace, worker.name, live["metadata"]["uid"])
-            log.info("removed", extra=_log_keys(key, kind, worker.name))
-        self._applied[key].pop(kind, None)
-        self._present[key].discard(kind)
+            await self._kube.delete(kind, worker.namespace, name, live["metadata"]["uid"])
+            log.info("removed", extra=_log_keys(key, kind, name))
+        self._applied[key].pop((kind, name), None)
+        self._present[key].discard((kind, name))
 
 
 def name_conflict(kind: str, name: str) -> DegradedError:

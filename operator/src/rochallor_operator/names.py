@@ -22,6 +22,7 @@ REPLICAS_MANAGER: Final = "rochallor-operator-replicas"
 CONTENDER: Final = "rochallor-operator-contender"
 """Field manager of what an operator writes into the status of a resource that another operator manages."""
 
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 WORKER_LABEL: Final = "rochallor.io/worker"
 CONFIG_HASH: Final = "rochallor.io/config-hash"
@@ -33,6 +34,14 @@ of the code are in use."""
 ACCOUNT_HASH: Final = "rochallor.io/account-hash"
 """Pod-template annotation with the hash of the ServiceAccount's annotations: clouds read them when a pod starts, so a
 change rolls the pods."""
+CANARY_LABEL: Final = "rochallor.io/canary"
+"""Label of a canary's pods, with the worker's name. They don't have WORKER_LABEL: the stable Deployment, an autoscaler
+and `kubectl scale` select by it."""
+REVISION_LABEL: Final = "rochallor.io/revision"
+"""Label of a canary's pods with the version on trial."""
+PROMOTE: Final = "rochallor.io/promote"
+ABORT: Final = "rochallor.io/abort"
+"""Annotations of a resource, with the version that a person promotes or aborts."""
 
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 """Pod annotation: a ReplicaSet with too many ready pods removes those of the lowest cost first; no annotation is 0."""
@@ -52,6 +61,7 @@ files, among them the one with that number."""
 TEMPLATE_HASH: Final = "pod-template-hash"
 """Label that distinguishes the pods of a Deployment's ReplicaSets."""
 
+CANARY_SUFFIX: Final = "-canary"
 SERVICE_SUFFIX: Final = "-metrics"
 ACCOUNT_SUFFIX: Final = "-worker"
 """Without it, a service account of the user's application would often have the same name."""
@@ -99,6 +109,7 @@ APIS: Final = {
     "Event": Api("", "v1", "events"),
     "Lease": Api("coordination.k8s.io", "v1", "leases"),
     "Deployment": Api("apps", "v1", "deployments"),
+    "ControllerRevision": Api("apps", "v1", "controllerrevisions"),
     "ReplicaSet": Api("apps", "v1", "replicasets"),
     "Service": Api("", "v1", "services"),
     "ServiceAccount": Api("", "v1", "serviceaccounts"),
@@ -133,14 +144,26 @@ def code_name(worker: str, code: str) -> str:
     return f"{worker}-code-{code}"
 
 
+def canary_name(worker: str) -> str:
+    """Name of the Deployment that tries a new version."""
+    return worker + CANARY_SUFFIX
+
+
+def revision_name(worker: str, revision: str) -> str:
+    """Name of the ControllerRevision that keeps the pod template of a version."""
+    return f"{worker}-{revision}"
+
+
 def scale_name(worker: str) -> str:
     """Name of the ConfigMap from which a worker's pods read how many of them there are."""
     return f"{worker}-scale"
 
 
-def worker_name(kind: str, child: str) -> str:
-    """Name of the worker to which a child of that name would belong."""
-    return child.removesuffix({"Service": SERVICE_SUFFIX, "ServiceAccount": ACCOUNT_SUFFIX}.get(kind, ""))
+def worker_names(kind: str, child: str) -> list[str]:
+    """Names of the workers to which a child of that name could belong: a Deployment may be a canary."""
+    name = child.removesuffix({"Service": SERVICE_SUFFIX, "ServiceAccount": ACCOUNT_SUFFIX}.get(kind, ""))
+    canary = kind == "Deployment" and child.endswith(CANARY_SUFFIX)
+    return [name, child.removesuffix(CANARY_SUFFIX)] if canary else [name]
 
 
 def selector(worker: str) -> dict[str, str]:
@@ -148,12 +171,16 @@ def selector(worker: str) -> dict[str, str]:
     return {WORKER_LABEL: worker}
 
 
+def fleet(worker: str) -> dict[str, str]:
+    """The labels that select a worker's pods and those of its canary."""
+    return {INSTANCE_LABEL: worker, MANAGED_BY_LABEL: MANAGER}
+
+
 def labels(worker: str) -> dict[str, str]:
     """The labels of everything the operator makes for a worker."""
     return {
         "app.kubernetes.io/name": "rochallor-worker",
-        "app.kubernetes.io/instance": worker,
-        MANAGED_BY_LABEL: MANAGER,
+        **fleet(worker),
         **selector(worker),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rochallor_operator.names import TEMPLATE_HASH
+from rochallor_operator.rollout.state import UNFINISHED
 from rochallor_operator.status.reasons import FROM_WORKERS, Reason
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rochallor_operator.errors import DegradedError
     from rochallor_operator.names import Manifest
+    from rochallor_operator.rollout.state import State
     from rochallor_operator.spec.worker import Worker
 
 
@@ -100,6 +102,13 @@ class Observation:
     """Why it doesn't have the newest content of what its pods use yet."""
     handlers: Manifest | None = None
     """Which version of a ConfigMap with handlers it has; None when the handlers are elsewhere, or it has none yet."""
+    state: State | None = None
+    """That of a canary rollout; None with another strategy."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a canary rollout goes on, or would if it knew more."""
+        return self.state is not None and self.state.phase in UNFINISHED
 
     @property
     def refused(self) -> bool:
@@ -114,7 +123,7 @@ class Observation:
         """Whether nothing is expected to change by itself."""
         if self.worker is None:
             return True
-        if self.postponed is not None:
+        if self.postponed is not None or self.on_trial:
             return False
         return not self.refused and self.problem is None and self.rollout is not None and self.rollout.complete
 

@@ -10,23 +10,25 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from rochallor_operator.apply import Applied, Applier
+from rochallor_operator.apply import Applied, Applier, handlers_shown
 from rochallor_operator.backlog.reader import Backlogs
 from rochallor_operator.children import is_ours
 from rochallor_operator.claims import Claims
 from rochallor_operator.content.hashes import text
 from rochallor_operator.desired.objects import Desired, desired
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError, collect
-from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, selector
+from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, canary_name, selector
 from rochallor_operator.observe import Addon, Observation, Problem, Rollout, newest_pods, rollout
 from rochallor_operator.pods.breaker_check import BreakerChecks
 from rochallor_operator.pods.deletion_cost import DeletionCosts
 from rochallor_operator.pods.lease_check import LeaseChecks
-from rochallor_operator.pods.probe import Readiness, is_busy, warning
+from rochallor_operator.pods.probe import Readiness, is_busy, metrics, warning
 from rochallor_operator.pods.problems import of_template, problem, stuck
 from rochallor_operator.pods.ready_pods import ReadyPods
 from rochallor_operator.pods.shield import Shields
 from rochallor_operator.policy import Policy
+from rochallor_operator.rollout.rollouts import Rollouts
+from rochallor_operator.rollout.state import WITH_CANARY, State, recorded
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
 from rochallor_operator.spec.sections import seconds
@@ -66,6 +68,7 @@ class Reconciler:
         self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
         self.ready_pods: Final = ReadyPods(kube)
         self.backlogs: Final = Backlogs(lambda: self.served is None, monotonic)
+        self.rollouts: Final = Rollouts(kube, partial(metrics, port=report_port))
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -108,8 +111,11 @@ class Reconciler:
         try:
             worker = parse(resource)
             self._follow(key, resource, worker)
-            wish = desired(worker, self._worker_image, live)
-            done = await self._applier.apply(wish, live)
+            state, canary = recorded(resource), None
+            if state is not None and state.phase in WITH_CANARY:
+                canary = await self._kube.get("Deployment", key.namespace, canary_name(key.name))
+            wish = desired(worker, self._worker_image, live, canary)
+            done = await self._applier.apply(wish, live, state)
             self.ready_pods.tell(key, done.ready_pods)
             await self._follow_database(key, resource, wish, done)
         except InvalidSpecError as error:
@@ -163,8 +169,18 @@ class Reconciler:
             or self.shields.problem(key),
             blocked=done.blocked,
             postponed=done.postponed,
-            handlers=_handlers(resource, worker, done),
+            handlers=None if worker is None else handlers_shown(resource, worker, done),
+            state=self._next_state(key, resource, worker, done),
         )
+
+    def _next_state(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> State | None:
+        """The next state of the rollout; the recorded one stays while the spec is invalid."""
+        if worker is None:
+            return recorded(resource)
+        if done.trial is None:
+            self.rollouts.forget(key)
+            return done.left
+        return self.rollouts.next(key, resource, worker, done.trial)
 
     async def _observe_pods(
         self, key: Key, resource: Manifest, done: Applied
@@ -235,6 +251,7 @@ class Reconciler:
         self.breakers.forget(key)
         self.ready_pods.forget(key)
         self.backlogs.forget(key)
+        self.rollouts.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
 
@@ -262,14 +279,6 @@ class Reconciler:
     def users_of_any(self, kind: str) -> list[Key]:
         """The resources whose pods use any Secret, or any ConfigMap."""
         return self._applier.users.of_any(kind)
-
-
-def _handlers(resource: Manifest, worker: Worker | None, done: Applied) -> Manifest | None:
-    """The version of the handlers for the status: the last one stays until a new one is applied."""
-    if worker is None or worker.spec.handlers.config_map is None:
-        return None
-    last: Manifest | None = resource.get("status", {}).get("handlers")
-    return last if done.blocked is not None or done.handlers is None else done.handlers
 
 
 def _condition(condition: Manifest) -> Condition:

@@ -33,6 +33,7 @@ COLLECTIONS = {
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "Namespace": "api/v1/namespaces",
     "ConfigMap": "api/v1/namespaces/{}/configmaps",
+    "ControllerRevision": "apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
     "NetworkPolicy": "apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Pod": "api/v1/namespaces/{}/pods",

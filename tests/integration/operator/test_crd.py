@@ -30,6 +30,14 @@ def kafka(**fields: Any) -> Object:
     }
 
 
+STEP: Object = {"share": "10%", "pause": "5m"}
+
+
+def tried(**rollout: Any) -> Object:
+    """The field that asks for canary rollouts."""
+    return {"rollout": {"strategy": "Canary"} | rollout}
+
+
 def scaling(**fields: Any) -> Object:
     return {"autoscaling": {"maxReplicas": 5, **fields}}
 
@@ -368,6 +376,24 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "no step in percent": ({"maxSurge": "0%", "maxUnavailable": "00%"}, "write a maxSurge or a maxUnavailable above 0"),
     "a surge as a word": ({"maxSurge": "some"}, "write a number of pods such as 1, or a percentage such as 25%"),
+    "steps without a canary": ({"rollout": {"steps": [STEP]}}, "write strategy Canary with steps and gate"),
+    "a share of nothing": (tried(steps=[STEP | {"share": "0%"}]), "write a percentage from 1% to 99%, such as 10%"),
+    "a share of all": (tried(steps=[STEP | {"share": "100%"}]), "write a percentage from 1% to 99%, such as 10%"),
+    "no pause": (tried(steps=[STEP | {"pause": "0s"}]), "write a whole number and ms, s, m or h, such as 5m"),
+    "no steps": (tried(steps=[]), "spec.rollout.steps in body should have at least 1 items"),
+    "a gate without jobs": (tried(gate={"minJobs": 0}), "spec.rollout.gate.minJobs in body should be greater than"),
+    "a ratio above all": (
+        tried(gate={"maxFailureRatio": "101%"}),
+        "write a percentage of at most 100%, such as 5% or 0.5%",
+    ),
+    "a ratio without percent": (
+        tried(gate={"worseThanStableBy": "0.05"}),
+        "write a percentage of at most 100%, such as 5% or 0.5%",
+    ),
+    "a handler time without a unit": (
+        tried(gate={"maxHandlerP95": "2"}),
+        "write a whole number and ms, s, m or h, such as 2s",
+    ),
     "a negative surge": ({"maxSurge": -1}, "write a number of pods such as 1, or a percentage such as 25%"),
     "more than all unavailable": (
         {"maxUnavailable": "101%"},
@@ -551,6 +577,12 @@ FINE: dict[str, Object] = {
         targetWait="100ms",
         backlog={},
         behavior={"scaleUp": {"tolerance": 0}, "scaleDown": {"tolerance": 0.05}},
+    ),
+    "a canary": tried(),
+    "a canary with everything": tried(
+        steps=[STEP, {"share": "99%", "pause": "24h"}],
+        gate={"minJobs": 1, "maxFailureRatio": "100%", "worseThanStableBy": "0.25%", "maxHandlerP95": "500ms"},
+        onFailure="Pause",
     ),
     "hpa for kafka": KAFKA | scaling(),
     "hpa for kafka from zero": KAFKA | engine(**DATABASE) | scaling(minReplicas=0, backlog={"target": 10}),

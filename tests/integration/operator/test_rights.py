@@ -69,8 +69,9 @@ class Right(NamedTuple):
 
     @property
     def for_watching(self) -> bool:
-        """Whether it is needed to watch objects, not to reconcile. Pods and ReplicaSets are only listed."""
-        return self.verb in {"list", "watch"} and self.resource not in {"pods", "replicasets"}
+        """Whether it is needed to watch objects, not to reconcile. Of some kinds objects are only listed."""
+        listed = {"pods", "replicasets", "controllerrevisions"}
+        return self.verb in {"list", "watch"} and self.resource not in listed
 
 
 def rights(rules: list[Object]) -> list[Right]:
@@ -182,6 +183,12 @@ def test_a_reconcile_without_a_right_says_so(cluster: Api, kubeconfig: Path, pla
             api.until_the(KIND, NAME, has("Degraded", "False", "Healthy"))
 
 
+FOR_CANARIES = {
+    Right("apps", "deployments", "delete"),
+    *(Right("apps", "controllerrevisions", verb) for verb in ("get", "list", "create", "delete")),
+}
+
+
 def create_all(api: Api, right: Right) -> None:
     """A resource that asks for everything there is."""
     api.create(code())
@@ -193,6 +200,8 @@ def create_all(api: Api, right: Right) -> None:
     wish = with_config_map()
     limits: Object = {"limits": [{"jobType": "charge-card", "perSecond": 5, "scope": "resource"}]}
     wish["spec"] |= {"engine": engine, "minReadySeconds": 0} | limits | budget | scaling | MONITORED
+    if right in FOR_CANARIES:
+        wish["spec"]["rollout"] = {"strategy": "Canary"}
     api.create(wish)
 
 
@@ -206,6 +215,11 @@ def provoke(api: Api, right: Right) -> None:
             api.patch(KIND, NAME, {"spec": {"parallelism": number + 1}})  # no pause between changes of the code
             api.patch("ConfigMap", "code", {"data": {"handlers.py": f"registry = {number}"}})
             live = until_rolled_out(api, after=code_version(live))
+    elif right in FOR_CANARIES and right.verb == "delete":
+        api.until_the(KIND, NAME, lambda live: "rollout" in live.get("status", {}))
+        api.patch(KIND, NAME, {"spec": {"parallelism": 2}})
+        api.until_the("Deployment", f"{NAME}-canary", lambda _: True)
+        api.replace(KIND, NAME, {"spec": resource()["spec"]})
     elif right.resource == "replicasets":
         until_rolled_out(api)
     elif right.verb == "delete":

@@ -7,6 +7,7 @@ import pytest
 
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.observe import Addon, Observation, Problem, rollout
+from rochallor_operator.rollout.state import Phase, State
 from rochallor_operator.status.conditions import status
 from rochallor_operator.status.reasons import Reason
 from unit.operator.samples import deployment, resource, worker
@@ -184,6 +185,69 @@ CASES = {
         ("True", "InvalidSpec", "spec.x: no"),
     ),
 }
+
+TRIED: Manifest = {"rollout": {"strategy": "Canary"}}
+STATE = State(Phase.PROGRESSING, "old", "new", share="9% of the slots")
+ON_TRIAL = "version new is on trial with 9% of the slots, step 1 of 2"
+FAILED = "version new: 12 of 50 jobs failed; only the stable pods run"
+LOOK = "version new: 12 of 50 jobs failed; the canary is left for you to look at"
+FINE = ("True", "Available", "2 of 2 pods available")
+TRIALS = {
+    "on trial": (STATE, ("True", "Canary", ON_TRIAL), HEALTHY, "Reconciling"),
+    "does not start": (
+        replace(STATE, message="pod x: image 'y' can't be pulled"),
+        ("True", "Canary", f"{ON_TRIAL}; pod x: image 'y' can't be pulled"),
+        HEALTHY,
+        "Reconciling",
+    ),
+    "waits": (
+        replace(STATE, phase=Phase.WAITING, message="12 of at least 50 jobs"),
+        ("True", "CanaryWaiting", f"{ON_TRIAL}; it waits: 12 of at least 50 jobs"),
+        HEALTHY,
+        "Reconciling",
+    ),
+    "promoted a moment ago": (
+        replace(STATE, phase=Phase.PROMOTING, stable="new"),
+        ("True", "Canary", "version new has passed: the stable pods get it"),
+        HEALTHY,
+        "Reconciling",
+    ),
+    "failed": (
+        replace(STATE, phase=Phase.FAILED, message="12 of 50 jobs failed"),
+        ("False", "CanaryFailed", FAILED),
+        ("True", "CanaryFailed", FAILED),
+        "Stalled",
+    ),
+    "paused": (
+        replace(STATE, phase=Phase.PAUSED, message="12 of 50 jobs failed"),
+        ("False", "CanaryFailed", LOOK),
+        ("True", "CanaryFailed", LOOK),
+        "Stalled",
+    ),
+    "at rest": (State(Phase.STABLE, "old", "old"), ("False", *FINE[1:]), HEALTHY, None),
+}
+
+
+@pytest.mark.parametrize("case", TRIALS)
+def test_a_canary_rollout_leaves_the_resource_ready(case: str) -> None:
+    state, progressing, degraded, kind = TRIALS[case]
+    observation = replace(seen(deployment(2, **AVAILABLE), **TRIED), state=state)
+    made = status(resource(), observation, "now")
+    states = {item["type"]: (item["status"], item["reason"], item["message"]) for item in made["conditions"]}
+    expected = {"Ready": FINE, "Progressing": progressing, "Degraded": degraded}
+    assert states == expected | ({} if kind is None else {kind: ("True", *progressing[1:])})
+    assert made["rollout"]["phase"] == state.phase
+    assert observation.settled is (kind != "Reconciling")
+
+
+def test_stable_pods_that_are_not_at_rest_matter_more_than_a_trial() -> None:
+    scaled = replace(seen(deployment(2, **AVAILABLE | {"replicas": 3}), **TRIED), state=STATE)
+    assert brief(scaled)["Progressing"] == ("True", "RollingOut", "3 pods, 2 wanted")
+
+
+def test_an_invalid_spec_keeps_the_state_of_the_rollout() -> None:
+    observation = replace(CASES["invalid spec"][0], state=STATE)
+    assert status(resource(), observation, "now")["rollout"]["stableRevision"] == "old"
 
 
 @pytest.mark.parametrize("case", CASES)

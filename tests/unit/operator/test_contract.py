@@ -9,12 +9,15 @@ import pytest
 from rochallor_operator.desired.companions import scale
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
+from rochallor_operator.pods import probe
 from rochallor_operator.pods.probe import is_busy
+from rochallor_operator.pods.samples import Sample, sample
 from rochallor_operator.spec.sections import seconds
 from rochallor_operator.spec.worker import RESERVED_ENV
 from rochallor_worker import Registry, Runner
 from rochallor_worker.cli import settings
 from rochallor_worker.devengine.client import FakeEngine
+from rochallor_worker.events import Event, Executed, Reported
 from rochallor_worker.observability import http
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
@@ -144,3 +147,25 @@ async def test_the_operator_understands_how_busy_a_worker_is(monkeypatch: pytest
         runner.lanes[0].slots.occupy()
         clock = 2.0
         assert await is_busy(running, port) is True
+
+
+async def test_the_operator_understands_how_jobs_ended() -> None:
+    registry = Registry()
+    registry.handler("charge-card")(lambda _: None)
+    runner = Runner(FakeEngine(), registry, worker_id="w")
+    metrics = Metrics(runner, Sampler(runner.slots, runner.gates, lambda: 0.0), transport="rest", worker_id="w")
+    told: list[Event] = [
+        Reported("charge-card", "completed", "accepted", 0.1),
+        Reported("charge-card", "failed_retryable", "accepted", 0.1),
+        Reported("charge-card", "failed_final", "accepted", 0.1),
+        Reported("charge-card", "completed", "refused", 0.1),
+        Reported("charge-card", "completed", "lost", 0.1),
+        Reported("charge-card", "completed", "late", 0.1),
+        *(Executed("charge-card", "completed", seconds, "") for seconds in (0.3, 2.0, 3.0)),
+    ]
+    for event in told:
+        metrics.observe(event)
+    async with http.serve(runner, metrics, lambda: "", 0) as port:
+        body = await probe.metrics(pod(phase="Running", podIP="127.0.0.1"), port)
+    assert body is not None
+    assert sample(body, 2.5) == Sample(jobs=4, failures=3, slow=1)

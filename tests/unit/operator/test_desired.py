@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from rochallor_operator.desired.autoscaling import autoscaler
+from rochallor_operator.desired.canary import canary
 from rochallor_operator.desired.companions import disruption_budget, pod_monitor, scale, service, service_account
 from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
@@ -166,6 +167,7 @@ MONITORED: Manifest = {
         "interval": "15s",
     }
 }
+TRIED: Manifest = {"rollout": {"strategy": "Canary"}}
 
 
 IDENTITY: Manifest = {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop"}}
@@ -185,6 +187,12 @@ CASES: dict[str, Manifest] = {
     "deployment-limits": deployment(worker(**LIMITED), "worker:1"),
     "deployment-template": deployment(worker(**TEMPLATE), "worker:1", Content("0123456789abcdef", None)),
     "deployment-telemetry": deployment(worker(**TRACED), "worker:1"),
+    "deployment-canary": canary("payments", deployment(worker(**FULL | TRIED), "worker:1"), "0123456789abcdef", 2),
+    "service-canary": service(worker(**TRIED)),
+    "disruption-budget-canary": disruption_budget(
+        worker(replicas=2, disruptionBudget={"maxUnavailable": "25%"}, **TRIED)
+    )[0],
+    "pod-monitor-canary": pod_monitor(worker(**MONITORED | TRIED))[0],
     "scale": scale(worker(**LIMITED), live(status={"readyReplicas": 6})) or {},
     "service": service(worker()),
     "service-account": service_account(worker()),
@@ -214,6 +222,17 @@ def test_golden(name: str) -> None:
 def test_the_default_lease_is_no_change_of_the_pods() -> None:
     usual, other = (deployment(worker(lease=lease), "worker:1") for lease in ("30s", "31s"))
     assert usual == deployment(worker(), "worker:1") != other
+
+
+def test_the_strategy_is_no_change_of_the_stable_pods() -> None:
+    assert deployment(worker(**TRIED), "worker:1") == deployment(worker(), "worker:1")
+
+
+def test_the_number_of_pods_includes_the_canary() -> None:
+    one, other = live(status={"readyReplicas": 6}), live(status={"readyReplicas": 2})
+    made = scale(worker(**LIMITED), one, other)
+    assert made is not None
+    assert made["data"] == {"pods": "8"}
 
 
 def test_no_limits_are_no_change_of_the_pods() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from argocd import health
@@ -10,7 +12,7 @@ from rochallor_operator.observe import Addon, Observation, Problem, rollout
 from rochallor_operator.status.conditions import status
 from rochallor_operator.status.reasons import Reason
 from unit.operator.samples import deployment, resource, worker
-from unit.operator.test_conditions import AVAILABLE, CASES, RESUME, seen
+from unit.operator.test_conditions import AVAILABLE, CASES, RESUME, TRIALS, TRIED, seen
 
 CRASHED = "Degraded", "CrashLoopBackOff: pod p-1: boom"
 NOT_FOUND = "Degraded", "ConfigMapNotFound: ConfigMap 'x' with the handlers does not exist"
@@ -51,6 +53,16 @@ def test_every_case_has_a_health() -> None:
 @pytest.mark.parametrize("case", HEALTH)
 def test_health(case: str) -> None:
     assert argo_health(CASES[case][0]) == HEALTH[case]
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [("on trial", "Progressing"), ("waits", "Progressing"), ("failed", "Degraded"), ("at rest", "Healthy")],
+)
+def test_a_canary_rollout(case: str, expected: str) -> None:
+    state, progressing, *_ = TRIALS[case]
+    observation = replace(seen(deployment(2, **AVAILABLE), **TRIED), state=state)
+    assert argo_health(observation) == (expected, ": ".join(progressing[1:]))
 
 
 def test_no_pods_on_purpose_are_healthy() -> None:

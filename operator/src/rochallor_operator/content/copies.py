@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from rochallor_operator.children import is_ours, name_conflict
 from rochallor_operator.desired.deployment import content_of
-from rochallor_operator.names import CODE_HASH, MANAGED_BY_LABEL, MANAGER, Key, Manifest, code_name, metadata, selector
+from rochallor_operator.names import (
+    CODE_HASH,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    Key,
+    Manifest,
+    code_name,
+    fleet,
+    metadata,
+    selector,
+)
 from rochallor_operator.observe import rollout
 
 if TYPE_CHECKING:
@@ -53,7 +63,7 @@ class Copies:
         await self._kube.create(wish)
         log.info("created", extra=_log_keys(worker, name))
 
-    async def prune(self, worker: Worker, deployment: Manifest) -> None:
+    async def prune(self, worker: Worker, deployment: Manifest, canary: Manifest | None = None) -> None:
         """Remove the copies that no ReplicaSet refers to, once after each change of the code has been rolled out."""
         key = Key(worker.namespace, worker.name)
         code = content_of(deployment).code
@@ -62,8 +72,8 @@ class Copies:
             return
         ours = selector(worker.name) | {MANAGED_BY_LABEL: MANAGER}
         copies = await self._kube.metadata("ConfigMap", worker.namespace, ours)
-        sets = await self._kube.metadata("ReplicaSet", worker.namespace, selector(worker.name))
-        used = {code, *[item["metadata"].get("labels", {}).get(CODE_HASH) for item in sets]}
+        sets = await self._kube.metadata("ReplicaSet", worker.namespace, fleet(worker.name))
+        used = {code, content_of(canary).code, *[item["metadata"].get("labels", {}).get(CODE_HASH) for item in sets]}
         kept = {code_name(worker.name, version) for version in used if version is not None}
         for copy in copies:
             name = copy["metadata"]["name"]

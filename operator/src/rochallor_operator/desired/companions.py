@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rochallor_operator.desired.environment import PODS_KEY
 from rochallor_operator.names import (
+    CANARY_LABEL,
+    INSTANCE_LABEL,
     METRICS_PORT,
     WORKER_LABEL,
     Manifest,
     account_name,
+    fleet,
     metadata,
     scale_name,
     selector,
@@ -31,6 +35,11 @@ def service_account(worker: Worker) -> Manifest:
     }
 
 
+def pods_of(worker: Worker) -> dict[str, str]:
+    """The labels that select all pods of a worker: with canary rollouts, those of the canary too."""
+    return fleet(worker.name) if worker.spec.rollout.canary else selector(worker.name)
+
+
 def service(worker: Worker) -> Manifest:
     """The headless Service by which Prometheus finds the pods. Unready pods are listed too: their metrics say why."""
     return {
@@ -40,7 +49,7 @@ def service(worker: Worker) -> Manifest:
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": selector(worker.name),
+            "selector": pods_of(worker),
             "ports": [{"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"}],
         },
     }
@@ -58,7 +67,7 @@ def disruption_budget(worker: Worker) -> list[Manifest]:
             "metadata": metadata(worker, worker.name),
             "spec": {
                 "maxUnavailable": budget.max_unavailable,
-                "selector": {"matchLabels": selector(worker.name)},
+                "selector": {"matchLabels": pods_of(worker)},
                 # While the engine is unreachable no pod is ready, by design; nodes must be drainable all the same.
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             },
@@ -75,25 +84,36 @@ def pod_monitor(worker: Worker) -> list[Manifest]:
     endpoint: Manifest = {"port": "metrics"}
     if metrics.interval is not None:
         endpoint["interval"] = metrics.interval
+    labels = [WORKER_LABEL]
+    if worker.spec.rollout.canary:
+        # A canary's pods lack the worker's label; their series have it all the same, and one more.
+        labels.append(CANARY_LABEL)
+        source = "__meta_kubernetes_pod_label_" + _series(INSTANCE_LABEL)
+        endpoint["relabelings"] = [{"sourceLabels": [source], "targetLabel": _series(WORKER_LABEL)}]
     return [
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PodMonitor",
             "metadata": ours | {"labels": metrics.labels | ours["labels"]},
             "spec": {
-                "selector": {"matchLabels": selector(worker.name)},
+                "selector": {"matchLabels": pods_of(worker)},
                 "podMetricsEndpoints": [endpoint],
-                "podTargetLabels": [WORKER_LABEL],
+                "podTargetLabels": labels,
             },
         }
     ]
 
 
-def scale(worker: Worker, live: Manifest | None) -> Manifest | None:
-    """The ConfigMap with the number of ready pods of the live Deployment, at least 1; None when no limit needs it."""
+def _series(label: str) -> str:
+    """The name that Prometheus gives a label of Kubernetes."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", label)
+
+
+def scale(worker: Worker, live: Manifest | None, canary: Manifest | None = None) -> Manifest | None:
+    """The ConfigMap with the number of ready pods of the live Deployments, at least 1; None when no limit needs it."""
     if not worker.spec.counts_pods:
         return None
-    ready = live.get("status", {}).get("readyReplicas", 0) if live is not None else 0
+    ready = sum(one.get("status", {}).get("readyReplicas", 0) for one in (live, canary) if one is not None)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

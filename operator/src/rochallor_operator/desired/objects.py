@@ -47,8 +47,9 @@ class Desired:
         return deployment(self.worker, self.default_image, content)
 
 
-def desired(worker: Worker, default_image: str, live: Manifest | None) -> Desired:
-    """What should exist for a worker; live is the Deployment as it is now.
+def desired(worker: Worker, default_image: str, live: Manifest | None, canary: Manifest | None = None) -> Desired:
+    """What should exist for a worker; live is the Deployment as it is now, canary that of a version on
+    trial.
 
     Raises InvalidSpecError when no pod template can be made of the spec.
     """
@@ -61,7 +62,7 @@ def desired(worker: Worker, default_image: str, live: Manifest | None) -> Desire
         database(worker),
         service_account(worker),
         [service(worker), *disruption_budget(worker)],
-        scale(worker, live),
+        scale(worker, live, canary),
         autoscaler(worker, stopped=live is not None and live["spec"].get("replicas") == 0),
         pod_monitor(worker),
     )

@@ -91,7 +91,7 @@ def parse_answer(body: bytes, reasons: Collection[Reason] = FROM_WORKERS) -> tup
 
 def pod_to_ask(pods: Iterable[Manifest]) -> Manifest | None:
     """The newest pod that runs, is not ready and is not terminating."""
-    unready = [pod for pod in pods if _runs(pod) and not _ready(pod)]
+    unready = [pod for pod in pods if runs(pod) and not _ready(pod)]
     return max(unready, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]), default=None)
 
 
@@ -123,9 +123,15 @@ async def is_busy(pod: Manifest, port: int = METRICS_PORT) -> bool | None:
         return None
 
 
+async def metrics(pod: Manifest, port: int = METRICS_PORT) -> bytes | None:
+    """A pod's metrics as text; None without an answer."""
+    answer = await _get(pod, port, "/metrics", METRICS_LIMIT)
+    return answer[1] if answer is not None and answer[0] == 200 else None
+
+
 def is_ready(pod: Manifest) -> bool:
     """Whether a pod runs, is ready and is not terminating."""
-    return _runs(pod) and _ready(pod)
+    return runs(pod) and _ready(pod)
 
 
 async def _get(pod: Manifest, port: int, path: str, limit: int) -> tuple[int, bytes] | None:
@@ -148,7 +154,8 @@ async def _get(pod: Manifest, port: int, path: str, limit: int) -> tuple[int, by
     return response.status_code, body
 
 
-def _runs(pod: Manifest) -> bool:
+def runs(pod: Manifest) -> bool:
+    """Whether a pod runs and is not terminating."""
     status = pod.get("status", {})
     ends = "deletionTimestamp" in pod["metadata"]
     return not ends and status.get("phase") == "Running" and bool(status.get("podIP"))

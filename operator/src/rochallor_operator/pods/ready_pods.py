@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import READY_PODS, Key, selector
+from rochallor_operator.names import READY_PODS, Key, fleet
 from rochallor_operator.runtime.queue import Backoff, Result, WorkQueue
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ReadyPods:
         """Annotate up to WRITES pods; returns whether no other one needs it."""
         if not await self._kube.may_patch_pods(key.namespace):
             return True
-        pods = await self._kube.pods(key.namespace, selector(key.name))
+        pods = await self._kube.pods(key.namespace, fleet(key.name))
         behind = [pod["metadata"]["name"] for pod in pods if _is_behind(pod, number)]
         for name in behind[:WRITES]:
             await self._kube.annotate_pod(key.namespace, name, {READY_PODS: number})

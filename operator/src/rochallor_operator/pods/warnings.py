@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import Key, selector
+from rochallor_operator.names import Key, fleet
 from rochallor_operator.observe import Problem
 from rochallor_operator.pods.probe import is_ready
 from rochallor_operator.runtime.queue import Backoff, Result, WorkQueue
@@ -72,7 +72,7 @@ class Warnings(ABC):
             return Result.SETTLED
         before = self._warnings[key]
         try:
-            pods = await self._kube.pods(key.namespace, selector(key.name))
+            pods = await self._kube.pods(key.namespace, fleet(key.name))
         except KubernetesError as error:
             keys = {"resource": str(key), "reason": str(self.reason), "error": str(error)}
             log.warning("can't ask pods for a warning", extra=keys)

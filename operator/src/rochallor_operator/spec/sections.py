@@ -172,3 +172,41 @@ class DisruptionBudget(Section):
     """How many pods a node drain may stop at the same time: a number or a percentage."""
 
     max_unavailable: int | str
+
+
+class Step(Section):
+    """A step of a canary rollout: a share of the slots, such as 10%, and the least time before the next step."""
+
+    share: str
+    pause: Duration
+
+
+class Gate(Section):
+    """What a new version must prove in each step. Ratios are percentages of the jobs that ended, such as 5%."""
+
+    min_jobs: int = 100
+    max_failure_ratio: str = "20%"
+    worse_than_stable_by: str = "5%"
+    max_handler_p95: Annotated[Duration | None, Field(alias="maxHandlerP95")] = None
+
+
+DEFAULT_STEPS: Final = (Step(share="10%", pause="5m"), Step(share="50%", pause="5m"))
+
+
+class RolloutPlan(Section):
+    """How a new version reaches the pods."""
+
+    strategy: Literal["RollingUpdate", "Canary"] = "RollingUpdate"
+    steps: tuple[Step, ...] = ()
+    gate: Gate = Gate()
+    on_failure: Literal["Rollback", "Pause"] = "Rollback"
+
+    @property
+    def canary(self) -> bool:
+        """Whether a few pods try a new version first."""
+        return self.strategy == "Canary"
+
+    @property
+    def chosen_steps(self) -> tuple[Step, ...]:
+        """The steps, at least one."""
+        return self.steps or DEFAULT_STEPS

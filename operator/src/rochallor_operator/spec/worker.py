@@ -20,6 +20,7 @@ from rochallor_operator.spec.sections import (
     Kafka,
     Limit,
     Metrics,
+    RolloutPlan,
     Section,
     ServiceAccount,
     Telemetry,
@@ -126,6 +127,7 @@ class Spec(Section):
     image_pull_secrets: tuple[Manifest, ...] = ()
     replicas: int = 1
     autoscaling: Autoscaling | None = None
+    rollout: RolloutPlan = RolloutPlan()
     max_surge: int | str = "25%"
     max_unavailable: int | str = 0
     min_ready_seconds: int = 10

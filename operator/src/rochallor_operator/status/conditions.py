@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rochallor_operator.names import Manifest, selector
 from rochallor_operator.runtime.text import one_line
 from rochallor_operator.status.reasons import Reason
+from rochallor_operator.status.trial import OF_TRIAL, State, on_trial, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rochallor_operator.observe import Addon, Observation, Problem, Rollout
     from rochallor_operator.spec.worker import Worker
-
-
-@dataclass(frozen=True)
-class _State:
-    status: bool | None  # None: unknown
-    reason: str
-    message: str
 
 
 def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest:
@@ -30,19 +24,18 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     previous = {old["type"]: old for old in resource.get("status", {}).get("conditions", [])}
     progressing = _progressing(seen)
     ready = _ready(seen, progressing, was_ready=was_ready(resource))
+    progressing = on_trial(seen, progressing)
     states = {
         "Ready": ready,
         "Progressing": progressing,
         "Degraded": _warned(_degraded(seen), seen.warning),
     }
-    if not ready.status:  # for programs that know nothing of this resource, such as Flux and `helm --wait` (kstatus)
-        kind = "Reconciling" if progressing.status else "Stalled"
-        states[kind] = _State(True, ready.reason, ready.message)
+    states |= _for_programs(ready, progressing, stopped(seen))
     for kind, addon in (("AutoscalerReady", seen.autoscaler), ("PodMonitorReady", seen.pod_monitor)):
         if addon is not None:
             states[kind] = _addon(addon)
     if seen.backlog is not None:
-        states["BacklogServed"] = _State(seen.backlog.served, seen.backlog.reason, seen.backlog.message)
+        states["BacklogServed"] = State(seen.backlog.served, seen.backlog.reason, seen.backlog.message)
     conditions = []
     for kind, state in states.items():
         value = "Unknown" if state.status is None else str(state.status)
@@ -62,6 +55,8 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
         "selector": ",".join(f"{key}={value}" for key, value in selector(metadata["name"]).items()),
         "conditions": conditions,
     }
+    if seen.state is not None:
+        result["rollout"] = seen.state.status(0 if seen.worker is None else len(seen.worker.spec.rollout.chosen_steps))
     if seen.worker is not None:
         result["transport"] = seen.worker.spec.transport
         if seen.handlers is not None:
@@ -82,6 +77,16 @@ def status(resource: Mapping[str, Any], seen: Observation, now: str) -> Manifest
     return result
 
 
+def _for_programs(ready: State, progressing: State, stopped: State | None) -> dict[str, State]:
+    """The condition for programs that know nothing of this resource, such as Flux and `helm --wait` (kstatus)."""
+    if not ready.status:
+        kind = "Reconciling" if progressing.status else "Stalled"
+        return {kind: State(True, ready.reason, ready.message)}
+    if progressing.reason in OF_TRIAL:
+        return {"Reconciling": progressing}
+    return {} if stopped is None else {"Stalled": stopped}
+
+
 def was_ready(resource: Mapping[str, Any]) -> bool:
     """Whether a resource's status says that its current generation is ready."""
     conditions = resource.get("status", {}).get("conditions", [])
@@ -89,22 +94,22 @@ def was_ready(resource: Mapping[str, Any]) -> bool:
     return bool(ready.get("status") == "True" and ready.get("observedGeneration") == resource["metadata"]["generation"])
 
 
-def _addon(addon: Addon) -> _State:
+def _addon(addon: Addon) -> State:
     if addon.refused is not None:
-        return _State(False, addon.refused.reason, str(addon.refused))
+        return State(False, addon.refused.reason, str(addon.refused))
     if addon.problem is not None:
-        return _State(False, addon.problem.reason, addon.problem.message)
-    return _State(True, Reason.IN_PLACE, f"{addon.kind} {addon.name!r} is in place and reports no problem")
+        return State(False, addon.problem.reason, addon.problem.message)
+    return State(True, Reason.IN_PLACE, f"{addon.kind} {addon.name!r} is in place and reports no problem")
 
 
-def _degraded(seen: Observation) -> _State:
+def _degraded(seen: Observation) -> State:
     degraded = seen.blocked or seen.degraded
     if degraded is not None:
-        return _State(True, degraded.reason, str(degraded))
-    return _no_pods(seen.rollout) or _State(False, Reason.HEALTHY, "no problem")
+        return State(True, degraded.reason, str(degraded))
+    return _no_pods(seen.rollout) or stopped(seen) or State(False, Reason.HEALTHY, "no problem")
 
 
-def _no_pods(rollout: Rollout | None) -> _State | None:
+def _no_pods(rollout: Rollout | None) -> State | None:
     """Why pods can't even be created."""
     failure = rollout.creation_failure if rollout else None
     if failure is None:
@@ -114,42 +119,42 @@ def _no_pods(rollout: Rollout | None) -> _State | None:
         reason = Reason.QUOTA_EXCEEDED
     elif "forbidden" in failure:
         reason = Reason.FORBIDDEN
-    return _State(True, reason, failure)
+    return State(True, reason, failure)
 
 
-def _warned(degraded: _State, warning: Problem | None) -> _State:
-    return degraded if degraded.status or warning is None else _State(True, warning.reason, warning.message)
+def _warned(degraded: State, warning: Problem | None) -> State:
+    return degraded if degraded.status or warning is None else State(True, warning.reason, warning.message)
 
 
-def _progressing(seen: Observation) -> _State:
+def _progressing(seen: Observation) -> State:
     rollout = seen.rollout
     if seen.blocked is not None:
-        return _State(False, seen.blocked.reason, str(seen.blocked))
+        return State(False, seen.blocked.reason, str(seen.blocked))
     if seen.worker is None or rollout is None:
-        return _State(True, Reason.ROLLING_OUT, "the Deployment is being created")
+        return State(True, Reason.ROLLING_OUT, "the Deployment is being created")
     if seen.postponed is not None:
-        return _State(True, Reason.ROLLING_OUT, seen.postponed)
+        return State(True, Reason.ROLLING_OUT, seen.postponed)
     if rollout.complete and seen.problem is None:
-        return _State(False, *_at_rest(seen.worker, rollout, seen.autoscaler))
-    return _stuck(seen.worker, rollout, seen.problem) or _State(True, Reason.ROLLING_OUT, _progress(rollout))
+        return State(False, *_at_rest(seen.worker, rollout, seen.autoscaler))
+    return _stuck(seen.worker, rollout, seen.problem) or State(True, Reason.ROLLING_OUT, _progress(rollout))
 
 
-def _stuck(worker: Worker, rollout: Rollout, problem: Problem | None) -> _State | None:
+def _stuck(worker: Worker, rollout: Rollout, problem: Problem | None) -> State | None:
     """Why there is no further progress without intervention; None while there is."""
     failure = _no_pods(rollout)
     if failure is not None:
         return replace(failure, status=False)
     if problem is not None:
-        return _State(False, problem.reason, problem.message)
+        return State(False, problem.reason, problem.message)
     if rollout.paused and rollout.observed and not rollout.rolled_out:
         resume = f"kubectl rollout resume deployment/{worker.name}"
-        return _State(False, Reason.PAUSED, f"the Deployment's rollout is paused: `{resume}` resumes it")
+        return State(False, Reason.PAUSED, f"the Deployment's rollout is paused: `{resume}` resumes it")
     if rollout.deadline_exceeded is not None:
-        return _State(False, Reason.PROGRESS_DEADLINE_EXCEEDED, rollout.deadline_exceeded)
+        return State(False, Reason.PROGRESS_DEADLINE_EXCEEDED, rollout.deadline_exceeded)
     return None
 
 
-def _ready(seen: Observation, progressing: _State, *, was_ready: bool) -> _State:
+def _ready(seen: Observation, progressing: State, *, was_ready: bool) -> State:
     worker, rollout = seen.worker, seen.rollout
     if seen.blocked is None and seen.postponed is None and worker is not None and rollout is not None:
         if rollout.wanted == 0:
@@ -159,8 +164,8 @@ def _ready(seen: Observation, progressing: _State, *, was_ready: bool) -> _State
             complete = rollout.complete and seen.problem is None
             ready = complete or _enough(worker, rollout, progressing, was_ready=was_ready)
         if ready:
-            return _State(True, *_at_rest(worker, rollout, seen.autoscaler))
-    return _State(False, progressing.reason, progressing.message)
+            return State(True, *_at_rest(worker, rollout, seen.autoscaler))
+    return State(False, progressing.reason, progressing.message)
 
 
 _STILL_READY: Final = {
@@ -173,7 +178,7 @@ _STILL_READY: Final = {
 }
 
 
-def _enough(worker: Worker, rollout: Rollout, progressing: _State, *, was_ready: bool) -> bool:
+def _enough(worker: Worker, rollout: Rollout, progressing: State, *, was_ready: bool) -> bool:
     """Whether an autoscaler's minimum of pods is available: more pods that start, stop or don't fit change nothing."""
     return (
         worker.autoscaling is not None

@@ -20,6 +20,8 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"  # the pod fits on no node
     PODS_NOT_READY = "PodsNotReady"  # pods are no longer ready, or never were, after the last rollout had ended
     PAUSED = "Paused"  # someone has paused the Deployment's rollouts, or the ScaledObject
+    CANARY = "Canary"  # a few pods try a new version
+    CANARY_WAITING = "CanaryWaiting"  # the same, but something must be known before it goes on
 
     # Degraded
     HEALTHY = "Healthy"  # no problem
@@ -33,6 +35,7 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"  # the operator lacks a right, or an admission rule refuses a pod
     SEVERAL_OPERATORS = "SeveralOperators"  # another operator serves the namespace too, and leaves the resource alone
     POD_CREATION_FAILED = "PodCreationFailed"  # the ReplicaSet can't create pods for another reason
+    CANARY_FAILED = "CanaryFailed"  # the new version failed its trial or was aborted; the stable pods run on
 
     # AutoscalerReady and PodMonitorReady
     IN_PLACE = "InPlace"  # the object is there and reports no problem

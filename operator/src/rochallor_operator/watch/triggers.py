@@ -24,7 +24,7 @@ from rochallor_operator.names import (
     MANAGER,
     Key,
     Manifest,
-    worker_name,
+    worker_names,
 )
 from rochallor_operator.watch import kopfwatch
 from rochallor_operator.watch.delivery import DeliveryCheck
@@ -161,7 +161,8 @@ class Watch:
         self.cache.put(live, kind, deleted=deleted)
         # A child is identified by its name, because its labels and owner can be edited.
         if kind == KIND or self.reconciler.on_child_event(kind, live, deleted=deleted):
-            self.queue.add(Key(namespace, worker_name(kind, name)))
+            for worker in worker_names(kind, name):
+                self.queue.add(Key(namespace, worker))
 
     def _note_listing(self, kind: str, namespace: str, uid: str) -> None:
         """A second sight of an object means a new listing: any known object may be deleted, so reconcile everything."""
