@@ -18,6 +18,9 @@ PROMETHEUS: Object = {"address": "http://prometheus:9090"}
 BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
 
 
+CLIENT: Object = {"tokenUrl": "https://login.example.com/oauth/token", "credentialsSecret": "client"}
+
+
 def engine(**fields: Any) -> Object:
     return {"engine": {"url": "http://engine:8080", **fields}}
 
@@ -60,6 +63,19 @@ BAD: dict[str, tuple[Object, str]] = {
         "write host:port, such as engine:9090",
     ),
     "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
+    "two tokens": (
+        engine(tokenSecret={"name": "t", "key": "k"}, oauth=CLIENT),
+        "remove tokenSecret or oauth; a request carries one token",
+    ),
+    "a client without a secret": (
+        engine(oauth={"tokenUrl": "https://login"}),
+        "spec.engine.oauth.credentialsSecret: Required value",
+    ),
+    "a client with a secret in its address": (
+        engine(oauth=CLIENT | {"tokenUrl": "https://shop:x@login"}),
+        "without spaces, a user, '?' or '#'; secrets go into credentialsSecret",
+    ),
+    "scopes in two lines": (engine(oauth=CLIENT | {"scope": "a\nb"}), "write scopes separated by one space each"),
     "a CA without name": (engine(tls={"caSecret": ""}), "spec.engine.tls.caSecret in body should be at least 1 chars"),
     "certificates for an engine without TLS": (
         engine(tls={"caSecret": "ca"}),
@@ -425,6 +441,7 @@ FINE: dict[str, Object] = {
             "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
         },
     },
+    "tokens": engine(oauth=CLIENT | {"scope": "jobs.read https://engine/.default", "audience": "https://engine"}),
     "a day over grpc": {
         "transport": "grpc",
         "engine": {"grpcTarget": "engine:9090"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rochallor_operator.desired.companions import scale
+from rochallor_operator.desired.connections import files
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.pods.probe import is_busy
@@ -19,7 +20,7 @@ from rochallor_worker.observability import http
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
 from unit.operator.samples import pod, worker
-from unit.operator.test_desired import FULL, GRPC, KAFKA, LIMITED, LONG, TEMPLATE
+from unit.operator.test_desired import FULL, GRPC, KAFKA, LIMITED, LONG, OAUTH, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -32,6 +33,7 @@ SPECS: dict[str, Manifest] = {
     "kafka": KAFKA,
     "limited": LIMITED,
     "long": LONG,
+    "oauth": OAUTH,
     "template": TEMPLATE,
 }
 
@@ -103,6 +105,16 @@ def test_the_number_of_pods_is_a_file_where_the_worker_expects_it(monkeypatch: p
     made = scale(worker(**LIMITED), None)
     assert made is not None
     assert got.pods_file in {f"{mount['mountPath']}/{key}" for key in made["data"]}
+
+
+def test_the_worker_understands_how_to_get_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, OAUTH)
+    client, oauth = wish.engine.oauth, got.connection.oauth
+    assert client is not None
+    assert oauth is not None
+    assert (oauth.token_url, oauth.scope, oauth.audience) == (client.token_url, client.scope, client.audience)
+    assert [f"/etc/rochallor/{file.path}" for file in files(wish)] == [oauth.client_id_file, oauth.client_secret_file]
+    assert all(file.reloaded for file in files(wish))
 
 
 def test_every_secret_is_a_file_where_the_worker_expects_it(monkeypatch: pytest.MonkeyPatch) -> None:

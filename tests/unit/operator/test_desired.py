@@ -53,6 +53,17 @@ GRPC: Manifest = {
     "transport": "grpc",
     "journal": False,
 }
+OAUTH: Manifest = {
+    "engine": {
+        "url": "https://gateway.example.com",
+        "oauth": {
+            "tokenUrl": "https://login.example.com/oauth/token",
+            "credentialsSecret": "payments-client",
+            "scope": "jobs.read jobs.write",
+            "audience": "https://engine",
+        },
+    },
+}
 KAFKA: Manifest = {
     "engine": GRPC["engine"] | {"url": "https://gateway.example.com"},
     "transport": "kafka",

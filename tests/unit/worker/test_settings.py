@@ -94,6 +94,46 @@ def test_a_bad_value_is_one_sentence_with_what_is_allowed(
     assert "\n" not in str(raised.value)
 
 
+CLIENT = {
+    "engine_oauth_token_url": "https://login/token",
+    "engine_oauth_client_id_file": "/id",
+    "engine_oauth_client_secret_file": "/secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"engine_oauth_scope": "jobs"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL is not set: must be set together with other ENGINE_OAUTH settings",
+        ),
+        (
+            {"engine_oauth_token_url": "https://login/token", "engine_oauth_client_id_file": "/id"},
+            "ROCHALLOR_ENGINE_OAUTH_CLIENT_ID_FILE and ROCHALLOR_ENGINE_OAUTH_CLIENT_SECRET_FILE must be set together "
+            "with ROCHALLOR_ENGINE_OAUTH_TOKEN_URL",
+        ),
+        (
+            CLIENT | {"engine_token_file": "/token"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL must be set without ROCHALLOR_ENGINE_TOKEN and "
+            "ROCHALLOR_ENGINE_TOKEN_FILE: calls carry one token",
+        ),
+        (
+            CLIENT | {"engine_oauth_token_url": "https://shop:hunter2@login/token"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL is not valid: must be a URL such as https://login.example.com/oauth/token",
+        ),
+        (
+            CLIENT | {"engine_oauth_scope": "a  b"},
+            "ROCHALLOR_ENGINE_OAUTH_SCOPE='a  b' is not valid: must be scopes separated by one space each",
+        ),
+    ],
+)
+def test_an_oauth_client_that_makes_no_sense(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(StartError) as raised:
+        load(**given)
+    assert str(raised.value) == sentence
+
+
 @pytest.mark.parametrize(
     ("plain", "sentence"),
     [
@@ -133,6 +173,9 @@ def test_a_token_without_tls_is_noticed(transport: str) -> None:
     assert load(transport=transport, engine_token_file="/t", **PLAIN).token_in_clear
     assert not load(transport=transport, **PLAIN).token_in_clear
     assert not load(transport=transport, engine_token="t", **SECURE).token_in_clear
+    assert load(transport=transport, **CLIENT, **PLAIN).token_in_clear
+    assert not load(transport=transport, **CLIENT, **SECURE).token_in_clear
+    assert load(transport=transport, **CLIENT | {"engine_oauth_token_url": "http://login"}, **SECURE).token_in_clear
 
 
 def test_tls_files_make_grpc_secure() -> None:

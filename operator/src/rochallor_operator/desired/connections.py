@@ -32,6 +32,15 @@ def files(spec: Spec) -> list[SecretFile]:
     token = spec.engine.token_secret
     if token is not None:
         found.append(SecretFile("ENGINE_TOKEN_FILE", token.name, token.key, "engine/token"))
+    if (oauth := spec.engine.oauth) is not None:
+        found.append(
+            SecretFile("ENGINE_OAUTH_CLIENT_ID_FILE", oauth.credentials_secret, "clientId", "engine/client-id")
+        )
+        found.append(
+            SecretFile(
+                "ENGINE_OAUTH_CLIENT_SECRET_FILE", oauth.credentials_secret, "clientSecret", "engine/client-secret"
+            )
+        )
     found += _tls("ENGINE", spec.engine.tls)
     if spec.kafka is not None:
         credentials = spec.kafka.credentials_secret

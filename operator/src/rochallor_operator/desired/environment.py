@@ -59,6 +59,10 @@ def _engine(spec: Spec) -> dict[str, str]:
         values["ROCHALLOR_ENGINE_URL"] = engine.url
     if engine.grpc_target is not None:
         values["ROCHALLOR_ENGINE_GRPC_TARGET"] = engine.grpc_target
+    if (oauth := engine.oauth) is not None:
+        values["ROCHALLOR_ENGINE_OAUTH_TOKEN_URL"] = oauth.token_url
+        values |= {"ROCHALLOR_ENGINE_OAUTH_SCOPE": oauth.scope} if oauth.scope else {}
+        values |= {"ROCHALLOR_ENGINE_OAUTH_AUDIENCE": oauth.audience} if oauth.audience else {}
     if engine.headers:
         values["ROCHALLOR_ENGINE_HEADERS"] = "\n".join(f"{header.name}: {header.value}" for header in engine.headers)
     return values

@@ -58,6 +58,15 @@ class Header(Section):
     value: str
 
 
+class OAuth(Section):
+    """A client of a token server. credentials_secret has the keys clientId and clientSecret."""
+
+    token_url: str
+    credentials_secret: str
+    scope: str | None = None
+    audience: str | None = None
+
+
 class Engine(Section):
     """The engine's address, and the credentials that a gateway in front of it requires."""
 
@@ -65,6 +74,7 @@ class Engine(Section):
     grpc_target: str | None = None
     tls: Tls = Tls()
     token_secret: SecretKey | None = None
+    oauth: OAuth | None = None
     headers: tuple[Header, ...] = ()
 
 

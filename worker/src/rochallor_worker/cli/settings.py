@@ -20,7 +20,7 @@ from rochallor_worker.cli.parsing import (
     split,
     url_with_port,
 )
-from rochallor_worker.engine.client import Connection
+from rochallor_worker.engine.client import Connection, OAuth
 from rochallor_worker.errors import StartError
 from rochallor_worker.registry import Registry
 from rochallor_worker.source.kafka.connection import Kafka, SaslMechanism, SecurityProtocol
@@ -55,6 +55,28 @@ class Settings(BaseSettings):
     """Sent with every call to the engine."""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
     """The same, from a file, which is read again when it changes."""
+    engine_oauth_token_url: Annotated[
+        str | None,
+        Field(
+            pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$',
+            description="a URL such as https://login.example.com/oauth/token",
+        ),
+        AfterValidator(url_with_port),
+    ] = None
+    """Where the worker gets its bearer tokens (OAuth2 client credentials), which it renews in time. Needs the two files
+    below, and no other token."""
+    engine_oauth_client_id_file: Annotated[str, Field(description="the path of a file that holds a client id")] = ""
+    """The worker's name at the token server; read again for each token."""
+    engine_oauth_client_secret_file: Annotated[
+        str, Field(description="the path of a file that holds the client's secret")
+    ] = ""
+    """Its secret there; read again for each token."""
+    engine_oauth_scope: Annotated[
+        str, Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
+    ] = ""
+    """The scopes to ask for. Default: those that the token server gives."""
+    engine_oauth_audience: Annotated[str, Field(description="a name that the token server knows")] = ""
+    """Whom the token is for, where the token server must be told."""
     engine_headers: Annotated[
         tuple[tuple[str, str], ...],
         NoDecode,
@@ -182,6 +204,26 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        files = (self.engine_oauth_client_id_file, self.engine_oauth_client_secret_file)
+        others = (*files, self.engine_oauth_scope, self.engine_oauth_audience)
+        if self.engine_oauth_token_url is None and any(others):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_TOKEN_URL is not set: must be set together with other ENGINE_OAUTH settings"
+            )
+        if self.engine_oauth_token_url is not None and not all(files):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_CLIENT_ID_FILE and {PREFIX}ENGINE_OAUTH_CLIENT_SECRET_FILE must be set together "
+                f"with {PREFIX}ENGINE_OAUTH_TOKEN_URL"
+            )
+        if self.engine_oauth_token_url is not None and (self.engine_token or self.engine_token_file):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_TOKEN_URL must be set without {PREFIX}ENGINE_TOKEN and "
+                f"{PREFIX}ENGINE_TOKEN_FILE: calls carry one token"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
         plain = self.engine_url is not None and self.engine_url.startswith("http://")
         if self.calls_over == "rest" and plain and (self.engine_ca_file or self.engine_cert_file):
@@ -227,10 +269,16 @@ class Settings(BaseSettings):
 
     @property
     def token_in_clear(self) -> bool:
-        """Whether a token is sent to the engine without TLS."""
+        """Whether a token, or the secret that one is got with, is sent without TLS."""
         address = (self.engine_grpc_target if self.calls_over == "grpc" else self.engine_url) or ""
         secure = address.startswith("https://") or bool(self.engine_ca_file or self.engine_cert_file)
-        return bool(self.engine_token or self.engine_token_file) and not secure
+        in_clear = (self.engine_oauth_token_url or "").startswith("http://")
+        return (self.sends_token and not secure) or in_clear
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether calls to the engine carry a bearer token."""
+        return bool(self.engine_token or self.engine_token_file or self.engine_oauth_token_url)
 
     @property
     def connection(self) -> Connection:
@@ -238,6 +286,15 @@ class Settings(BaseSettings):
         return Connection(
             token=self.engine_token,
             token_file=self.engine_token_file,
+            oauth=None
+            if self.engine_oauth_token_url is None
+            else OAuth(
+                self.engine_oauth_token_url,
+                self.engine_oauth_client_id_file,
+                self.engine_oauth_client_secret_file,
+                self.engine_oauth_scope,
+                self.engine_oauth_audience,
+            ),
             headers=self.engine_headers,
             ca_file=self.engine_ca_file,
             cert_file=self.engine_cert_file,

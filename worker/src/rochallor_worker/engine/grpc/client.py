@@ -27,7 +27,7 @@ from rochallor_worker.engine.grpc.channel import Channel, connect
 from rochallor_worker.engine.grpc.definitions import from_definition, to_definition
 from rochallor_worker.engine.grpc.refusals import refusal
 from rochallor_worker.engine.grpc.struct import to_struct
-from rochallor_worker.errors import AnswerLost, Rejected, Unreadable
+from rochallor_worker.errors import AnswerLost, Rejected, Unreachable, Unreadable
 from rochallor_worker.traces import traceparent
 
 MAX_AGE_SECONDS = 45.0
@@ -41,7 +41,8 @@ class GrpcClient:
     """`EngineClient` over gRPC. Use it as an async context manager, or call `aclose()`.
 
     `target` is a host and port, such as `engine:9090`; the channel uses TLS if the connection has a CA or a client
-    certificate, or if the target begins with `https://`. `timeout` limits each call, in seconds. Raises `StartError`
+    certificate, or if the target begins with `https://`. `timeout` limits each call, in seconds, on top of the
+    wait for an access token. Raises `StartError`
     if the connection's files cannot be used.
 
     gRPC does not carry: a claimed job's variables on older engines, when its lease began, a listed definition's time
@@ -186,6 +187,7 @@ class GrpcClient:
         )
 
     async def aclose(self) -> None:
+        await self._credentials.aclose()
         await self._channels.aclose()
 
     async def __aenter__(self) -> Self:
@@ -208,8 +210,19 @@ class GrpcClient:
             request = getattr(pb, f"{name}Request")(**sent).SerializeToString()
         except (TypeError, ValueError, OverflowError, MessageError, RecursionError) as error:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
+        answer = await self._answer(name, request)
+        try:
+            return read((parse or getattr(pb, f"{name}Response").FromString)(answer))
+        except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: OK, no message
+            raise Unreadable(f"{name}: the answer cannot be read: {error}") from error
+
+    async def _answer(self, name: str, request: bytes, *, again: bool = True) -> bytes:
+        """Send a request and return the answer; `again` if an access token was refused and there is another one."""
         with self._channels.current() as channel:
-            headers = self._credentials.headers
+            try:
+                headers = await self._credentials.to_send()
+            except Unreachable as error:
+                raise type(error)(f"{name}: {error}") from None
             # gRPC takes bytes where the name ends like this
             metadata = tuple(
                 (name, value.encode() if name.endswith("-bin") else value) for name, value in headers.items()
@@ -217,21 +230,20 @@ class GrpcClient:
             if parent := traceparent():
                 metadata = (*(pair for pair in metadata if pair[0] != "traceparent"), ("traceparent", parent))
             try:
-                answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
+                return await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                code = error.code()
+                if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     self._channels.distrust(channel)
                 details = self._credentials.redact(error.details() or "", headers)
-                # without grpc's error, whose traceback would show the answer unredacted
-                raise refusal(name, self._target, error.code(), details) from None
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise
                 raise AnswerLost(f"{name}: the client was closed") from None
-        try:
-            return read((parse or getattr(pb, f"{name}Response").FromString)(answer))
-        except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: OK, no message
-            raise Unreadable(f"{name}: the answer cannot be read: {error}") from error
+        if code is grpc.StatusCode.UNAUTHENTICATED and again and await self._credentials.replaced(headers):
+            return await self._answer(name, request, again=False)  # the engine has not seen it
+        # without grpc's error, whose traceback would show the answer unredacted
+        raise refusal(name, self._target, code, details)
 
     def _connect(self) -> Channel:
         return connect(self._target, self._credentials.tls, secure=self._secure, timeout=self._timeout)
