@@ -18,6 +18,16 @@ PROMETHEUS: Object = {"address": "http://prometheus:9090"}
 BACKLOG: Object = {"dsnSecret": {"name": "db", "key": "dsn"}, "query": "SELECT 1", "target": 10}
 
 
+BEARER: Object = {
+    "securityProtocol": "SASL_SSL",
+    "saslMechanism": "OAUTHBEARER",
+    "credentialsSecret": "client",
+    "oauth": {
+        "tokenUrl": "https://login.example.com/token",
+        "scope": "jobs",
+        "extensions": {"logicalCluster": "lkc-1"},
+    },
+}
 CLIENT: Object = {"tokenUrl": "https://login.example.com/oauth/token", "credentialsSecret": "client"}
 
 
@@ -113,6 +123,30 @@ BAD: dict[str, tuple[Object, str]] = {
         "write saslMechanism and credentialsSecret with securityProtocol",
     ),
     "a mechanism without SASL": (kafka(saslMechanism="PLAIN"), "write saslMechanism and credentialsSecret"),
+    "OAUTHBEARER without a token server": (
+        kafka(securityProtocol="SASL_SSL", saslMechanism="OAUTHBEARER", credentialsSecret="client"),
+        "write oauth with saslMechanism OAUTHBEARER, and only then",
+    ),
+    "a token server for passwords": (
+        kafka(
+            securityProtocol="SASL_SSL",
+            saslMechanism="PLAIN",
+            credentialsSecret="user",
+            oauth={"tokenUrl": "https://login"},
+        ),
+        "write oauth with saslMechanism OAUTHBEARER, and only then",
+    ),
+    "an extension with a comma": (
+        kafka(**BEARER | {"oauth": {"tokenUrl": "https://login", "extensions": {"a": "b,c"}}}),
+        "a name has letters only, and a value printable ASCII characters without a comma",
+    ),
+    "a property of the worker": (kafka(properties={"group.id": "mine"}), "remove the property that the worker sets"),
+    "a secret property": (kafka(properties={"ssl.key.password": "x"}), "don't belong into properties"),
+    "a property of another kind": (kafka(properties={"logger": "x"}), "a name has lower-case letters, digits and dots"),
+    "topics without partitions": (
+        kafka(createTopics={"partitions": 0, "replicationFactor": 1}),
+        "spec.kafka.createTopics.partitions in body should be greater than or equal to 1",
+    ),
     "certificates without TLS": (
         kafka(tls={"caSecret": "ca"}),
         "write securityProtocol SSL or SASL_SSL, or remove tls",
@@ -459,6 +493,12 @@ FINE: dict[str, Object] = {
         tls={"caSecret": "ca"},
         dedupWindow="1440m",
         deadLetter=True,
+    ),
+    "kafka with tokens": kafka(
+        **BEARER,
+        groupProtocol="consumer",
+        createTopics={"partitions": 6, "replicationFactor": 3},
+        properties={"fetch.max.bytes": "1048576", "broker.address.family": "v4"},
     ),
     "kafka with outcomes over grpc": {**KAFKA, "outcomeTransport": "grpc", "engine": {"grpcTarget": "engine:9090"}},
     "hpa": scaling(

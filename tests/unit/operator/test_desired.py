@@ -80,6 +80,25 @@ KAFKA: Manifest = {
     "jobTypes": ["charge-card", "refund"],
     "handlerTimeout": "10m",
 }
+BEARER: Manifest = {
+    "engine": {"url": "https://gateway.example.com"},
+    "transport": "kafka",
+    "kafka": {
+        "bootstrapServers": "kafka:9093",
+        "securityProtocol": "SASL_SSL",
+        "saslMechanism": "OAUTHBEARER",
+        "credentialsSecret": "kafka-client",
+        "oauth": {
+            "tokenUrl": "https://login.example.com/oauth/token",
+            "scope": "jobs",
+            "extensions": {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"},
+        },
+        "groupProtocol": "consumer",
+        "createTopics": {"partitions": 6, "replicationFactor": 3},
+        "properties": {"fetch.max.bytes": "1048576", "broker.address.family": "v4"},
+    },
+    "jobTypes": ["charge-card"],
+}
 LONG: Manifest = {"lease": "5s", "handlerTimeout": "24h", "drainTimeout": "24h"}
 LIMITED: Manifest = {
     "jobTypes": ["charge-card", "refund", "mail"],
@@ -248,6 +267,30 @@ def test_without_secrets_keda_needs_no_authentication() -> None:
     assert only["kind"] == "ScaledObject"
     assert "authenticationRef" not in trigger
     assert trigger["metadata"]["lagThreshold"] == "8", "a pod for each parallelism records"
+
+
+def test_keda_gets_tokens_as_the_workers_do() -> None:
+    authentication, only = autoscaler(worker(**BEARER, autoscaling={"maxReplicas": 6, "provider": "keda"}))
+    assert authentication["spec"] == {
+        "secretTargetRef": [
+            {"parameter": "username", "name": "kafka-client", "key": "clientId"},
+            {"parameter": "password", "name": "kafka-client", "key": "clientSecret"},
+        ],
+        "env": [
+            {"parameter": parameter, "name": f"ROCHALLOR_KAFKA_OAUTH_{name}", "containerName": "worker"}
+            for parameter, name in (
+                ("oauthTokenEndpointUri", "TOKEN_URL"),
+                ("scopes", "SCOPE"),
+                ("oauthExtensions", "EXTENSIONS"),
+            )
+        ],
+    }
+    (trigger,) = only["spec"]["triggers"]
+    assert (trigger["metadata"]["sasl"], trigger["metadata"]["tls"]) == ("oauthbearer", "enable")
+    (container,) = deployment(worker(**BEARER), "worker:1")["spec"]["template"]["spec"]["containers"]
+    written = {variable["name"] for variable in container["env"]}
+    assert container["name"] == "worker"
+    assert {variable["name"] for variable in authentication["spec"]["env"]} <= written
 
 
 def pod_name(worker: str, template_hash: str) -> str:

@@ -101,9 +101,49 @@ CLIENT = {
 }
 
 
+BEARER = {
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_oauth_token_url": "https://login/token",
+    "kafka_oauth_client_id_file": "/id",
+    "kafka_oauth_client_secret_file": "/secret",
+}
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        (
+            BEARER | {"kafka_oauth_client_secret_file": ""},
+            "ROCHALLOR_KAFKA_OAUTH_CLIENT_SECRET_FILE must be set with ROCHALLOR_KAFKA_SASL_MECHANISM=OAUTHBEARER",
+        ),
+        (
+            BEARER | {"kafka_sasl_mechanism": "PLAIN"},
+            "ROCHALLOR_KAFKA_OAUTH_TOKEN_URL must only be set with ROCHALLOR_KAFKA_SASL_MECHANISM=OAUTHBEARER",
+        ),
+        (
+            BEARER | {"kafka_oauth_extensions": "a=b,c"},
+            "ROCHALLOR_KAFKA_OAUTH_EXTENSIONS='a=b,c' is not valid: must be name=value, several separated by commas",
+        ),
+        (
+            {"kafka_create_topics": '{"partitions": 0, "replicationFactor": 3}'},
+            "ROCHALLOR_KAFKA_CREATE_TOPICS=0 is not valid: must be a JSON object such as "
+            '{"partitions": 6, "replicationFactor": 3}',
+        ),
+        (
+            {"kafka_properties": '{"ssl.key.pem": "hunter2"}'},
+            "Kafka's property 'ssl.key.pem' (ROCHALLOR_KAFKA_PROPERTIES) must not be set: "
+            "secrets belong into the files that settings such as ROCHALLOR_KAFKA_SASL_PASSWORD_FILE name",
+        ),
+        (
+            {"kafka_properties": '{"error_cb": "x"}'},
+            "Kafka's property 'error_cb' (ROCHALLOR_KAFKA_PROPERTIES) must not be set: a name has lower-case letters, "
+            "digits and dots, such as fetch.max.bytes",
+        ),
+        (
+            {"kafka_properties": '{"fetch.max.bytes": {}}'},
+            "ROCHALLOR_KAFKA_PROPERTIES='{\"fetch.max.bytes\": {}}' is not valid: must be a JSON object such as "
+            '{"fetch.max.bytes": "1048576"}',
+        ),
         (
             {"engine_oauth_scope": "jobs"},
             "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL is not set: must be set together with other ENGINE_OAUTH settings",
@@ -128,7 +168,7 @@ CLIENT = {
         ),
     ],
 )
-def test_an_oauth_client_that_makes_no_sense(given: dict[str, str], sentence: str) -> None:
+def test_ways_in_that_make_no_sense(given: dict[str, str], sentence: str) -> None:
     with pytest.raises(StartError) as raised:
         load(**given)
     assert str(raised.value) == sentence
@@ -265,3 +305,9 @@ def test_a_wrong_limit_is_named_with_what_is_allowed(item: str, sentence: str, m
     with pytest.raises(StartError) as raised:
         load()
     assert str(raised.value) == f"ROCHALLOR_LIMITS is not valid: {sentence}"
+
+
+def test_properties_of_kafkas_client_are_texts() -> None:
+    text = '{"fetch.max.bytes": 1048576, "socket.keepalive.enable": true, "broker.address.family": "v4"}'
+    found = {"fetch.max.bytes": "1048576", "socket.keepalive.enable": "true", "broker.address.family": "v4"}
+    assert load(kafka_properties=text).kafka_properties == found

@@ -78,6 +78,20 @@ def _kafka(kafka: Kafka) -> dict[str, str]:
         values["ROCHALLOR_KAFKA_SASL_MECHANISM"] = kafka.sasl_mechanism
     if kafka.dead_letter:
         values["ROCHALLOR_KAFKA_DEAD_LETTER"] = "1"
+    if (oauth := kafka.oauth) is not None:
+        values["ROCHALLOR_KAFKA_OAUTH_TOKEN_URL"] = oauth.token_url
+        if oauth.scope is not None:
+            values["ROCHALLOR_KAFKA_OAUTH_SCOPE"] = oauth.scope
+        if oauth.extensions:
+            values["ROCHALLOR_KAFKA_OAUTH_EXTENSIONS"] = ",".join(
+                f"{name}={oauth.extensions[name]}" for name in sorted(oauth.extensions)
+            )
+    if kafka.group_protocol != "classic":
+        values["ROCHALLOR_KAFKA_GROUP_PROTOCOL"] = kafka.group_protocol
+    if kafka.create_topics is not None:
+        values["ROCHALLOR_KAFKA_CREATE_TOPICS"] = kafka.create_topics.model_dump_json(by_alias=True)
+    if kafka.properties:
+        values["ROCHALLOR_KAFKA_PROPERTIES"] = json.dumps(kafka.properties, separators=(",", ":"), sort_keys=True)
     return values
 
 

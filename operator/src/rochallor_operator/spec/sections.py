@@ -78,16 +78,36 @@ class Engine(Section):
     headers: tuple[Header, ...] = ()
 
 
+class KafkaOAuth(Section):
+    """The token server of the mechanism OAUTHBEARER."""
+
+    token_url: str
+    scope: str | None = None
+    extensions: dict[str, str] = Field(default_factory=dict)
+
+
+class NewTopics(Section):
+    """How workers create topics that are missing when they start."""
+
+    partitions: int
+    replication_factor: int
+
+
 class Kafka(Section):
-    """The source of jobs with transport kafka. credentials_secret has the keys username and password."""
+    """The source of jobs with transport kafka. credentials_secret has the keys username and password, or with
+    OAUTHBEARER clientId and clientSecret; properties are further ones of the workers' client."""
 
     bootstrap_servers: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     credentials_secret: str | None = None
+    oauth: KafkaOAuth | None = None
     tls: Tls = Tls()
     dedup_window: Duration = "10m"
     dead_letter: bool = False
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    create_topics: NewTopics | None = None
+    properties: dict[str, str] = Field(default_factory=dict)
 
 
 class Limit(Section):
