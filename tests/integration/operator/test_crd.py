@@ -73,6 +73,19 @@ BAD: dict[str, tuple[Object, str]] = {
         "write host:port, such as engine:9090",
     ),
     "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
+    "two CAs": (
+        engine(url="https://e", tls={"caSecret": "ca", "caFile": "/ca.pem"}),
+        "remove caSecret or caFile; there is one CA",
+    ),
+    "two certificates": (
+        engine(url="https://e", tls={"clientCertSecret": "c", "certFile": "/c.pem", "keyFile": "/k.pem"}),
+        "remove clientCertSecret or certFile; there is one client certificate",
+    ),
+    "a certificate without key": (
+        engine(url="https://e", tls={"certFile": "/c.pem"}),
+        "write certFile and keyFile together",
+    ),
+    "a file of no folder": (engine(url="https://e", tls={"caFile": "ca.pem"}), "write an absolute path, such as /run"),
     "two tokens": (
         engine(tokenSecret={"name": "t", "key": "k"}, oauth=CLIENT),
         "remove tokenSecret or oauth; a request carries one token",
@@ -475,6 +488,9 @@ FINE: dict[str, Object] = {
             "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
         },
     },
+    "mounted certificates": engine(
+        url="https://e", tls={"caFile": "/run/ca.pem", "certFile": "/run/c.pem", "keyFile": "/run/k.pem"}
+    ),
     "tokens": engine(oauth=CLIENT | {"scope": "jobs.read https://engine/.default", "audience": "https://engine"}),
     "a day over grpc": {
         "transport": "grpc",

@@ -25,7 +25,7 @@ from rochallor_worker.observability.sampler import Sampler
 from rochallor_worker.source.kafka.connection import NewTopics, TokenEndpoint
 from rochallor_worker.source.kafka.properties import OWNED
 from unit.operator.samples import pod, worker
-from unit.operator.test_desired import BEARER, FULL, GRPC, KAFKA, LIMITED, LONG, OAUTH, TEMPLATE
+from unit.operator.test_desired import BEARER, FULL, GRPC, KAFKA, LIMITED, LONG, MOUNTED, OAUTH, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
@@ -41,6 +41,7 @@ SPECS: dict[str, Manifest] = {
     "long": LONG,
     "oauth": OAUTH,
     "bearer": BEARER,
+    "mounted": MOUNTED,
     "template": TEMPLATE,
 }
 
@@ -128,6 +129,15 @@ def test_the_worker_understands_how_to_get_tokens_for_kafka(monkeypatch: pytest.
     assert kafka.group_protocol == "consumer"
     assert kafka.create_topics == NewTopics(brokers.create_topics.partitions, brokers.create_topics.replication_factor)
     assert kafka.properties == brokers.properties
+
+
+def test_the_worker_finds_certificates_in_a_volume_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, MOUNTED)
+    tls, connection = wish.engine.tls, got.connection
+    assert (connection.ca_file, connection.cert_file, connection.key_file) == (tls.ca_file, tls.cert_file, tls.key_file)
+    assert files(wish) == []
+    (container,) = deployment(worker(**MOUNTED), "worker:1")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "spiffe", "mountPath": "/run/spiffe"} in container["volumeMounts"]
 
 
 def test_worker_and_definition_refuse_the_same_properties() -> None:

@@ -99,6 +99,18 @@ BEARER: Manifest = {
     },
     "jobTypes": ["charge-card"],
 }
+MOUNTED: Manifest = {
+    "engine": {
+        "url": "https://gateway.example.com",
+        "tls": {"caFile": "/run/spiffe/ca.pem", "certFile": "/run/spiffe/cert.pem", "keyFile": "/run/spiffe/key.pem"},
+    },
+    "template": {
+        "spec": {
+            "volumes": [{"name": "spiffe", "csi": {"driver": "csi.spiffe.io", "readOnly": True}}],
+            "containers": [{"name": "worker", "volumeMounts": [{"name": "spiffe", "mountPath": "/run/spiffe"}]}],
+        }
+    },
+}
 LONG: Manifest = {"lease": "5s", "handlerTimeout": "24h", "drainTimeout": "24h"}
 LIMITED: Manifest = {
     "jobTypes": ["charge-card", "refund", "mail"],

@@ -11,7 +11,7 @@ from rochallor_operator.spec.worker import DEFAULT_LEASE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
-    from rochallor_operator.spec.sections import Kafka
+    from rochallor_operator.spec.sections import Kafka, Tls
     from rochallor_operator.spec.worker import Handlers, Spec
 
 HANDLERS_PATH: Final = "/handlers"
@@ -32,6 +32,8 @@ def environment(spec: Spec) -> list[Manifest]:
         "ROCHALLOR_POLL_INTERVAL": spec.poll_interval,
         "ROCHALLOR_DRAIN_TIMEOUT": spec.drain_timeout,
         "ROCHALLOR_METRICS_PORT": str(METRICS_PORT),
+        **_tls_files("ENGINE", spec.engine.tls),
+        **(_tls_files("KAFKA", spec.kafka.tls) if spec.kafka is not None else {}),
         **{f"ROCHALLOR_{file.setting}": f"{CONNECTIONS_PATH}/{file.path}" for file in files(spec)},
     }
     # The default is left out, so that pods of a release without this field need not be replaced.
@@ -93,6 +95,12 @@ def _kafka(kafka: Kafka) -> dict[str, str]:
     if kafka.properties:
         values["ROCHALLOR_KAFKA_PROPERTIES"] = json.dumps(kafka.properties, separators=(",", ":"), sort_keys=True)
     return values
+
+
+def _tls_files(peer: str, tls: Tls) -> dict[str, str]:
+    """The files that volumes of the template bring."""
+    paths = {"CA": tls.ca_file, "CERT": tls.cert_file, "KEY": tls.key_file}
+    return {f"ROCHALLOR_{peer}_{name}_FILE": path for name, path in paths.items() if path is not None}
 
 
 def _limits(spec: Spec) -> dict[str, str]:

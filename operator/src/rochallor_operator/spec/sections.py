@@ -45,10 +45,14 @@ class SecretKey(Section):
 
 
 class Tls(Section):
-    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key."""
+    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key. Or paths of
+    files that volumes of the template bring."""
 
     ca_secret: str | None = None
     client_cert_secret: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
 
 
 class Header(Section):

@@ -15,6 +15,7 @@ import msgspec
 from rochallor_worker.backoff import Jitter
 from rochallor_worker.engine import files
 from rochallor_worker.engine.client import UNREADABLE, OAuth
+from rochallor_worker.engine.proxies import proxy_of
 from rochallor_worker.engine.rest.transport import HttpTransport, without_login
 from rochallor_worker.errors import AnswerLost, StartError, TurnedAway, Unreachable
 from rochallor_worker.logger import get_logger
@@ -137,9 +138,10 @@ class Tokens:
 
 
 def check(oauth: OAuth, ca_file: str) -> None:
-    """Raise `StartError`, in one sentence, if the files of an OAuth2 client cannot be used."""
+    """Raise `StartError`, in one sentence, if the files of an OAuth2 client, or its proxy, cannot be used."""
     _login(oauth)
     _context(ca_file)
+    proxy_of(oauth.token_url)
 
 
 async def fetch(oauth: OAuth, ca_file: str) -> Grant:
@@ -150,14 +152,14 @@ async def fetch(oauth: OAuth, ca_file: str) -> Grant:
     server = f"no access token: the token server {without_login(oauth.token_url)}"
     try:
         headers = {"authorization": _login(oauth), "accept": "application/json"}
-        context = _context(ca_file)
+        context, proxy = _context(ca_file), proxy_of(oauth.token_url)
     except StartError as error:
         raise TurnedAway(f"no access token: {error}") from None
     wanted = {"grant_type": "client_credentials", "scope": oauth.scope, "audience": oauth.audience}
     form = urlencode({name: value for name, value in wanted.items() if value}).encode()
     headers["content-type"] = "application/x-www-form-urlencoded"
     transport = HttpTransport(
-        context, timeout=WAIT_SECONDS, connect=WAIT_SECONDS, idle=0, max_connections=1, max_bytes=MAX_BYTES
+        context, timeout=WAIT_SECONDS, connect=WAIT_SECONDS, idle=0, max_connections=1, max_bytes=MAX_BYTES, proxy=proxy
     )
     try:
         status, answer = await transport.send("POST", oauth.token_url, form, headers)

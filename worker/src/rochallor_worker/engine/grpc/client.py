@@ -27,6 +27,7 @@ from rochallor_worker.engine.grpc.channel import Channel, connect
 from rochallor_worker.engine.grpc.definitions import from_definition, to_definition
 from rochallor_worker.engine.grpc.refusals import refusal
 from rochallor_worker.engine.grpc.struct import to_struct
+from rochallor_worker.engine.proxies import proxy_of
 from rochallor_worker.errors import AnswerLost, Rejected, Unreachable, Unreadable
 from rochallor_worker.traces import traceparent
 
@@ -56,6 +57,8 @@ class GrpcClient:
         self._secure = scheme == "https"
         self._timeout = timeout
         self._credentials = Credentials(connection or Connection())
+        over_tls = self._secure or self._credentials.tls is not None
+        self._proxy = proxy_of(f"https://{self._target}") if over_tls else None
         self._channels = Rotating(self._credentials, self._connect, Channel.aclose, MAX_AGE_SECONDS)
 
     async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
@@ -246,7 +249,9 @@ class GrpcClient:
         raise refusal(name, self._target, code, details)
 
     def _connect(self) -> Channel:
-        return connect(self._target, self._credentials.tls, secure=self._secure, timeout=self._timeout)
+        return connect(
+            self._target, self._credentials.tls, secure=self._secure, timeout=self._timeout, proxy=self._proxy
+        )
 
 
 def _instance(answer: Any) -> Instance:

@@ -21,6 +21,7 @@ from rochallor_worker.engine.client import (
     StepExecution,
 )
 from rochallor_worker.engine.credentials import Credentials, Rotating
+from rochallor_worker.engine.proxies import proxy_of
 from rochallor_worker.engine.rest.answers import Items, Jobs, Renewal, claimed_job
 from rochallor_worker.engine.rest.refusals import refusal
 from rochallor_worker.engine.rest.transport import HttpTransport, without_login
@@ -49,7 +50,8 @@ class RestClient:
 
     `timeout` limits the wait for one answer, in seconds; a whole call takes at most twice as long, on top of the wait
     for an access token. A connection whose answer was lost is closed, so that a late answer can never be taken for that
-    of the next request. Raises `StartError` if the connection's files cannot be used.
+    of the next request. A `https://` URL is called through the proxy that the environment names (engine/proxies.py).
+    Raises `StartError` if the connection's files or that proxy cannot be used.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RestClient:
     ) -> None:
         self._url = without_login(url)
         self._base = url.rstrip("/")
+        self._proxy = proxy_of(url)
         self._timeout = timeout
         self._max_connections = max_connections
         self._credentials = Credentials(connection or Connection())
@@ -232,6 +235,7 @@ class RestClient:
             connect=CONNECT_SECONDS,
             idle=IDLE_SECONDS,
             max_connections=self._max_connections,
+            proxy=self._proxy,
         )
 
 

@@ -28,7 +28,7 @@ class HttpTransport:
 
     `timeout` limits the wait for a free connection and for each part of an answer, and twice `timeout` a whole call;
     `connect` limits one attempt to connect. An unused connection is kept for `idle`. An answer of more than `max_bytes`
-    is lost. Belongs to the loop in which it is created.
+    is lost. `proxy` is a proxy for all of it. Belongs to the loop in which it is created.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class HttpTransport:
         idle: float,
         max_connections: int,
         max_bytes: int = MAX_ANSWER_BYTES,
+        proxy: str | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
@@ -49,6 +50,7 @@ class HttpTransport:
             # a total too, since an answer may arrive in small pieces, each of them in time
             timeout=aiohttp.ClientTimeout(total=2 * timeout, connect=timeout, sock_connect=connect, sock_read=timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy,
             # decompressed, a small answer may fill the memory
             skip_auto_headers=["User-Agent", "Accept-Encoding"],
             auto_decompress=False,
@@ -65,6 +67,8 @@ class HttpTransport:
             raise Unreachable("no connection in time") from error
         except aiohttp.ClientConnectorError as error:  # refused, unknown host, untrusted certificate
             raise Unreachable(_text(error)) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise Unreachable(f"the proxy of HTTPS_PROXY answered {error.status}") from None
         except aiohttp.InvalidURL as error:
             raise Unreachable(f"not a URL: {_text(error)}") from error
         except TimeoutError as error:
