@@ -83,25 +83,29 @@ class Broker:
     """A Kafka broker on free ports of 127.0.0.1; use it in a `with` block, from any thread.
 
     At `bootstrap` clients have all rights without security. At `bootstrap_sasl` `USERNAME` connects over TLS, with
-    rights on all topics and groups except those where `allow` has granted some. `stop` and `kill` end it; `start`
-    restarts it with the same data and ports. Topics are created only by `create_topic`.
+    rights on all topics and groups except those where `allow` has granted some. At `bootstrap_oauth`, over TLS, whoever
+    has a token for the audience "kafka" that a key of `jwks` signed, if that is given; he must show a new one before it
+    ends. `stop` and `kill` end it; `start` restarts it with the same data and ports. It creates no topics by itself.
     Raises ClusterError if it doesn't start.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """`certificate` and `key` (PEM, valid for 127.0.0.1) are the broker's at `bootstrap_sasl`."""
+    def __init__(self, certificate: Path, key: Path, jwks: str = "") -> None:
+        """`certificate` and `key` (PEM, valid for 127.0.0.1) are the broker's; `jwks` is the URL of a key set."""
         self._certificate, self._key = certificate, key
+        self._jwks = jwks
 
     def __enter__(self) -> Self:
         ensure()
         self._folder = Path(mkdtemp(prefix="kafka-"))
         self._ports = ExitStack()
-        plain, sasl, controller = self._ports.enter_context(reserved_ports(3))
+        plain, sasl, oauth, controller = self._ports.enter_context(reserved_ports(4))
         self.bootstrap = f"127.0.0.1:{plain}"
         self.bootstrap_sasl = f"127.0.0.1:{sasl}"
+        self.bootstrap_oauth = f"127.0.0.1:{oauth}"
         # A process dies with the thread that started it: this one lives as long as the broker.
         self._starter = ThreadPoolExecutor(1)
-        java = [*JAVA, "-cp", f"{jars()}/*"]
+        allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._jwks}"  # Kafka asks no other servers
+        java = [*JAVA, *([allowed] if self._jwks else []), "-cp", f"{jars()}/*"]
         config = self._folder / "server.properties"
         self._process = Process([*java, "kafka.Kafka", str(config)], self._folder / "kafka.log")
         self._admin = AdminClient(
@@ -256,6 +260,8 @@ class Broker:
         identity.touch(mode=0o600)
         identity.write_text(self._key.read_text() + self._certificate.read_text())
         clients = f"PLAINTEXT://{self.bootstrap},SASL_SSL://{self.bootstrap_sasl}"
+        if self._jwks:
+            clients += f",OAUTH://{self.bootstrap_oauth}"
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return f"""process.roles=broker,controller
 node.id=1
@@ -263,7 +269,7 @@ controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
 listeners={clients},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners={clients}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,OAUTH:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
@@ -287,6 +293,18 @@ group.initial.rebalance.delay.ms=0
 # after a crash the broker may come back when its session has ended: not 9 s later
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
+{self._oauth_properties()}"""
+
+    def _oauth_properties(self) -> str:
+        if not self._jwks:
+            return ""
+        bearer = "org.apache.kafka.common.security.oauthbearer"
+        return f"""listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config={bearer}.OAuthBearerLoginModule required;
+listener.name.oauth.oauthbearer.sasl.server.callback.handler.class={bearer}.OAuthBearerValidatorCallbackHandler
+listener.name.oauth.oauthbearer.sasl.oauthbearer.jwks.endpoint.url={self._jwks}
+listener.name.oauth.oauthbearer.sasl.oauthbearer.expected.audience=kafka
+listener.name.oauth.oauthbearer.connections.max.reauth.ms=3600000
 """
 
 

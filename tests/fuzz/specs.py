@@ -106,6 +106,7 @@ def _object(schema: Schema) -> Strategy:
 KINDS: dict[str, Callable[[Schema], Strategy]] = {
     "boolean": lambda _: st.booleans(),
     "integer": _integer,
+    "number": lambda schema: st.floats(schema["minimum"], schema["maximum"]) | st.integers(0, 3),
     "string": _text,
     "array": _list,
     "object": _object,

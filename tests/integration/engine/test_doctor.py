@@ -10,6 +10,7 @@ import pytest
 
 from integration.engine.clients import BOTH_GENERATIONS
 from integration.engine.pki import Authority
+from oauth import CLIENT_ID, CLIENT_SECRET, token_server
 from rochallor_worker.devengine import DevEngine, Gateway
 from rochallor_worker.devengine.records import Generation
 
@@ -83,6 +84,30 @@ async def test_a_setup_that_works(folder: Path, transport: str, generation: Gene
     assert more.keys() > found.keys() - {"not checked"}
     carried = "do not come with the claim" if (transport, generation) == ("grpc", "A") else "come with the claim"
     assert more["variables"] == ("ok", carried)
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+async def test_a_gateway_that_demands_tokens_of_a_token_server(folder: Path, transport: str) -> None:
+    (folder / "id").write_text(CLIENT_ID)
+    (folder / "secret").write_text(CLIENT_SECRET)
+    async with token_server() as server, DevEngine(grpc_port=0, gateway=Gateway(accepts=server.accepts)) as engine:
+        settings = where(engine, transport) | {
+            "engine_oauth_token_url": server.url,
+            "engine_oauth_client_id_file": str(folder / "id"),
+            "engine_oauth_client_secret_file": str(folder / "secret"),
+        }
+        status, found = await doctor(folder, **settings)
+        assert status == 0, found
+        assert found["token"] == ("ok", "sent and not refused")
+        server.lifetime = 0.0
+        status, found = await doctor(folder, **settings)
+        assert (status, found["token"][0]) == (1, "failed")
+        assert found["token"][1].endswith(("answered 401", "UNAUTHENTICATED"))
+        server.secret = "another"
+        status, found = await doctor(folder, **settings)
+        assert (status, found["token"][0]) == (1, "failed")
+        assert found["token"][1].endswith(f"the token server {server.url} answered 401 invalid_client")
+        assert "engine" not in found, "nothing is known of it"
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 from cluster.kafka import PASSWORD, USERNAME
 from integration.kafka.workers import WITHIN_S, site
 from rochallor_worker.doctor.brokers import check_brokers
-from rochallor_worker.source.kafka.connection import Kafka
+from rochallor_worker.source.kafka.connection import Kafka, NewTopics
 from rochallor_worker.source.kafka.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
@@ -85,6 +85,14 @@ def test_a_login_and_rights(broker: Broker, kafka_authority: Authority, job_type
     assert unreadable.found.endswith("Broker: Topic authorization failed")
     broker.allow("topic", topic, "read")
     assert [row.state for row in look()] == ["ok", "ok"]
+
+
+def test_topics_that_workers_create(broker: Broker, job_type: str) -> None:
+    kafka = Kafka(broker.bootstrap, dead_letter=True, create_topics=NewTopics(1, 1))
+    _, topic, dead_letters = check_brokers(kafka, [job_type])
+    assert (topic.state, topic.found) == ("warning", "is missing")
+    assert topic.advice.startswith("A worker creates it when it starts.")
+    assert (dead_letters.state, dead_letters.found) == ("note", "is missing")
 
 
 def test_no_brokers() -> None:

@@ -213,8 +213,9 @@ async def test_a_missing_topic_is_reported_and_waited_for(broker: Broker, tmp_pa
         async with here.worker() as worker:
             await worker.started()
             await worker.logged("create it")
-            expected = f"TopicNotFound: Kafka has no topic {here.topic!r}: create it (the engine does not)\n"
-            assert await worker.reports("TopicNotFound: ") == expected
+            missing = f"TopicNotFound: Kafka has no topic {here.topic!r}: create it (the engine does not)"
+            held_up = "until it exists, the engine dispatches no jobs of any type"
+            assert await worker.reports("TopicNotFound: ") == f"{missing}; {held_up}\n"
             await asyncio.to_thread(broker.create_topic, here.topic, 2)
             await here.until_ended(10)
             await worker.answers("/readyz", 200)

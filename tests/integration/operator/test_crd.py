@@ -19,6 +19,19 @@ DATABASE: Object = {"databaseSecret": {"name": "db", "key": "dsn"}}
 CRON: Object = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *"}}
 
 
+BEARER: Object = {
+    "securityProtocol": "SASL_SSL",
+    "saslMechanism": "OAUTHBEARER",
+    "credentialsSecret": "client",
+    "oauth": {
+        "tokenUrl": "https://login.example.com/token",
+        "scope": "jobs",
+        "extensions": {"logicalCluster": "lkc-1"},
+    },
+}
+CLIENT: Object = {"tokenUrl": "https://login.example.com/oauth/token", "credentialsSecret": "client"}
+
+
 def engine(**fields: Any) -> Object:
     return {"engine": {"url": "http://engine:8080", **fields}}
 
@@ -69,6 +82,32 @@ BAD: dict[str, tuple[Object, str]] = {
         "write host:port, such as engine:9090",
     ),
     "token without key": (engine(tokenSecret={"name": "t"}), "spec.engine.tokenSecret.key: Required value"),
+    "two CAs": (
+        engine(url="https://e", tls={"caSecret": "ca", "caFile": "/ca.pem"}),
+        "remove caSecret or caFile; there is one CA",
+    ),
+    "two certificates": (
+        engine(url="https://e", tls={"clientCertSecret": "c", "certFile": "/c.pem", "keyFile": "/k.pem"}),
+        "remove clientCertSecret or certFile; there is one client certificate",
+    ),
+    "a certificate without key": (
+        engine(url="https://e", tls={"certFile": "/c.pem"}),
+        "write certFile and keyFile together",
+    ),
+    "a file of no folder": (engine(url="https://e", tls={"caFile": "ca.pem"}), "write an absolute path, such as /run"),
+    "two tokens": (
+        engine(tokenSecret={"name": "t", "key": "k"}, oauth=CLIENT),
+        "remove tokenSecret or oauth; a request carries one token",
+    ),
+    "a client without a secret": (
+        engine(oauth={"tokenUrl": "https://login"}),
+        "spec.engine.oauth.credentialsSecret: Required value",
+    ),
+    "a client with a secret in its address": (
+        engine(oauth=CLIENT | {"tokenUrl": "https://shop:x@login"}),
+        "without spaces, a user, '?' or '#'; secrets go into credentialsSecret",
+    ),
+    "scopes in two lines": (engine(oauth=CLIENT | {"scope": "a\nb"}), "write scopes separated by one space each"),
     "a CA without name": (engine(tls={"caSecret": ""}), "spec.engine.tls.caSecret in body should be at least 1 chars"),
     "certificates for an engine without TLS": (
         engine(tls={"caSecret": "ca"}),
@@ -106,6 +145,30 @@ BAD: dict[str, tuple[Object, str]] = {
         "write saslMechanism and credentialsSecret with securityProtocol",
     ),
     "a mechanism without SASL": (kafka(saslMechanism="PLAIN"), "write saslMechanism and credentialsSecret"),
+    "OAUTHBEARER without a token server": (
+        kafka(securityProtocol="SASL_SSL", saslMechanism="OAUTHBEARER", credentialsSecret="client"),
+        "write oauth with saslMechanism OAUTHBEARER, and only then",
+    ),
+    "a token server for passwords": (
+        kafka(
+            securityProtocol="SASL_SSL",
+            saslMechanism="PLAIN",
+            credentialsSecret="user",
+            oauth={"tokenUrl": "https://login"},
+        ),
+        "write oauth with saslMechanism OAUTHBEARER, and only then",
+    ),
+    "an extension with a comma": (
+        kafka(**BEARER | {"oauth": {"tokenUrl": "https://login", "extensions": {"a": "b,c"}}}),
+        "a name has letters only, and a value printable ASCII characters without a comma",
+    ),
+    "a property of the worker": (kafka(properties={"group.id": "mine"}), "remove the property that the worker sets"),
+    "a secret property": (kafka(properties={"ssl.key.password": "x"}), "don't belong into properties"),
+    "a property of another kind": (kafka(properties={"logger": "x"}), "a name has lower-case letters, digits and dots"),
+    "topics without partitions": (
+        kafka(createTopics={"partitions": 0, "replicationFactor": 1}),
+        "spec.kafka.createTopics.partitions in body should be greater than or equal to 1",
+    ),
     "certificates without TLS": (
         kafka(tls={"caSecret": "ca"}),
         "write securityProtocol SSL or SASL_SSL, or remove tls",
@@ -545,6 +608,10 @@ FINE: dict[str, Object] = {
             "headers": [{"name": "X-Tenant", "value": "a: b, c"}],
         },
     },
+    "mounted certificates": engine(
+        url="https://e", tls={"caFile": "/run/ca.pem", "certFile": "/run/c.pem", "keyFile": "/run/k.pem"}
+    ),
+    "tokens": engine(oauth=CLIENT | {"scope": "jobs.read https://engine/.default", "audience": "https://engine"}),
     "a day over grpc": {
         "transport": "grpc",
         "engine": {"grpcTarget": "engine:9090"},
@@ -562,6 +629,12 @@ FINE: dict[str, Object] = {
         tls={"caSecret": "ca"},
         dedupWindow="1440m",
         deadLetter=True,
+    ),
+    "kafka with tokens": kafka(
+        **BEARER,
+        groupProtocol="consumer",
+        createTopics={"partitions": 6, "replicationFactor": 3},
+        properties={"fetch.max.bytes": "1048576", "broker.address.family": "v4"},
     ),
     "kafka with outcomes over grpc": {**KAFKA, "outcomeTransport": "grpc", "engine": {"grpcTarget": "engine:9090"}},
     "hpa": scaling(

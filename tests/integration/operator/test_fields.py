@@ -36,6 +36,7 @@ SECRETS = [
     secret("cert", **{"tls.crt": "pem", "tls.key": "pem"}),
     secret("token", token="secret"),
     secret("user", username="shop", password="secret"),
+    secret("client", clientId="shop", clientSecret="secret"),
 ]
 GATEWAY: Object = {
     "url": "https://engine",
@@ -120,6 +121,10 @@ EDITS: dict[str, tuple[Object, Callable[[Object], bool]]] = {
     "engine.tokenSecret": (
         {"engine": {"tokenSecret": {"name": "token", "key": "token"}}},
         variable("ENGINE_TOKEN_FILE", "/etc/rochallor/engine/token"),
+    ),
+    "engine.oauth": (
+        {"engine": {"tokenSecret": None, "oauth": {"tokenUrl": "https://login/token", "credentialsSecret": "client"}}},
+        variable("ENGINE_OAUTH_TOKEN_URL", "https://login/token"),
     ),
     "engine.tls": (
         {"engine": {"url": "https://engine", "tls": {"caSecret": "ca"}}},

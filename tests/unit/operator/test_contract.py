@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from rochallor_operator.desired.companions import scale
+from rochallor_operator.desired.connections import files
 from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.names import METRICS_PORT
 from rochallor_operator.pods import probe
@@ -21,13 +25,16 @@ from rochallor_worker.events import Event, Executed, Reported
 from rochallor_worker.observability import http
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
+from rochallor_worker.source.kafka.connection import NewTopics, TokenEndpoint
+from rochallor_worker.source.kafka.properties import OWNED
 from unit.operator.samples import pod, worker
-from unit.operator.test_desired import FULL, GRPC, KAFKA, LIMITED, LONG, TEMPLATE
+from unit.operator.test_desired import BEARER, FULL, GRPC, KAFKA, LIMITED, LONG, MOUNTED, OAUTH, TEMPLATE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
     from rochallor_operator.spec.worker import Spec
 
+DEFINITION = Path(__file__).parents[3] / "crds" / "rochallorworkers.rochallor.io.yaml"
 SPECS: dict[str, Manifest] = {
     "minimal": {},
     "full": FULL,
@@ -35,6 +42,9 @@ SPECS: dict[str, Manifest] = {
     "kafka": KAFKA,
     "limited": LIMITED,
     "long": LONG,
+    "oauth": OAUTH,
+    "bearer": BEARER,
+    "mounted": MOUNTED,
     "template": TEMPLATE,
 }
 
@@ -106,6 +116,48 @@ def test_the_number_of_pods_is_a_file_where_the_worker_expects_it(monkeypatch: p
     made = scale(worker(**LIMITED), None)
     assert made is not None
     assert got.pods_file in {f"{mount['mountPath']}/{key}" for key in made["data"]}
+
+
+def test_the_worker_understands_how_to_get_tokens_for_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, BEARER)
+    brokers, kafka = wish.kafka, got.kafka
+    assert brokers is not None
+    assert brokers.oauth is not None
+    assert brokers.create_topics is not None
+    assert kafka is not None
+    client_id, client_secret = (f"/etc/rochallor/{file.path}" for file in files(wish))
+    extensions = "identityPoolId=pool-1,logicalCluster=lkc-1"
+    assert kafka.oauth == TokenEndpoint(brokers.oauth.token_url, client_id, client_secret, "jobs", extensions)
+    assert not any(file.reloaded for file in files(wish)), "a new secret rolls the pods"
+    assert kafka.group_protocol == "consumer"
+    assert kafka.create_topics == NewTopics(brokers.create_topics.partitions, brokers.create_topics.replication_factor)
+    assert kafka.properties == brokers.properties
+
+
+def test_the_worker_finds_certificates_in_a_volume_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, MOUNTED)
+    tls, connection = wish.engine.tls, got.connection
+    assert (connection.ca_file, connection.cert_file, connection.key_file) == (tls.ca_file, tls.cert_file, tls.key_file)
+    assert files(wish) == []
+    (container,) = deployment(worker(**MOUNTED), "worker:1")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "spiffe", "mountPath": "/run/spiffe"} in container["volumeMounts"]
+
+
+def test_worker_and_definition_refuse_the_same_properties() -> None:
+    (version,) = yaml.safe_load(DEFINITION.read_text())["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    rules = [rule["rule"] for rule in spec["kafka"]["properties"]["properties"]["x-kubernetes-validations"]]
+    assert set(re.findall(r"'([a-z.]+)'", rules[-1])) == set(OWNED)
+
+
+def test_the_worker_understands_how_to_get_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    wish, got = read(monkeypatch, OAUTH)
+    client, oauth = wish.engine.oauth, got.connection.oauth
+    assert client is not None
+    assert oauth is not None
+    assert (oauth.token_url, oauth.scope, oauth.audience) == (client.token_url, client.scope, client.audience)
+    assert [f"/etc/rochallor/{file.path}" for file in files(wish)] == [oauth.client_id_file, oauth.client_secret_file]
+    assert all(file.reloaded for file in files(wish))
 
 
 def test_every_secret_is_a_file_where_the_worker_expects_it(monkeypatch: pytest.MonkeyPatch) -> None:

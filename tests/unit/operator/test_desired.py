@@ -54,6 +54,17 @@ GRPC: Manifest = {
     "transport": "grpc",
     "journal": False,
 }
+OAUTH: Manifest = {
+    "engine": {
+        "url": "https://gateway.example.com",
+        "oauth": {
+            "tokenUrl": "https://login.example.com/oauth/token",
+            "credentialsSecret": "payments-client",
+            "scope": "jobs.read jobs.write",
+            "audience": "https://engine",
+        },
+    },
+}
 KAFKA: Manifest = {
     "engine": GRPC["engine"] | {"url": "https://gateway.example.com"},
     "transport": "kafka",
@@ -69,6 +80,37 @@ KAFKA: Manifest = {
     },
     "jobTypes": ["charge-card", "refund"],
     "handlerTimeout": "10m",
+}
+BEARER: Manifest = {
+    "engine": {"url": "https://gateway.example.com"},
+    "transport": "kafka",
+    "kafka": {
+        "bootstrapServers": "kafka:9093",
+        "securityProtocol": "SASL_SSL",
+        "saslMechanism": "OAUTHBEARER",
+        "credentialsSecret": "kafka-client",
+        "oauth": {
+            "tokenUrl": "https://login.example.com/oauth/token",
+            "scope": "jobs",
+            "extensions": {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"},
+        },
+        "groupProtocol": "consumer",
+        "createTopics": {"partitions": 6, "replicationFactor": 3},
+        "properties": {"fetch.max.bytes": "1048576", "broker.address.family": "v4"},
+    },
+    "jobTypes": ["charge-card"],
+}
+MOUNTED: Manifest = {
+    "engine": {
+        "url": "https://gateway.example.com",
+        "tls": {"caFile": "/run/spiffe/ca.pem", "certFile": "/run/spiffe/cert.pem", "keyFile": "/run/spiffe/key.pem"},
+    },
+    "template": {
+        "spec": {
+            "volumes": [{"name": "spiffe", "csi": {"driver": "csi.spiffe.io", "readOnly": True}}],
+            "containers": [{"name": "worker", "volumeMounts": [{"name": "spiffe", "mountPath": "/run/spiffe"}]}],
+        }
+    },
 }
 LONG: Manifest = {"lease": "5s", "handlerTimeout": "24h", "drainTimeout": "24h"}
 LIMITED: Manifest = {
@@ -395,6 +437,30 @@ def test_telemetry_is_off_by_default() -> None:
         item["name"] for item in CASES["deployment-minimal"]["spec"]["template"]["spec"]["containers"][0]["env"]
     ]
     assert not [name for name in variables if name.startswith("OTEL_")]
+
+
+def test_keda_gets_tokens_as_the_workers_do() -> None:
+    authentication, only = autoscaler(worker(**BEARER, autoscaling={"maxReplicas": 6, "provider": "keda"}))
+    assert authentication["spec"] == {
+        "secretTargetRef": [
+            {"parameter": "username", "name": "kafka-client", "key": "clientId"},
+            {"parameter": "password", "name": "kafka-client", "key": "clientSecret"},
+        ],
+        "env": [
+            {"parameter": parameter, "name": f"ROCHALLOR_KAFKA_OAUTH_{name}", "containerName": "worker"}
+            for parameter, name in (
+                ("oauthTokenEndpointUri", "TOKEN_URL"),
+                ("scopes", "SCOPE"),
+                ("oauthExtensions", "EXTENSIONS"),
+            )
+        ],
+    }
+    (trigger,) = only["spec"]["triggers"]
+    assert (trigger["metadata"]["sasl"], trigger["metadata"]["tls"]) == ("oauthbearer", "enable")
+    (container,) = deployment(worker(**BEARER), "worker:1")["spec"]["template"]["spec"]["containers"]
+    written = {variable["name"] for variable in container["env"]}
+    assert container["name"] == "worker"
+    assert {variable["name"] for variable in authentication["spec"]["env"]} <= written
 
 
 def pod_name(worker: str, template_hash: str) -> str:

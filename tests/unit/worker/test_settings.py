@@ -94,6 +94,86 @@ def test_a_bad_value_is_one_sentence_with_what_is_allowed(
     assert "\n" not in str(raised.value)
 
 
+CLIENT = {
+    "engine_oauth_token_url": "https://login/token",
+    "engine_oauth_client_id_file": "/id",
+    "engine_oauth_client_secret_file": "/secret",
+}
+
+
+BEARER = {
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_oauth_token_url": "https://login/token",
+    "kafka_oauth_client_id_file": "/id",
+    "kafka_oauth_client_secret_file": "/secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            BEARER | {"kafka_oauth_client_secret_file": ""},
+            "ROCHALLOR_KAFKA_OAUTH_CLIENT_SECRET_FILE must be set with ROCHALLOR_KAFKA_SASL_MECHANISM=OAUTHBEARER",
+        ),
+        (
+            BEARER | {"kafka_sasl_mechanism": "PLAIN"},
+            "ROCHALLOR_KAFKA_OAUTH_TOKEN_URL must only be set with ROCHALLOR_KAFKA_SASL_MECHANISM=OAUTHBEARER",
+        ),
+        (
+            BEARER | {"kafka_oauth_extensions": "a=b,c"},
+            "ROCHALLOR_KAFKA_OAUTH_EXTENSIONS='a=b,c' is not valid: must be name=value, several separated by commas",
+        ),
+        (
+            {"kafka_create_topics": '{"partitions": 0, "replicationFactor": 3}'},
+            "ROCHALLOR_KAFKA_CREATE_TOPICS=0 is not valid: must be a JSON object such as "
+            '{"partitions": 6, "replicationFactor": 3}',
+        ),
+        (
+            {"kafka_properties": '{"ssl.key.pem": "hunter2"}'},
+            "Kafka's property 'ssl.key.pem' (ROCHALLOR_KAFKA_PROPERTIES) must not be set: "
+            "secrets belong into the files that settings such as ROCHALLOR_KAFKA_SASL_PASSWORD_FILE name",
+        ),
+        (
+            {"kafka_properties": '{"error_cb": "x"}'},
+            "Kafka's property 'error_cb' (ROCHALLOR_KAFKA_PROPERTIES) must not be set: a name has lower-case letters, "
+            "digits and dots, such as fetch.max.bytes",
+        ),
+        (
+            {"kafka_properties": '{"fetch.max.bytes": {}}'},
+            "ROCHALLOR_KAFKA_PROPERTIES='{\"fetch.max.bytes\": {}}' is not valid: must be a JSON object such as "
+            '{"fetch.max.bytes": "1048576"}',
+        ),
+        (
+            {"engine_oauth_scope": "jobs"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL is not set: must be set together with other ENGINE_OAUTH settings",
+        ),
+        (
+            {"engine_oauth_token_url": "https://login/token", "engine_oauth_client_id_file": "/id"},
+            "ROCHALLOR_ENGINE_OAUTH_CLIENT_ID_FILE and ROCHALLOR_ENGINE_OAUTH_CLIENT_SECRET_FILE must be set together "
+            "with ROCHALLOR_ENGINE_OAUTH_TOKEN_URL",
+        ),
+        (
+            CLIENT | {"engine_token_file": "/token"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL must be set without ROCHALLOR_ENGINE_TOKEN and "
+            "ROCHALLOR_ENGINE_TOKEN_FILE: calls carry one token",
+        ),
+        (
+            CLIENT | {"engine_oauth_token_url": "https://shop:hunter2@login/token"},
+            "ROCHALLOR_ENGINE_OAUTH_TOKEN_URL is not valid: must be a URL such as https://login.example.com/oauth/token",
+        ),
+        (
+            CLIENT | {"engine_oauth_scope": "a  b"},
+            "ROCHALLOR_ENGINE_OAUTH_SCOPE='a  b' is not valid: must be scopes separated by one space each",
+        ),
+    ],
+)
+def test_ways_in_that_make_no_sense(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(StartError) as raised:
+        load(**given)
+    assert str(raised.value) == sentence
+
+
 @pytest.mark.parametrize(
     ("plain", "sentence"),
     [
@@ -133,6 +213,9 @@ def test_a_token_without_tls_is_noticed(transport: str) -> None:
     assert load(transport=transport, engine_token_file="/t", **PLAIN).token_in_clear
     assert not load(transport=transport, **PLAIN).token_in_clear
     assert not load(transport=transport, engine_token="t", **SECURE).token_in_clear
+    assert load(transport=transport, **CLIENT, **PLAIN).token_in_clear
+    assert not load(transport=transport, **CLIENT, **SECURE).token_in_clear
+    assert load(transport=transport, **CLIENT | {"engine_oauth_token_url": "http://login"}, **SECURE).token_in_clear
 
 
 def test_tls_files_make_grpc_secure() -> None:
@@ -222,3 +305,9 @@ def test_a_wrong_limit_is_named_with_what_is_allowed(item: str, sentence: str, m
     with pytest.raises(StartError) as raised:
         load()
     assert str(raised.value) == f"ROCHALLOR_LIMITS is not valid: {sentence}"
+
+
+def test_properties_of_kafkas_client_are_texts() -> None:
+    text = '{"fetch.max.bytes": 1048576, "socket.keepalive.enable": true, "broker.address.family": "v4"}'
+    found = {"fetch.max.bytes": "1048576", "socket.keepalive.enable": "true", "broker.address.family": "v4"}
+    assert load(kafka_properties=text).kafka_properties == found

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rochallor_worker.backoff import Backoff
-from rochallor_worker.engine.client import Connection, EngineClient, Instance, InstanceStatus
+from rochallor_worker.engine.client import Connection, EngineClient, Instance, InstanceStatus, OAuth
 from rochallor_worker.errors import EngineError, NonRetryableError, RochallorError, StartError
 from rochallor_worker.extras import needs
 from rochallor_worker.handlers.breaker import Breaker
@@ -13,7 +13,7 @@ from rochallor_worker.handlers.postpone import Postpone, postpone_from
 from rochallor_worker.handlers.signature import State
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
-from rochallor_worker.source.kafka.connection import Kafka
+from rochallor_worker.source.kafka.connection import Kafka, NewTopics, TokenEndpoint
 
 if TYPE_CHECKING:
     from rochallor_worker.engine.grpc.client import GrpcClient as GrpcClient  # not in __all__: its extra may be missing
@@ -31,7 +31,9 @@ __all__ = [
     "InstanceStatus",
     "Job",
     "Kafka",
+    "NewTopics",
     "NonRetryableError",
+    "OAuth",
     "Postpone",
     "Processes",
     "Registry",
@@ -40,6 +42,7 @@ __all__ = [
     "Runner",
     "StartError",
     "State",
+    "TokenEndpoint",
     "Worker",
     "postpone_from",
 ]

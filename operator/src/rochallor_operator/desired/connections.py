@@ -22,7 +22,8 @@ class SecretFile(NamedTuple):
 
     @property
     def reloaded(self) -> bool:
-        """Whether the worker itself follows changes of the file; Kafka's client reads its TLS files only once."""
+        """Whether the worker itself follows changes of the file; Kafka's client takes its TLS files and its OAuth
+        client only once."""
         return self.setting.startswith(("ENGINE_", "KAFKA_SASL_"))
 
 
@@ -32,10 +33,24 @@ def files(spec: Spec) -> list[SecretFile]:
     token = spec.engine.token_secret
     if token is not None:
         found.append(SecretFile("ENGINE_TOKEN_FILE", token.name, token.key, "engine/token"))
+    if (oauth := spec.engine.oauth) is not None:
+        found.append(
+            SecretFile("ENGINE_OAUTH_CLIENT_ID_FILE", oauth.credentials_secret, "clientId", "engine/client-id")
+        )
+        found.append(
+            SecretFile(
+                "ENGINE_OAUTH_CLIENT_SECRET_FILE", oauth.credentials_secret, "clientSecret", "engine/client-secret"
+            )
+        )
     found += _tls("ENGINE", spec.engine.tls)
     if spec.kafka is not None:
         credentials = spec.kafka.credentials_secret
-        if credentials is not None:
+        if credentials is not None and spec.kafka.oauth is not None:
+            found.append(SecretFile("KAFKA_OAUTH_CLIENT_ID_FILE", credentials, "clientId", "kafka/client-id"))
+            found.append(
+                SecretFile("KAFKA_OAUTH_CLIENT_SECRET_FILE", credentials, "clientSecret", "kafka/client-secret")
+            )
+        elif credentials is not None:
             found.append(SecretFile("KAFKA_SASL_USERNAME_FILE", credentials, "username", "kafka/username"))
             found.append(SecretFile("KAFKA_SASL_PASSWORD_FILE", credentials, "password", "kafka/password"))
         found += _tls("KAFKA", spec.kafka.tls)

@@ -11,7 +11,7 @@ from rochallor_operator.spec.worker import DEFAULT_LEASE
 
 if TYPE_CHECKING:
     from rochallor_operator.names import Manifest
-    from rochallor_operator.spec.sections import Kafka
+    from rochallor_operator.spec.sections import Kafka, Tls
     from rochallor_operator.spec.worker import Handlers, Spec, Worker
 
 HANDLERS_PATH: Final = "/handlers"
@@ -33,6 +33,8 @@ def environment(worker: Worker) -> list[Manifest]:
         "ROCHALLOR_POLL_INTERVAL": spec.poll_interval,
         "ROCHALLOR_DRAIN_TIMEOUT": spec.drain_timeout,
         "ROCHALLOR_METRICS_PORT": str(METRICS_PORT),
+        **_tls_files("ENGINE", spec.engine.tls),
+        **(_tls_files("KAFKA", spec.kafka.tls) if spec.kafka is not None else {}),
         **{f"ROCHALLOR_{file.setting}": f"{CONNECTIONS_PATH}/{file.path}" for file in files(spec)},
     }
     # The default is left out, so that pods of a release without this field need not be replaced.
@@ -61,6 +63,10 @@ def _engine(spec: Spec) -> dict[str, str]:
         values["ROCHALLOR_ENGINE_URL"] = engine.url
     if engine.grpc_target is not None:
         values["ROCHALLOR_ENGINE_GRPC_TARGET"] = engine.grpc_target
+    if (oauth := engine.oauth) is not None:
+        values["ROCHALLOR_ENGINE_OAUTH_TOKEN_URL"] = oauth.token_url
+        values |= {"ROCHALLOR_ENGINE_OAUTH_SCOPE": oauth.scope} if oauth.scope else {}
+        values |= {"ROCHALLOR_ENGINE_OAUTH_AUDIENCE": oauth.audience} if oauth.audience else {}
     if engine.headers:
         values["ROCHALLOR_ENGINE_HEADERS"] = "\n".join(f"{header.name}: {header.value}" for header in engine.headers)
     return values
@@ -76,7 +82,27 @@ def _kafka(kafka: Kafka) -> dict[str, str]:
         values["ROCHALLOR_KAFKA_SASL_MECHANISM"] = kafka.sasl_mechanism
     if kafka.dead_letter:
         values["ROCHALLOR_KAFKA_DEAD_LETTER"] = "1"
+    if (oauth := kafka.oauth) is not None:
+        values["ROCHALLOR_KAFKA_OAUTH_TOKEN_URL"] = oauth.token_url
+        if oauth.scope is not None:
+            values["ROCHALLOR_KAFKA_OAUTH_SCOPE"] = oauth.scope
+        if oauth.extensions:
+            values["ROCHALLOR_KAFKA_OAUTH_EXTENSIONS"] = ",".join(
+                f"{name}={oauth.extensions[name]}" for name in sorted(oauth.extensions)
+            )
+    if kafka.group_protocol != "classic":
+        values["ROCHALLOR_KAFKA_GROUP_PROTOCOL"] = kafka.group_protocol
+    if kafka.create_topics is not None:
+        values["ROCHALLOR_KAFKA_CREATE_TOPICS"] = kafka.create_topics.model_dump_json(by_alias=True)
+    if kafka.properties:
+        values["ROCHALLOR_KAFKA_PROPERTIES"] = json.dumps(kafka.properties, separators=(",", ":"), sort_keys=True)
     return values
+
+
+def _tls_files(peer: str, tls: Tls) -> dict[str, str]:
+    """The files that volumes of the template bring."""
+    paths = {"CA": tls.ca_file, "CERT": tls.cert_file, "KEY": tls.key_file}
+    return {f"ROCHALLOR_{peer}_{name}_FILE": path for name, path in paths.items() if path is not None}
 
 
 def _limits(spec: Spec) -> dict[str, str]:

@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.desired import prometheus
 from rochallor_operator.desired.connections import files
+from rochallor_operator.desired.environment import environment
 from rochallor_operator.desired.hpa import behavior
-from rochallor_operator.names import Manifest, metadata
+from rochallor_operator.names import WORKER_CONTAINER, Manifest, metadata
 
 if TYPE_CHECKING:
     from rochallor_operator.spec.sections import Autoscaling, Kafka
     from rochallor_operator.spec.worker import Worker
 
-_SASL: Final = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
+_SASL: Final = {
+    "PLAIN": "plaintext",
+    "SCRAM-SHA-256": "scram_sha256",
+    "SCRAM-SHA-512": "scram_sha512",
+    "OAUTHBEARER": "oauthbearer",
+}
 _PARAMETERS: Final = {
     "KAFKA_SASL_USERNAME_FILE": "username",
     "KAFKA_SASL_PASSWORD_FILE": "password",
+    "KAFKA_OAUTH_CLIENT_ID_FILE": "username",
+    "KAFKA_OAUTH_CLIENT_SECRET_FILE": "password",
     "KAFKA_CA_FILE": "ca",
     "KAFKA_CERT_FILE": "cert",
     "KAFKA_KEY_FILE": "key",
@@ -24,6 +32,12 @@ _PARAMETERS: Final = {
 """KEDA's parameter for each file of the worker."""
 _WITHOUT_FALLBACK: Final = frozenset({"cpu", "memory"})
 """Triggers that KEDA leaves to Kubernetes. With these alone it refuses a fallback."""
+_VARIABLES: Final = {
+    "ROCHALLOR_KAFKA_OAUTH_TOKEN_URL": "oauthTokenEndpointUri",
+    "ROCHALLOR_KAFKA_OAUTH_SCOPE": "scopes",
+    "ROCHALLOR_KAFKA_OAUTH_EXTENSIONS": "oauthExtensions",
+}
+"""KEDA's parameter for variables of the worker: it takes these from a TriggerAuthentication, not from a trigger."""
 
 
 def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None:
@@ -40,11 +54,16 @@ def trigger_authentication(worker: Worker, wish: Autoscaling) -> Manifest | None
         secrets.append({"parameter": "connection", "name": database.name, "key": database.key})
     if not secrets:
         return None
+    variables = [
+        {"parameter": _VARIABLES[variable["name"]], "name": variable["name"], "containerName": WORKER_CONTAINER}
+        for variable in environment(worker)
+        if variable["name"] in _VARIABLES
+    ]
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "TriggerAuthentication",
         "metadata": metadata(worker, worker.name),
-        "spec": {"secretTargetRef": secrets},
+        "spec": {"secretTargetRef": secrets, **({"env": variables} if variables else {})},
     }
 
 

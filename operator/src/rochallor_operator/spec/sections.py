@@ -45,10 +45,14 @@ class SecretKey(Section):
 
 
 class Tls(Section):
-    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key."""
+    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key. Or paths of
+    files that volumes of the template bring."""
 
     ca_secret: str | None = None
     client_cert_secret: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
 
 
 class Header(Section):
@@ -56,6 +60,15 @@ class Header(Section):
 
     name: str
     value: str
+
+
+class OAuth(Section):
+    """A client of a token server. credentials_secret has the keys clientId and clientSecret."""
+
+    token_url: str
+    credentials_secret: str
+    scope: str | None = None
+    audience: str | None = None
 
 
 class Engine(Section):
@@ -67,19 +80,40 @@ class Engine(Section):
     tls: Tls = Tls()
     token_secret: SecretKey | None = None
     database_secret: SecretKey | None = None
+    oauth: OAuth | None = None
     headers: tuple[Header, ...] = ()
 
 
+class KafkaOAuth(Section):
+    """The token server of the mechanism OAUTHBEARER."""
+
+    token_url: str
+    scope: str | None = None
+    extensions: dict[str, str] = Field(default_factory=dict)
+
+
+class NewTopics(Section):
+    """How workers create topics that are missing when they start."""
+
+    partitions: int
+    replication_factor: int
+
+
 class Kafka(Section):
-    """The source of jobs with transport kafka. credentials_secret has the keys username and password."""
+    """The source of jobs with transport kafka. credentials_secret has the keys username and password, or with
+    OAUTHBEARER clientId and clientSecret; properties are further ones of the workers' client."""
 
     bootstrap_servers: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     credentials_secret: str | None = None
+    oauth: KafkaOAuth | None = None
     tls: Tls = Tls()
     dedup_window: Duration = "10m"
     dead_letter: bool = False
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    create_topics: NewTopics | None = None
+    properties: dict[str, str] = Field(default_factory=dict)
 
 
 class Limit(Section):

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from rochallor_worker.errors import StartError
 from rochallor_worker.handlers.breaker import DEFAULT
 from rochallor_worker.handlers.limits import Limits, Scope
+from rochallor_worker.source.kafka import properties
 
 SHOWN = 100
 """Most characters of a bad value that are repeated, so that what is allowed stays visible."""
@@ -147,6 +148,39 @@ def limit_settings(text: object) -> object:
             both = f"items {before} and {number} are both of job type {_as_json(item.job_type)}"
             raise StartError(f"ROCHALLOR_LIMITS is not valid: {both}; only one is possible")
     return tuple(found)
+
+
+def client_properties(text: object) -> object:
+    """Return the names and values of a JSON object of texts, numbers and booleans. Raises `ValueError`, and
+    `StartError` for one that may not be set."""
+    if not isinstance(text, str):
+        return text
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str | int | float) for value in found.values()):
+        raise ValueError("not an object of plain values")
+    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
+    properties.check(values)
+    return values
+
+
+class NewTopicsSetting(BaseModel):
+    """The setting that creates topics, with the names that the resource has for its fields."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    partitions: Annotated[int, Field(ge=1, le=10_000)]
+    replication_factor: Annotated[int, Field(ge=1, le=100)]
+
+
+def new_topics(text: object) -> object:
+    """Return the fields of a JSON object. Raises `ValueError` if it is none."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except RecursionError:
+        raise ValueError("too deep") from None
 
 
 def url_with_port(text: str | None) -> str | None:

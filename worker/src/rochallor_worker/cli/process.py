@@ -74,7 +74,7 @@ def run(settings: Settings) -> None:
     for name in unknown_variables(os.environ):
         log.warning("unknown setting, ignored", variable=name)
     if settings.token_in_clear:
-        log.warning("the engine's token is sent without TLS and can be read in transit: use https:// or TLS files")
+        log.warning("a token or its secret is sent without TLS and can be read in transit: use https:// or TLS files")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         try:
             cut_off = loop.run(_run(settings, registry))

@@ -11,19 +11,29 @@ from rochallor_worker.cli.parsing import (
     DURATION_TEXT,
     Duration,
     LimitSetting,
+    NewTopicsSetting,
+    client_properties,
     headers,
     ip_address,
     is_text,
     limit_settings,
+    new_topics,
     ports,
     shortened,
     split,
     url_with_port,
 )
-from rochallor_worker.engine.client import Connection
+from rochallor_worker.engine.client import Connection, OAuth
 from rochallor_worker.errors import StartError
 from rochallor_worker.registry import Registry
-from rochallor_worker.source.kafka.connection import Kafka, SaslMechanism, SecurityProtocol
+from rochallor_worker.source.kafka.connection import (
+    GroupProtocol,
+    Kafka,
+    NewTopics,
+    SaslMechanism,
+    SecurityProtocol,
+    TokenEndpoint,
+)
 
 PREFIX = "ROCHALLOR_"
 
@@ -55,6 +65,28 @@ class Settings(BaseSettings):
     """Sent with every call to the engine."""
     engine_token_file: Annotated[str, Field(description="the path of a file that holds a bearer token")] = ""
     """The same, from a file, which is read again when it changes."""
+    engine_oauth_token_url: Annotated[
+        str | None,
+        Field(
+            pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$',
+            description="a URL such as https://login.example.com/oauth/token",
+        ),
+        AfterValidator(url_with_port),
+    ] = None
+    """Where the worker gets its bearer tokens (OAuth2 client credentials), which it renews in time. Needs the two files
+    below, and no other token."""
+    engine_oauth_client_id_file: Annotated[str, Field(description="the path of a file that holds a client id")] = ""
+    """The worker's name at the token server; read again for each token."""
+    engine_oauth_client_secret_file: Annotated[
+        str, Field(description="the path of a file that holds the client's secret")
+    ] = ""
+    """Its secret there; read again for each token."""
+    engine_oauth_scope: Annotated[
+        str, Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
+    ] = ""
+    """The scopes to ask for. Default: those that the token server gives."""
+    engine_oauth_audience: Annotated[str, Field(description="a name that the token server knows")] = ""
+    """Whom the token is for, where the token server must be told."""
     engine_headers: Annotated[
         tuple[tuple[str, str], ...],
         NoDecode,
@@ -81,9 +113,9 @@ class Settings(BaseSettings):
         SecurityProtocol, Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
     ] = "PLAINTEXT"
     """Whether connections to the brokers use TLS (SSL), authentication (SASL), or both."""
-    kafka_sasl_mechanism: Annotated[SaslMechanism, Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")] = (
-        "SCRAM-SHA-512"
-    )
+    kafka_sasl_mechanism: Annotated[
+        SaslMechanism, Field(description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
+    ] = "SCRAM-SHA-512"
     """How the brokers authenticate the worker."""
     kafka_sasl_username: Annotated[str, Field(description="a user name")] = ""
     """The SASL user name. Required with SASL, here or in a file."""
@@ -93,6 +125,51 @@ class Settings(BaseSettings):
     """The SASL password. Required with SASL, here or in a file."""
     kafka_sasl_password_file: Annotated[str, Field(description="the path of a file that holds the password")] = ""
     """The same, from a file, which is read again when it changes."""
+    kafka_oauth_token_url: Annotated[
+        str | None,
+        Field(
+            pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$',
+            description="a URL such as https://login.example.com/oauth/token",
+        ),
+        AfterValidator(url_with_port),
+    ] = None
+    """Where Kafka's client gets the tokens of the mechanism OAUTHBEARER (OAuth2 client credentials). Needs the two
+    files below."""
+    kafka_oauth_client_id_file: Annotated[str, Field(description="the path of a file that holds a client id")] = ""
+    """The worker's name at that token server; read at the start."""
+    kafka_oauth_client_secret_file: Annotated[
+        str, Field(description="the path of a file that holds the client's secret")
+    ] = ""
+    """Its secret there; read at the start."""
+    kafka_oauth_scope: Annotated[
+        str, Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
+    ] = ""
+    """The scopes to ask for. Default: those that the token server gives."""
+    kafka_oauth_extensions: Annotated[
+        str,
+        Field(
+            pattern=r"^([A-Za-z]+=[!-+.-~-]+(,[A-Za-z]+=[!-+.-~-]+)*)?$",
+            description="name=value, several separated by commas",
+        ),
+    ] = ""
+    """What the brokers are told besides the token, such as `logicalCluster=lkc-1`."""
+    kafka_group_protocol: Annotated[GroupProtocol, Field(description="classic or consumer")] = "classic"
+    """How the workers of a group share its partitions: among themselves, or as the brokers decide (`consumer`: KIP-848,
+    from Kafka 4.0 on; all workers of a group the same)."""
+    kafka_create_topics: Annotated[
+        NewTopicsSetting | None,
+        NoDecode,
+        BeforeValidator(new_topics),
+        Field(description='a JSON object such as {"partitions": 6, "replicationFactor": 3}'),
+    ] = None
+    """How to create topics of the worker's job types that are missing when it starts. Default: it creates none."""
+    kafka_properties: Annotated[
+        dict[str, str],
+        NoDecode,
+        BeforeValidator(client_properties),
+        Field(description='a JSON object such as {"fetch.max.bytes": "1048576"}'),
+    ] = {}
+    """Further properties of Kafka's client (librdkafka), except those that the worker itself must set. No secrets."""
     kafka_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
     """The only CAs to trust for the brokers. Default: the system's."""
     kafka_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
@@ -182,6 +259,40 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        files = (self.engine_oauth_client_id_file, self.engine_oauth_client_secret_file)
+        others = (*files, self.engine_oauth_scope, self.engine_oauth_audience)
+        if self.engine_oauth_token_url is None and any(others):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_TOKEN_URL is not set: must be set together with other ENGINE_OAUTH settings"
+            )
+        if self.engine_oauth_token_url is not None and not all(files):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_CLIENT_ID_FILE and {PREFIX}ENGINE_OAUTH_CLIENT_SECRET_FILE must be set together "
+                f"with {PREFIX}ENGINE_OAUTH_TOKEN_URL"
+            )
+        if self.engine_oauth_token_url is not None and (self.engine_token or self.engine_token_file):
+            raise StartError(
+                f"{PREFIX}ENGINE_OAUTH_TOKEN_URL must be set without {PREFIX}ENGINE_TOKEN and "
+                f"{PREFIX}ENGINE_TOKEN_FILE: calls carry one token"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kafka_token(self) -> Self:
+        given = {
+            "TOKEN_URL": self.kafka_oauth_token_url,
+            "CLIENT_ID_FILE": self.kafka_oauth_client_id_file,
+            "CLIENT_SECRET_FILE": self.kafka_oauth_client_secret_file,
+        }
+        wanted = self.kafka_sasl_mechanism == "OAUTHBEARER"
+        for name, value in given.items():
+            if bool(value) != wanted:
+                only = "must be set with" if wanted else "must only be set with"
+                raise StartError(f"{PREFIX}KAFKA_OAUTH_{name} {only} {PREFIX}KAFKA_SASL_MECHANISM=OAUTHBEARER")
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
         plain = self.engine_url is not None and self.engine_url.startswith("http://")
         if self.calls_over == "rest" and plain and (self.engine_ca_file or self.engine_cert_file):
@@ -210,6 +321,7 @@ class Settings(BaseSettings):
             return None
         if self.kafka_bootstrap_servers is None:
             raise StartError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set: must be host:port, such as kafka:9092")
+        new = self.kafka_create_topics
         return Kafka(
             bootstrap_servers=self.kafka_bootstrap_servers,
             security_protocol=self.kafka_security_protocol,
@@ -218,19 +330,41 @@ class Settings(BaseSettings):
             username_file=self.kafka_sasl_username_file,
             password=self.kafka_sasl_password,
             password_file=self.kafka_sasl_password_file,
+            oauth=self._kafka_oauth,
             ca_file=self.kafka_ca_file,
             cert_file=self.kafka_cert_file,
             key_file=self.kafka_key_file,
             dedup_window=self.kafka_dedup_window,
             dead_letter=self.kafka_dead_letter,
+            group_protocol=self.kafka_group_protocol,
+            create_topics=None if new is None else NewTopics(new.partitions, new.replication_factor),
+            properties=self.kafka_properties,
+        )
+
+    @property
+    def _kafka_oauth(self) -> TokenEndpoint | None:
+        if self.kafka_oauth_token_url is None:
+            return None
+        return TokenEndpoint(
+            self.kafka_oauth_token_url,
+            self.kafka_oauth_client_id_file,
+            self.kafka_oauth_client_secret_file,
+            self.kafka_oauth_scope,
+            self.kafka_oauth_extensions,
         )
 
     @property
     def token_in_clear(self) -> bool:
-        """Whether a token is sent to the engine without TLS."""
+        """Whether a token, or the secret that one is got with, is sent without TLS."""
         address = (self.engine_grpc_target if self.calls_over == "grpc" else self.engine_url) or ""
         secure = address.startswith("https://") or bool(self.engine_ca_file or self.engine_cert_file)
-        return bool(self.engine_token or self.engine_token_file) and not secure
+        in_clear = (self.engine_oauth_token_url or "").startswith("http://")
+        return (self.sends_token and not secure) or in_clear
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether calls to the engine carry a bearer token."""
+        return bool(self.engine_token or self.engine_token_file or self.engine_oauth_token_url)
 
     @property
     def connection(self) -> Connection:
@@ -238,6 +372,15 @@ class Settings(BaseSettings):
         return Connection(
             token=self.engine_token,
             token_file=self.engine_token_file,
+            oauth=None
+            if self.engine_oauth_token_url is None
+            else OAuth(
+                self.engine_oauth_token_url,
+                self.engine_oauth_client_id_file,
+                self.engine_oauth_client_secret_file,
+                self.engine_oauth_scope,
+                self.engine_oauth_audience,
+            ),
             headers=self.engine_headers,
             ca_file=self.engine_ca_file,
             cert_file=self.engine_cert_file,

@@ -2,6 +2,7 @@
 
 import hmac
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from pathlib import Path
 class Gateway:
     """Presents the certificate in `cert_file` with the key in `key_file` (PEM), and admits callers with the token.
 
-    Without files there is no TLS; without a token every caller is admitted. Raises `ValueError` when only one of the
+    Without files there is no TLS. With `accepts` it decides which tokens are admitted, such as those that an OAuth2
+    server has issued; without it and without a token every caller is. Raises `ValueError` when only one of the
     files is given or they cannot be used.
     """
 
     cert_file: Path | None = None
     key_file: Path | None = None
     token: str | None = None
+    accepts: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.key_file is None):
@@ -37,8 +40,16 @@ class Gateway:
             ) from None
         return context
 
+    @property
+    def guarded(self) -> bool:
+        """Whether callers need a token."""
+        return self.token is not None or self.accepts is not None
+
     def admits(self, authorization: str) -> bool:
         """Whether a call with this Authorization header is admitted."""
+        if self.accepts is not None:
+            scheme, _, token = authorization.partition(" ")
+            return scheme == "Bearer" and self.accepts(token)
         if self.token is None:
             return True
         return hmac.compare_digest(authorization.encode(errors="surrogateescape"), f"Bearer {self.token}".encode())

@@ -57,7 +57,7 @@ async def serve(
 
     Raises `OSError` if the port cannot be bound.
     """
-    behind = [_TokenCheck(gateway)] if gateway is not None and gateway.token is not None else []
+    behind = [_TokenCheck(gateway)] if gateway is not None and gateway.guarded else []
     server = grpc.aio.server(interceptors=behind, options=[("grpc.so_reuseport", 0)])
     methods = {_method(name): _handler(state, faults, name, action) for name, action in _ACTIONS.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))

@@ -62,7 +62,7 @@ def rest_app(
     Calls from web pages of other origins are refused. On a `loopback` address so are calls with the name of another
     host, which a page's owner may have pointed here (DNS rebinding).
     """
-    behind = [_require_token(gateway)] if gateway is not None and gateway.token is not None else []
+    behind = [_require_token(gateway)] if gateway is not None and gateway.guarded else []
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_refuse_web_pages(loopback), *behind, _unrouted])
     calls: dict[str, tuple[CallName, Action]] = {
         "POST /v1/definitions": ("upload_definition", _upload),

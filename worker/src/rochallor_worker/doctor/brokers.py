@@ -16,6 +16,7 @@ from rochallor_worker.source.kafka.records import DEAD_LETTER_SUFFIX, group_of, 
 
 ASK_SECONDS = 5.0
 MISSING = "Create it. One missing topic stops the engine's dispatch of every type, and repeats what was sent before."
+CREATED = "A worker creates it when it starts. Until then the engine dispatches no jobs of any type."
 FORBIDDEN = "Allow this user to describe and read the topic and the group."
 
 
@@ -51,18 +52,20 @@ def _problem(kafka: Kafka) -> str:
 def _topics(kafka: Kafka, job_type: str) -> Iterator[Finding]:
     topic = topic_of(job_type)
     with closing(_consumer(kafka, group_of(job_type))) as consumer:
-        yield _topic(consumer, topic, job_type)
+        yield _topic(consumer, topic, job_type, created=kafka.create_topics is not None)
         if kafka.dead_letter:
-            yield _dead_letters(consumer, topic + DEAD_LETTER_SUFFIX)
+            yield _dead_letters(consumer, topic + DEAD_LETTER_SUFFIX, created=kafka.create_topics is not None)
 
 
-def _topic(consumer: Consumer, topic: str, job_type: str) -> Finding:
+def _topic(consumer: Consumer, topic: str, job_type: str, *, created: bool) -> Finding:
     """Check the topic of a job type and, if it exists, how far its group has read."""
     check = f"topic {topic}"
     try:
         partitions, error = _partitions(consumer, topic)
         if error is not None:
             missing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if missing and created:
+                return Finding(check, "warning", "is missing", CREATED)
             return Finding(check, "failed", "is missing" if missing else error.str(), MISSING if missing else FORBIDDEN)
         if refused := _refusal(consumer, TopicPartition(topic, partitions[0], OFFSET_END)):
             return Finding(check, "failed", f"cannot be read: {refused.str()}", FORBIDDEN)
@@ -79,12 +82,14 @@ def _topic(consumer: Consumer, topic: str, job_type: str) -> Finding:
     )
 
 
-def _dead_letters(consumer: Consumer, topic: str) -> Finding:
+def _dead_letters(consumer: Consumer, topic: str, *, created: bool) -> Finding:
     check = f"topic {topic}"
     try:
         partitions, error = _partitions(consumer, topic)
     except KafkaException as failure:
         return Finding(check, "failed", client.text(failure), FORBIDDEN)
+    if error is not None and created:
+        return Finding(check, "note", "is missing", "A worker creates it when it starts.")
     if error is not None:
         return Finding(check, "failed", error.str(), "Create it, or unset ROCHALLOR_KAFKA_DEAD_LETTER.")
     return Finding(check, "ok", f"{len(partitions)} partition{'s' if len(partitions) > 1 else ''}")

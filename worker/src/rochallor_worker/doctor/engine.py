@@ -13,6 +13,7 @@ from rochallor_worker.execution.lease import FIXED_LENGTH
 
 NAME = "rochallor-doctor"
 """The definition that a probe uploads."""
+_NO_TOKEN = re.compile(r": no access token: ")
 _TURNED_AWAY = re.compile(r"(: |answered )(401|403|407)\b|: (UNAUTHENTICATED|PERMISSION_DENIED)\b")
 _ADVICE = (
     (r"(?i)certificate", "Set ROCHALLOR_ENGINE_CA_FILE to the CA that signed the engine's certificate."),
@@ -50,20 +51,26 @@ async def check_engine(
 def _reached(settings: Settings) -> Iterator[Finding]:
     yield Finding("engine", "ok", f"answers at {_where(settings)}")
     yield _tls(settings)
-    if _has_token(settings):
+    if settings.sends_token:
         yield Finding("token", "ok", "sent and not refused")
     else:
         yield Finding("token", "ok", "none is set, and none is required")
 
 
 def _not_reached(settings: Settings, error: EngineError) -> Iterator[Finding]:
+    if _NO_TOKEN.search(str(error)):
+        advice = "Check the ROCHALLOR_ENGINE_OAUTH_… settings, and the client at the token server."
+        yield Finding("token", "failed", str(error), advice)
+        return
     if not _TURNED_AWAY.search(str(error)):
         yield Finding("engine", "failed", str(error), _advice(error))
         return
     yield Finding("engine", "ok", f"something answers at {_where(settings)}")
     yield _tls(settings)
     advice = "Set ROCHALLOR_ENGINE_TOKEN or ROCHALLOR_ENGINE_TOKEN_FILE to a token that the gateway accepts."
-    yield Finding("token" if _has_token(settings) else "no token", "failed", str(error), advice)
+    if settings.engine_oauth_token_url is not None:
+        advice = "Check scope, audience and rights of the client: the gateway refuses its token, or the request."
+    yield Finding("token" if settings.sends_token else "no token", "failed", str(error), advice)
 
 
 def _dispatch(settings: Settings, facts: Facts) -> Finding:
@@ -88,7 +95,7 @@ def _tls(settings: Settings) -> Finding:
     if _secure(settings):
         by = "your CA" if settings.engine_ca_file else "a CA of the system"
         return Finding("TLS", "ok", f"on; the certificate is signed by {by}")
-    if _has_token(settings):
+    if settings.sends_token:
         return Finding("TLS", "warning", "off: the token can be read in transit", "Use https://, or a mesh with mTLS.")
     return Finding("TLS", "ok", "off")
 
@@ -104,10 +111,6 @@ def _where(settings: Settings) -> str:
     """Return the address; the settings accept none with a password in it."""
     over_grpc = settings.calls_over == "grpc"
     return f"{settings.engine_grpc_target} (gRPC)" if over_grpc else f"{settings.engine_url} (REST)"
-
-
-def _has_token(settings: Settings) -> bool:
-    return bool(settings.engine_token or settings.engine_token_file)
 
 
 def _advice(error: EngineError) -> str:

@@ -133,12 +133,28 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth:
+    """A client that gets its bearer tokens from a token server (OAuth2 client credentials). Its files are read again
+    for each token."""
+
+    token_url: str
+    client_id_file: str
+    client_secret_file: str
+    scope: str = ""
+    """What to ask for, separated by spaces. Default: what the server gives."""
+    audience: str = ""
+    """Whom the token is for, where the server wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """How to reach an engine behind a gateway. Files are read again when they change, so secrets can be rotated."""
 
     token: str = field(default="", repr=False)
     """A bearer token. `token_file` wins over it."""
     token_file: str = ""
+    oauth: OAuth | None = None
+    """Gives the bearer token, instead of `token` and `token_file`."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Sent with each call."""
     ca_file: str = ""

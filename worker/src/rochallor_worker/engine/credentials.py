@@ -7,11 +7,14 @@ import time
 from asyncio import Task, create_task
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from random import Random
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from rochallor_worker.engine import oauth
 from rochallor_worker.engine.client import Connection
+from rochallor_worker.engine.files import read, stamp_of
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
@@ -24,6 +27,7 @@ T = TypeVar("T")
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PRINTABLE = re.compile(r"[ -~]*")
+_BEARER = "Bearer "
 
 log = get_logger(__name__)
 
@@ -49,7 +53,7 @@ class Credentials:
         self._connection = connection
         self._clock = clock
         self._checked_at = clock()
-        self._token_stamp = _stamp(connection.token_file)
+        self._token_stamp = stamp_of(connection.token_file)
         self._tls_stamp = self._stamp_tls()
         self.version = 0
         """Increases with each change of the TLS files."""
@@ -61,8 +65,12 @@ class Credentials:
                     "letters, digits, '_', '.' and '-', and a value of printable ASCII characters"
                 )
         self.headers: Mapping[str, str] = self._read_headers()
-        """Sent with each call: the connection's headers, names in lower case, and the bearer token."""
+        """Sent with each call: the connection's headers, names in lower case, and the bearer token, if it has one."""
         self.tls = self._read_tls()
+        self._tokens: oauth.Tokens | None = None
+        if (client := connection.oauth) is not None:
+            oauth.check(client, connection.ca_file)
+            self._tokens = oauth.Tokens(partial(oauth.fetch, client, connection.ca_file), clock, Random())  # noqa: S311 — jitter
 
     def refresh(self) -> None:
         """Read files that have changed; checks at most once in `CHECK_SECONDS`."""
@@ -70,7 +78,7 @@ class Credentials:
         if now - self._checked_at < CHECK_SECONDS:
             return
         self._checked_at = now
-        if (stamp := _stamp(self._connection.token_file)) != self._token_stamp:
+        if (stamp := stamp_of(self._connection.token_file)) != self._token_stamp:
             self._token_stamp = stamp
             try:
                 self.headers = self._read_headers()
@@ -85,6 +93,24 @@ class Credentials:
             else:
                 self.version += 1
 
+    async def to_send(self) -> Mapping[str, str]:
+        """Return the headers of one call, with an access token where the connection is an OAuth2 client's.
+
+        Raises `Unreachable`, or `TurnedAway`, if there is none.
+        """
+        if self._tokens is None:
+            return self.headers
+        return {**self.headers, "authorization": f"{_BEARER}{await self._tokens.current()}"}
+
+    async def replaced(self, sent: Mapping[str, str]) -> bool:
+        """Whether there is another access token than the one sent, which was refused. Then the call can be repeated."""
+        return self._tokens is not None and await self._tokens.replaced(sent["authorization"].removeprefix(_BEARER))
+
+    async def aclose(self) -> None:
+        """Give up a request for a token that is in flight."""
+        if self._tokens is not None:
+            await self._tokens.aclose()
+
     @staticmethod
     def redact(text: str, sent: Mapping[str, str]) -> str:
         """Remove from an answer what was sent in headers: a gateway that refuses a token may repeat it."""
@@ -95,25 +121,25 @@ class Credentials:
 
     def _stamp_tls(self) -> tuple[object, ...]:
         files = self._connection
-        return tuple(_stamp(path) for path in (files.ca_file, files.cert_file, files.key_file))
+        return tuple(stamp_of(path) for path in (files.ca_file, files.cert_file, files.key_file))
 
     def _read_headers(self) -> dict[str, str]:
         token = self._connection.token
         if path := self._connection.token_file:
-            token = _read("token file (ROCHALLOR_ENGINE_TOKEN_FILE)", path).decode(errors="replace").strip()
+            token = read("token file (ROCHALLOR_ENGINE_TOKEN_FILE)", path).decode(errors="replace").strip()
             if not token:
                 raise StartError(f"the engine's token file (ROCHALLOR_ENGINE_TOKEN_FILE) {path} is empty")
         if not _PRINTABLE.fullmatch(token):
             raise StartError("the engine's token (ROCHALLOR_ENGINE_TOKEN) cannot be sent: must be printable ASCII")
-        return {**self._fixed, "authorization": f"Bearer {token}"} if token else self._fixed
+        return {**self._fixed, "authorization": f"{_BEARER}{token}"} if token else self._fixed
 
     def _read_tls(self) -> Tls | None:
         files = self._connection
         if not files.ca_file and not files.cert_file:
             return None
-        ca = _read(f"CA file {files.ca_file}", files.ca_file) if files.ca_file else None
-        cert = _read(f"client certificate file {files.cert_file}", files.cert_file) if files.cert_file else None
-        key = _read("client key file", files.key_file) if files.key_file else None
+        ca = read(f"CA file {files.ca_file}", files.ca_file) if files.ca_file else None
+        cert = read(f"client certificate file {files.cert_file}", files.cert_file) if files.cert_file else None
+        key = read("client key file", files.key_file) if files.key_file else None
         try:
             context = ssl.create_default_context(cafile=files.ca_file or None)
         except (OSError, ValueError) as error:
@@ -214,25 +240,6 @@ class Rotating(Generic[T]):
 
     async def _closed(self, transport: T) -> None:
         await self._close(transport)
-
-
-def _stamp(path: str) -> object:
-    """Return a value that changes when a file does; a mounted secret changes by a link to a new file."""
-    if not path:
-        return None
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        return error.errno
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def _read(what: str, path: str) -> bytes:
-    """Read a file. `what` must not contain its path if that may be a secret: people set it to the token itself."""
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise StartError(f"the engine's {what} cannot be read: {_text(error)}") from None
 
 
 def _text(error: Exception) -> str:

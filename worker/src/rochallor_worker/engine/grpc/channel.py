@@ -14,7 +14,7 @@ SERVICE = "workflow.v1.WorkflowEngine"
 CONNECT_SECONDS = 5.0
 """Longest time for one attempt to connect."""
 
-_OPTIONS: list[tuple[str, int]] = [
+_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.max_send_message_length", -1),  # the server has the limit, by default 4 MiB
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -23,7 +23,6 @@ _OPTIONS: list[tuple[str, int]] = [
     # data may stay unacknowledged by a peer that has vanished
     ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.enable_http_proxy", 0),  # as over REST: a proxy that the environment names by chance could read the token
     ("grpc.use_local_subchannel_pool", 1),  # a channel for new certificates must connect with them
 ]
 
@@ -55,15 +54,18 @@ class Channel:
         await self._channel.close()
 
 
-def connect(target: str, tls: Tls | None, *, secure: bool, timeout: float) -> Channel:
-    """Return a channel to a host and port, over TLS if there are files for it or if `secure`.
+def connect(target: str, tls: Tls | None, *, secure: bool, timeout: float, proxy: str | None = None) -> Channel:
+    """Return a channel to a host and port, over TLS if there are files for it or if `secure`, through the `proxy`.
 
     Its calls take at most `timeout` seconds. One attempt to connect takes less, so that a call can know that it was
     never sent.
     """
     # despite its name, the time limit of one attempt to connect
     patience = ("grpc.min_reconnect_backoff_ms", int(min(timeout / 2, CONNECT_SECONDS) * 1000))
-    options = [*_OPTIONS, patience]
+    # without a value, gRPC would use more of the environment than we do over REST
+    through: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", int(proxy is not None))]
+    through += [("grpc.http_proxy", proxy)] if proxy else []
+    options = [*_OPTIONS, *through, patience]
     if tls is None and not secure:
         return Channel(grpc.aio.insecure_channel(target, options=options))
     ca, cert, key = (tls.ca, tls.cert, tls.key) if tls else (None, None, None)

@@ -27,7 +27,8 @@ from rochallor_worker.engine.grpc.channel import Channel, connect
 from rochallor_worker.engine.grpc.definitions import from_definition, to_definition
 from rochallor_worker.engine.grpc.refusals import refusal
 from rochallor_worker.engine.grpc.struct import to_struct
-from rochallor_worker.errors import AnswerLost, Rejected, Unreadable
+from rochallor_worker.engine.proxies import proxy_of
+from rochallor_worker.errors import AnswerLost, Rejected, Unreachable, Unreadable
 from rochallor_worker.traces import traceparent
 
 MAX_AGE_SECONDS = 45.0
@@ -41,7 +42,8 @@ class GrpcClient:
     """`EngineClient` over gRPC. Use it as an async context manager, or call `aclose()`.
 
     `target` is a host and port, such as `engine:9090`; the channel uses TLS if the connection has a CA or a client
-    certificate, or if the target begins with `https://`. `timeout` limits each call, in seconds. Raises `StartError`
+    certificate, or if the target begins with `https://`. `timeout` limits each call, in seconds, on top of the
+    wait for an access token. Raises `StartError`
     if the connection's files cannot be used.
 
     gRPC does not carry: a claimed job's variables on older engines, when its lease began, a listed definition's time
@@ -55,6 +57,8 @@ class GrpcClient:
         self._secure = scheme == "https"
         self._timeout = timeout
         self._credentials = Credentials(connection or Connection())
+        over_tls = self._secure or self._credentials.tls is not None
+        self._proxy = proxy_of(f"https://{self._target}") if over_tls else None
         self._channels = Rotating(self._credentials, self._connect, Channel.aclose, MAX_AGE_SECONDS)
 
     async def upload_definition(self, definition: Mapping[str, Any]) -> DefinitionVersion:
@@ -186,6 +190,7 @@ class GrpcClient:
         )
 
     async def aclose(self) -> None:
+        await self._credentials.aclose()
         await self._channels.aclose()
 
     async def __aenter__(self) -> Self:
@@ -208,8 +213,19 @@ class GrpcClient:
             request = getattr(pb, f"{name}Request")(**sent).SerializeToString()
         except (TypeError, ValueError, OverflowError, MessageError, RecursionError) as error:
             raise Rejected(f"{name}: the request cannot be sent: {error}") from error
+        answer = await self._answer(name, request)
+        try:
+            return read((parse or getattr(pb, f"{name}Response").FromString)(answer))
+        except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: OK, no message
+            raise Unreadable(f"{name}: the answer cannot be read: {error}") from error
+
+    async def _answer(self, name: str, request: bytes, *, again: bool = True) -> bytes:
+        """Send a request and return the answer; `again` if an access token was refused and there is another one."""
         with self._channels.current() as channel:
-            headers = self._credentials.headers
+            try:
+                headers = await self._credentials.to_send()
+            except Unreachable as error:
+                raise type(error)(f"{name}: {error}") from None
             if parent := traceparent():
                 headers = {**headers, "traceparent": parent}
             # gRPC takes bytes where the name ends like this
@@ -217,24 +233,25 @@ class GrpcClient:
                 (name, value.encode() if name.endswith("-bin") else value) for name, value in headers.items()
             )
             try:
-                answer = await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
+                return await channel.method(name)(request, timeout=self._timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                code = error.code()
+                if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     self._channels.distrust(channel)
                 details = self._credentials.redact(error.details() or "", headers)
-                # without grpc's error, whose traceback would show the answer unredacted
-                raise refusal(name, self._target, error.code(), details) from None
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise
                 raise AnswerLost(f"{name}: the client was closed") from None
-        try:
-            return read((parse or getattr(pb, f"{name}Response").FromString)(answer))
-        except (MessageError, TypeError, ValueError, OverflowError, RecursionError) as error:  # None: OK, no message
-            raise Unreadable(f"{name}: the answer cannot be read: {error}") from error
+        if code is grpc.StatusCode.UNAUTHENTICATED and again and await self._credentials.replaced(headers):
+            return await self._answer(name, request, again=False)  # the engine has not seen it
+        # without grpc's error, whose traceback would show the answer unredacted
+        raise refusal(name, self._target, code, details)
 
     def _connect(self) -> Channel:
-        return connect(self._target, self._credentials.tls, secure=self._secure, timeout=self._timeout)
+        return connect(
+            self._target, self._credentials.tls, secure=self._secure, timeout=self._timeout, proxy=self._proxy
+        )
 
 
 def _instance(answer: Any) -> Instance:

@@ -21,6 +21,7 @@ from rochallor_worker.engine.client import (
     StepExecution,
 )
 from rochallor_worker.engine.credentials import Credentials, Rotating
+from rochallor_worker.engine.proxies import proxy_of
 from rochallor_worker.engine.rest.answers import Items, Jobs, Renewal, claimed_job
 from rochallor_worker.engine.rest.refusals import refusal
 from rochallor_worker.engine.rest.transport import HttpTransport, without_login
@@ -47,9 +48,10 @@ T = TypeVar("T")
 class RestClient:
     """`EngineClient` over REST. Use it as an async context manager, or call `aclose()`.
 
-    `timeout` limits the wait for one answer, in seconds; a whole call takes at most twice as long. A connection whose
-    answer was lost is closed, so that a late answer can never be taken for that of the next request. Raises
-    `StartError` if the connection's files cannot be used.
+    `timeout` limits the wait for one answer, in seconds; a whole call takes at most twice as long, on top of the wait
+    for an access token. A connection whose answer was lost is closed, so that a late answer can never be taken for that
+    of the next request. A `https://` URL is called through the proxy that the environment names (engine/proxies.py).
+    Raises `StartError` if the connection's files or that proxy cannot be used.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RestClient:
     ) -> None:
         self._url = without_login(url)
         self._base = url.rstrip("/")
+        self._proxy = proxy_of(url)
         self._timeout = timeout
         self._max_connections = max_connections
         self._credentials = Credentials(connection or Connection())
@@ -157,6 +160,7 @@ class RestClient:
         await self._command(f"/v1/instances/{_segment(instance_id)}/signals/{_segment(step_id)}", dict(variables or {}))
 
     async def aclose(self) -> None:
+        await self._credentials.aclose()
         await self._transports.aclose()
 
     async def __aenter__(self) -> Self:
@@ -190,8 +194,22 @@ class RestClient:
         """
         call = f"{method} {path}"
         content = None if body is None else encode(call, body)
+        status, answer, sent = await self._answer(call, method, path, content)
+        if status == 401 and await self._credentials.replaced(sent):  # the engine has not seen it
+            status, answer, sent = await self._answer(call, method, path, content)
+        if not 200 <= status < 300:
+            raise refusal(call, self._url, status, answer, lambda text: self._credentials.redact(text, sent), unknown)
+        return answer
+
+    async def _answer(
+        self, call: str, method: str, path: str, content: bytes | None
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Send one request; return the answer's status and body, and the headers that may repeat a secret."""
         with self._transports.current() as transport:  # checks the credentials' files first
-            sent = self._credentials.headers
+            try:
+                sent = await self._credentials.to_send()
+            except Unreachable as error:
+                raise type(error)(f"{call}: {error}") from None
             headers = {"content-type": "application/json", **sent}
             if parent := traceparent():
                 headers["traceparent"] = parent
@@ -202,9 +220,7 @@ class RestClient:
                 raise Unreachable(f"{call}: cannot connect to {self._url}: {error}") from None
             except AnswerLost as error:
                 raise AnswerLost(f"{call} at {self._url}: {error}") from None
-        if not 200 <= status < 300:
-            raise refusal(call, self._url, status, answer, lambda text: self._credentials.redact(text, sent), unknown)
-        return answer
+        return status, answer, sent
 
     async def _command(self, path: str, body: Mapping[str, Any]) -> None:
         """Send a request whose answer is empty; anything else is a proxy's page, and no confirmation by the engine."""
@@ -219,6 +235,7 @@ class RestClient:
             connect=CONNECT_SECONDS,
             idle=IDLE_SECONDS,
             max_connections=self._max_connections,
+            proxy=self._proxy,
         )
 
 

@@ -27,13 +27,22 @@ class HttpTransport:
     """Sends whole requests and reads whole answers; follows no redirects. Times in seconds.
 
     `timeout` limits the wait for a free connection and for each part of an answer, and twice `timeout` a whole call;
-    `connect` limits one attempt to connect. An unused connection is kept for `idle`. Belongs to the loop in which it
-    is created.
+    `connect` limits one attempt to connect. An unused connection is kept for `idle`. An answer of more than `max_bytes`
+    is lost. `proxy` is a proxy for all of it. Belongs to the loop in which it is created.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext | None, *, timeout: float, connect: float, idle: float, max_connections: int
+        self,
+        tls: ssl.SSLContext | None,
+        *,
+        timeout: float,
+        connect: float,
+        idle: float,
+        max_connections: int,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        proxy: str | None = None,
     ) -> None:
+        self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=tls or True, limit=max_connections, keepalive_timeout=idle, ttl_dns_cache=10
@@ -41,6 +50,7 @@ class HttpTransport:
             # a total too, since an answer may arrive in small pieces, each of them in time
             timeout=aiohttp.ClientTimeout(total=2 * timeout, connect=timeout, sock_connect=connect, sock_read=timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy,
             # decompressed, a small answer may fill the memory
             skip_auto_headers=["User-Agent", "Accept-Encoding"],
             auto_decompress=False,
@@ -52,11 +62,13 @@ class HttpTransport:
             async with self._session.request(
                 method, url, data=content, headers=headers, allow_redirects=False
             ) as answer:
-                return answer.status, await _read(answer)
+                return answer.status, await _read(answer, self._max_bytes)
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable("no connection in time") from error
         except aiohttp.ClientConnectorError as error:  # refused, unknown host, untrusted certificate
             raise Unreachable(_text(error)) from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise Unreachable(f"the proxy of HTTPS_PROXY answered {error.status}") from None
         except aiohttp.InvalidURL as error:
             raise Unreachable(f"not a URL: {_text(error)}") from error
         except TimeoutError as error:
@@ -75,20 +87,20 @@ class HttpTransport:
         await self._session.close()
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise AnswerLost("the answer is compressed, which was not requested")
-    return await (_body if 200 <= answer.status < 300 else _beginning)(answer.content)
+    return await (_body(answer.content, max_bytes) if 200 <= answer.status < 300 else _beginning(answer.content))
 
 
-async def _body(content: aiohttp.StreamReader) -> bytes:
+async def _body(content: aiohttp.StreamReader, max_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while part := await content.readany():
         parts.append(part)
         size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {MAX_ANSWER_BYTES:,} bytes")
+        if size > max_bytes:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {max_bytes:,} bytes")
     return b"".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Clients of Kafka: how they are made, and their errors as text."""
 
 import logging
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from rochallor_worker.errors import StartError
-from rochallor_worker.source.kafka.connection import Kafka
+from rochallor_worker.source.kafka.connection import Kafka, TokenEndpoint
 
 C = TypeVar("C")
 
@@ -21,7 +22,7 @@ _LOG_LEVEL = 2
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user at the brokers; empty where none is needed."""
+    """A user at the brokers, or a client at their token server; empty where none is needed."""
 
     username: str
     password: str = field(repr=False)
@@ -29,6 +30,17 @@ class Login:
 
 def login(kafka: Kafka) -> Login:
     """Read the user's name and password. Raises `StartError` when SASL has no user."""
+    if kafka.sasl_mechanism == "OAUTHBEARER" and kafka.security_protocol.startswith("SASL"):
+        if kafka.oauth is None:
+            raise StartError(
+                "Kafka's SASL mechanism OAUTHBEARER needs a token server (ROCHALLOR_KAFKA_OAUTH_TOKEN_URL, "
+                "_CLIENT_ID_FILE and _CLIENT_SECRET_FILE)"
+            )
+        endpoint = kafka.oauth
+        found = Login(_read("client id", endpoint.client_id_file), _read("client secret", endpoint.client_secret_file))
+        if not (found.username and found.password):
+            raise StartError("Kafka's client id file or client secret file (ROCHALLOR_KAFKA_OAUTH_…) is empty")
+        return found
     found = Login(
         _read("username", kafka.username_file) or kafka.username,
         _read("password", kafka.password_file) or kafka.password,
@@ -42,7 +54,12 @@ def login(kafka: Kafka) -> Login:
 
 
 def renew(member: Consumer | Producer, kafka: Kafka, before: Login) -> Login:
-    """Return the login as its files have it now; if it has changed, the client uses it from its next connection on."""
+    """Return the login as its files have it now; if it has changed, the client uses it from its next connection on.
+
+    The client of a token server stays as it was at the start: librdkafka has no call that changes it.
+    """
+    if kafka.oauth is not None:
+        return before
     try:
         found = login(kafka)
     except StartError:  # only half of the secret is written yet
@@ -61,11 +78,9 @@ def make(kind: type[C], kafka: Kafka, user: Login, settings: dict[str, Any]) -> 
         "logger": logging.getLogger(__name__),
     }
     if kafka.security_protocol.startswith("SASL"):
-        common |= {
-            "sasl.mechanism": kafka.sasl_mechanism,
-            "sasl.username": user.username,
-            "sasl.password": user.password,
-        }
+        common |= {"sasl.mechanism": kafka.sasl_mechanism}
+        password = {"sasl.username": user.username, "sasl.password": user.password}
+        common |= password if kafka.oauth is None else _oidc(kafka.oauth, kafka.ca_file, user)
     files = {
         "ssl.ca.location": kafka.ca_file,
         "ssl.certificate.location": kafka.cert_file,
@@ -73,9 +88,31 @@ def make(kind: type[C], kafka: Kafka, user: Login, settings: dict[str, Any]) -> 
     }
     common |= {name: path for name, path in files.items() if path}
     try:
-        return kind(common | settings)  # type: ignore[call-arg]
+        return kind({**common, **settings, **kafka.properties})  # type: ignore[call-arg]
     except KafkaException as error:
         raise StartError(f"the Kafka settings cannot be used: {text(error)}") from error
+
+
+def _oidc(endpoint: TokenEndpoint, ca_file: str, user: Login) -> dict[str, Any]:
+    """Return the properties by which the client itself gets tokens, and renews them in time."""
+    found = {
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.client.id": user.username,
+        "sasl.oauthbearer.client.secret": user.password,
+        "sasl.oauthbearer.token.endpoint.url": endpoint.url,
+        "sasl.oauthbearer.scope": endpoint.scope,
+        "sasl.oauthbearer.extensions": endpoint.extensions,
+        # its certificate may be of the brokers' CA too, as the engine's token server's may be of the engine's
+        "https.ca.pem": "\n".join(map(_pem, (ssl.get_default_verify_paths().cafile, ca_file))) if ca_file else "",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _pem(path: str | None) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    except OSError as error:
+        raise StartError(f"Kafka's CA file {path} cannot be read: {error.strerror}") from None
 
 
 def size(message: Message) -> int:

@@ -20,7 +20,8 @@ from rochallor_worker.source.base import Problem
 from rochallor_worker.source.kafka import client
 from rochallor_worker.source.kafka.bounds import Bounds
 from rochallor_worker.source.kafka.commits import FINAL_SECONDS, Commits
-from rochallor_worker.source.kafka.connection import Kafka
+from rochallor_worker.source.kafka.connection import GroupProtocol, Kafka
+from rochallor_worker.source.kafka.creation import create_missing
 from rochallor_worker.source.kafka.diagnosis import Diagnosis
 from rochallor_worker.source.kafka.listener import Listener
 from rochallor_worker.source.kafka.ownership import Ownership
@@ -35,14 +36,22 @@ PAUSE_AFTER = 1.0
 """Seconds without room after which the partitions are paused; resuming one costs fetching its records again."""
 CHECK_SECONDS = 2.0
 """Between two checks for problems and of the lag."""
+CREATE_SECONDS = 10.0
+"""Between two tries to create what is missing at the start."""
 STUCK_AFTER = 120.0
 """Seconds without a poll after which only a restart helps."""
 SESSION_SECONDS = 15
 """After this time without a heartbeat the brokers give a dead worker's partitions to others."""
+GROUP_SETTINGS: dict[GroupProtocol, dict[str, str | int]] = {
+    "classic": {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": SESSION_SECONDS * 1000,
+        "heartbeat.interval.ms": 1000,  # its answer tells a member that partitions are to move
+    },
+    # the brokers have its times, by default 45 s and 5 s
+    "consumer": {"group.protocol": "consumer"},
+}
 SETTINGS = {
-    "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": SESSION_SECONDS * 1000,
-    "heartbeat.interval.ms": 1000,  # its answer tells a member that partitions are to move
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
     "enable.auto.commit": False,  # only what the loop reports as done is committed
@@ -72,7 +81,7 @@ class Consumer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribed = False
         self._alive_at = time.monotonic()
-        self._checked_at = float("-inf")
+        self._checked_at = self._created_at = float("-inf")
         self._assigned: frozenset[int] = frozenset()
         self._to_pause: frozenset[int] = frozenset()
         self._next: dict[int, int] = {}
@@ -90,6 +99,7 @@ class Consumer:
             self._login,
             {
                 **SETTINGS,
+                **GROUP_SETTINGS[kafka.group_protocol],
                 "client.id": client_id,
                 "group.id": group_of(job_type),
                 "error_cb": self._diagnosis.connection_failed,
@@ -280,6 +290,9 @@ class Consumer:
     def _topic_exists(self) -> bool:
         """Whether the topic can be subscribed to; `problem` says why not."""
         self._alive_at = time.monotonic()
+        if (new := self._kafka.create_topics) is not None and self._alive_at - self._created_at > CREATE_SECONDS:
+            self._created_at = self._alive_at
+            self._diagnosis.not_created = create_missing(self._kafka, new, self.topic)
         self._diagnose()
         return self.problem is None or self.problem.reason == "NotAssigned"
 

@@ -9,6 +9,9 @@ from rochallor_worker.source.kafka import client
 ASK_SECONDS = 2.0
 """Longest wait for the brokers to describe the topic."""
 
+HELD_UP = "until it exists, the engine dispatches no jobs of any type"
+"""engine.md, "Kafka dispatch": one missing topic holds up all types."""
+
 log = get_logger(__name__)
 
 
@@ -19,6 +22,8 @@ class Diagnosis:
         self.problem: Problem | None = Problem("NotAssigned", f"has not joined the group of {topic!r} yet")
         self.joined = False
         """Whether the group has assigned the consumer its partitions."""
+        self.not_created = ""
+        """Why the topic, or that of its dead letters, cannot be created."""
         self._topic = topic
         self._servers = servers
         self._connection_error: str | None = None
@@ -59,7 +64,8 @@ class Diagnosis:
             return Problem("KafkaUnreachable", f"cannot reach Kafka at {self._servers}: {why}")
         self._connection_error = None
         if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return Problem("TopicNotFound", f"Kafka has no topic {self._topic!r}: create it (the engine does not)")
+            what_to_do = self.not_created or "create it (the engine does not)"
+            return Problem("TopicNotFound", f"Kafka has no topic {self._topic!r}: {what_to_do}; {HELD_UP}")
         failure_text = self._read_error if error is None else error.str()
         if failure_text is not None:
             what = (
