@@ -44,12 +44,16 @@ class SecretKey(Section):
     key: str
 
 
-class Tls(Section):
-    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key. Or paths of
-    files that volumes of the template bring."""
+class TlsSecrets(Section):
+    """Names of Secrets: the CA is the key ca.crt, the client certificate the keys tls.crt and tls.key."""
 
     ca_secret: str | None = None
     client_cert_secret: str | None = None
+
+
+class Tls(TlsSecrets):
+    """What pods use: Secrets, or paths of files that volumes of the template bring."""
+
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -132,7 +136,7 @@ class Prometheus(Section):
     credentials_secret has the keys username and password."""
 
     address: str
-    tls: Tls = Tls()
+    tls: TlsSecrets = TlsSecrets()
     token_secret: SecretKey | None = None
     credentials_secret: str | None = None
     headers: tuple[Header, ...] = ()

@@ -107,7 +107,7 @@ class Processes:
 
     def _idle_child(self) -> "_Child | None":
         while self._idle:
-            if not (child := self._idle.pop()).exited.done():
+            if (child := self._idle.pop()).lives:
                 return child
         return None
 
@@ -146,6 +146,17 @@ class _Child(asyncio.SubprocessProtocol):
         self._answer: asyncio.Future[dict[str, Any]] | None = None
         self._buffer = bytearray()
         self._replying: set[asyncio.Task[None]] = set()
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process runs, as far as can be known: the loop hears of an end a moment after it."""
+        if self.exited.done():
+            return False
+        try:
+            os.kill(self._process.get_pid(), 0)
+        except OSError:
+            return False
+        return True
 
     async def run(self, handler: Handler, job: Job) -> dict[str, Any]:
         """Run a handler; return the child's answer. Raises `ChildError` if the process ends first."""
