@@ -69,7 +69,7 @@ def mirrored(kubectl: Kubectl, url: str) -> Iterator[None]:
             active = httpx.get(f"{url}/v1/instances", params=query, timeout=60).raise_for_status().json()["total"]
             rows = f"INSERT INTO job (instance_id, job_type, status) SELECT 'live', '{NAME}', 'UNLOCKED'"
             try:
-                postgres.run(kubectl, f"DELETE FROM job; {rows} FROM generate_series(1, {active})")  # noqa: S608
+                postgres.run(kubectl, f"DELETE FROM job; {rows} FROM generate_series(1, {active})")
             except ClusterError:
                 continue
 
