@@ -76,7 +76,18 @@ class Server:
         self._folder = Path(mkdtemp(prefix="postgres-"))
         (self._folder / "password").write_text(PASSWORD)
         key, certificate = self._folder / "tls.key", self._folder / "tls.crt"
-        made = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+        made = [
+            "openssl",
+            "req",
+            "-x509",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ]
         subprocess.run(made, check=True, capture_output=True)
         alone: list[str] = []
         if os.geteuid() == 0:
