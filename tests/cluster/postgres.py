@@ -76,8 +76,19 @@ class Server:
         self._folder = Path(mkdtemp(prefix="postgres-"))
         (self._folder / "password").write_text(PASSWORD)
         key, certificate = self._folder / "tls.key", self._folder / "tls.crt"
-        made = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
-        subprocess.run([str(part) for part in made], check=True, capture_output=True)
+        made = [
+            "openssl",
+            "req",
+            "-x509",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ]
+        subprocess.run(made, check=True, capture_output=True)
         alone: list[str] = []
         if os.geteuid() == 0:
             for path in (self._folder, *self._folder.iterdir()):
