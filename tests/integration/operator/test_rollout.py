@@ -231,8 +231,9 @@ def test_killed_at_every_request_it_reaches_the_same_end(
     """From the edit of the spec until the new version is everywhere, one rollout after the other."""
     with Fleet(api, {f"good:{number}": Version() for number in range(200)}) as fleet:
         monkeypatch.setenv("REPORT_PORT", str(fleet.port))
-        monkeypatch.setenv("SHORT_TIMES", json.dumps({"rollout.counters.READ_S": 0.5}))
-        api.create(resource(**spec("good:0", replicas=1, rollout=PLAN | {"steps": [{"share": "10%", "pause": "1s"}]})))
+        monkeypatch.setenv("SHORT_TIMES", json.dumps({"rollout.counters.READ_S": 1.0}))
+        quick = PLAN | {"steps": [{"share": "10%", "pause": "1s"}], "gate": {"minJobs": 20}}
+        api.create(resource(**spec("good:0", replicas=1, rollout=quick)))
         with Operator(kubeconfig, module="integration.operator.asking", namespaces=api.namespace):
             end(api, "good:0")
         for number in range(1, 200):
