@@ -157,7 +157,7 @@ async def _work(
     watch = triggers.Watch(kube, configuration, queue, reconciler, cache, canary, values.own_namespace, sources)
     QUEUE_DEPTH.set_function(lambda: queue.depth)
     REGISTRY.register(Resources(reconciler.conditions))
-    REGISTRY.register(Backlogs(reconciler.backlogs.metrics))
+    REGISTRY.register(Backlogs(reconciler.beside.backlogs.metrics))
     kube.on_answer = watch.on_answer
     for kind in triggers.WATCHED:
         WATCH_SILENCE.labels(kind=kind).set_function(partial(watch.silence, kind))
@@ -165,13 +165,7 @@ async def _work(
     async with asyncio.TaskGroup() as group:
         group.create_task(queue.run())
         group.create_task(reconciler.claims.run(queue.add))
-        group.create_task(reconciler.costs.run(queue.add))
-        group.create_task(reconciler.shields.run(queue.add))
-        group.create_task(reconciler.leases.run(queue.add))
-        group.create_task(reconciler.breakers.run(queue.add))
-        group.create_task(reconciler.ready_pods.run())
-        group.create_task(reconciler.backlogs.run(queue.add))
-        group.create_task(reconciler.rollouts.counters.run(queue.add))
+        group.create_task(reconciler.beside.run(queue.add))
         group.create_task(canary.run())
         group.create_task(resync(kube, reconciler, queue.add))
         everywhere = not values.namespaces

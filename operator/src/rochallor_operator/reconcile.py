@@ -5,33 +5,23 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.apply import Applied, Applier, handlers_shown
-from rochallor_operator.backlog.reader import Backlogs
+from rochallor_operator.beside import Beside
 from rochallor_operator.children import is_ours
 from rochallor_operator.claims import Claims
-from rochallor_operator.content.hashes import text
-from rochallor_operator.desired.objects import Desired, desired
-from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError, collect
+from rochallor_operator.desired.objects import desired
+from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, canary_name, selector
 from rochallor_operator.observe import Addon, Observation, Problem, Rollout, newest_pods, rollout
-from rochallor_operator.pods.breaker_check import BreakerChecks
-from rochallor_operator.pods.deletion_cost import DeletionCosts
-from rochallor_operator.pods.lease_check import LeaseChecks
-from rochallor_operator.pods.probe import Readiness, is_busy, metrics, warning
+from rochallor_operator.pods.probe import Readiness
 from rochallor_operator.pods.problems import of_template, problem, stuck
-from rochallor_operator.pods.ready_pods import ReadyPods
-from rochallor_operator.pods.shield import Shields
 from rochallor_operator.policy import Policy
-from rochallor_operator.rollout.rollouts import Rollouts
 from rochallor_operator.rollout.state import WITH_CANARY, State, recorded
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
-from rochallor_operator.spec.sections import seconds
 from rochallor_operator.spec.worker import Worker, parse
 from rochallor_operator.status.conditions import status, was_ready
 from rochallor_operator.status.events import transitions
@@ -61,14 +51,8 @@ class Reconciler:
         self._applier: Final = Applier(kube, release, policy)
         self._readiness: Final = Readiness(report_port)
         self._conditions: dict[Key, list[Condition]] = {}
-        self.costs: Final = DeletionCosts(kube, partial(is_busy, port=report_port))
-        self.shields: Final = Shields(kube, partial(is_busy, port=report_port))
         self.claims: Final = Claims(kube, release.name, monotonic)
-        self.leases: Final = LeaseChecks(kube, partial(warning, port=report_port, reason=LeaseChecks.reason))
-        self.breakers: Final = BreakerChecks(kube, partial(warning, port=report_port, reason=BreakerChecks.reason))
-        self.ready_pods: Final = ReadyPods(kube)
-        self.backlogs: Final = Backlogs(lambda: self.served is None, monotonic)
-        self.rollouts: Final = Rollouts(kube, partial(metrics, port=report_port))
+        self.beside: Final = Beside(kube, report_port, lambda: self.served is None, backlog=policy.backlog)
         self.served: frozenset[str] | None = None
         """The only namespaces to serve, None for all."""
 
@@ -90,15 +74,15 @@ class Reconciler:
         if self.served is not None and key.namespace not in self.served:
             self._forget(key)
             self.claims.forget(key)
-            self.backlogs.gone(key)
+            self.beside.backlogs.gone(key)
             return Result.SETTLED  # a listing follows when it is served again
         resource = await self._kube.get(KIND, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             self._forget(key)
             self.claims.forget(key)
-            self.backlogs.gone(key)
+            self.beside.backlogs.gone(key)
             return Result.SETTLED  # Kubernetes deletes the children by their owner references
-        self.backlogs.note_types(key, resource)
+        self.beside.backlogs.note_types(key, resource)
         if self.claims.yields(key, resource):
             self._forget(key)
             return Result.SETTLED
@@ -110,14 +94,17 @@ class Reconciler:
         live = await self._kube.get("Deployment", key.namespace, key.name)
         try:
             worker = parse(resource)
-            self._follow(key, resource, worker)
+            autoscaler = resource.get("status", {}).get("autoscaler")
+            if autoscaler is not None:
+                self._applier.children.expect(key, autoscaler["kind"])
+            self.beside.follow(key, resource, worker)
             state, canary = recorded(resource), None
             if state is not None and state.phase in WITH_CANARY:
                 canary = await self._kube.get("Deployment", key.namespace, canary_name(key.name))
             wish = desired(worker, self._worker_image, live, canary)
             done = await self._applier.apply(wish, live, state)
-            self.ready_pods.tell(key, done.ready_pods)
-            await self._follow_database(key, resource, wish, done)
+            self.beside.ready_pods.tell(key, done.ready_pods)
+            await self.beside.follow_database(key, resource, wish, done)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)
         seen = await self._observe(key, resource, worker, done)
@@ -126,31 +113,6 @@ class Reconciler:
         if seen.settled:
             return Result.SETTLED
         return Result.REFUSED if seen.refused else Result.UNSETTLED
-
-    def _follow(self, key: Key, resource: Manifest, worker: Worker) -> None:
-        """Note what is to be watched and checked for a worker apart from its reconciles."""
-        autoscaler = resource.get("status", {}).get("autoscaler")
-        if autoscaler is not None:
-            self._applier.children.expect(key, autoscaler["kind"])
-        scaling, spec = worker.autoscaling, worker.spec
-        self.costs.want(key, inf if scaling is not None and scaling.pod_deletion_cost else None)
-        self.shields.want(key, None if spec.disruption_shield is None else seconds(spec.disruption_shield))
-        self.leases.want(key, resource, wanted=spec.may_outlive_lease and not spec.suspend)
-        self.breakers.want(key, resource, wanted=spec.has_breakers and not spec.suspend)
-
-    async def _follow_database(self, key: Key, resource: Manifest, wish: Desired, done: Applied) -> None:
-        """Have the jobs in the engine's database read, if the spec names one and the policy lends its Secret."""
-        forbidden = done.blocked is not None and done.blocked.reason == Reason.POLICY_VIOLATION
-        if not wish.database or forbidden:
-            self.backlogs.forget(key)
-            return
-        connection = ""
-        problems: list[DegradedError] = []
-        with collect(problems):
-            if not self.policy.backlog:
-                raise DegradedError(Reason.DISABLED, "the operator is set to read no databases")
-            connection = await text(self._kube, key.namespace, wish.database[0])
-        self.backlogs.want(key, resource, wish.worker.spec.job_types, next(iter(problems), connection))
 
     async def _observe(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> Observation:
         """What the cluster looks like after the apply."""
@@ -162,11 +124,8 @@ class Reconciler:
             next(iter([*done.problems, *([reported] if reported is not None else [])]), None),
             autoscaler=self._observe_autoscaler(key, done),
             pod_monitor=done.pod_monitor,
-            backlog=self.backlogs.verdict(key),
-            warning=self.claims.warning(key, resource)
-            or self.breakers.warning(key)
-            or self.leases.warning(key)
-            or self.shields.problem(key),
+            backlog=self.beside.backlogs.verdict(key),
+            warning=self.claims.warning(key, resource) or self.beside.warning(key),
             blocked=done.blocked,
             postponed=done.postponed,
             handlers=None if worker is None else handlers_shown(resource, worker, done),
@@ -178,9 +137,9 @@ class Reconciler:
         if worker is None:
             return recorded(resource)
         if done.trial is None:
-            self.rollouts.forget(key)
+            self.beside.rollouts.forget(key)
             return done.left
-        return self.rollouts.next(key, resource, worker, done.trial)
+        return self.beside.rollouts.next(key, resource, worker, done.trial)
 
     async def _observe_pods(
         self, key: Key, resource: Manifest, done: Applied
@@ -210,7 +169,7 @@ class Reconciler:
     def _observe_autoscaler(self, key: Key, done: Applied) -> Addon | None:
         autoscaler = done.autoscaler
         if autoscaler is not None and autoscaler.problem is None:
-            return replace(autoscaler, problem=self.costs.problem(key))
+            return replace(autoscaler, problem=self.beside.costs.problem(key))
         return autoscaler
 
     async def _write_status(self, key: Key, resource: Manifest, seen: Observation) -> None:
@@ -245,13 +204,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)
-        self.costs.forget(key)
-        self.shields.forget(key)
-        self.leases.forget(key)
-        self.breakers.forget(key)
-        self.ready_pods.forget(key)
-        self.backlogs.forget(key)
-        self.rollouts.forget(key)
+        self.beside.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
 

@@ -89,7 +89,7 @@ async def until_costs(api: Api, several: Iterable[str], busy: Container[str]) ->
 async def looking(work: Reconciler) -> AsyncIterator[asyncio.Event]:
     """Busy pods are marked meanwhile; the event is set when a problem changes."""
     news = asyncio.Event()
-    tasks = [asyncio.create_task(marks.run(lambda _: news.set())) for marks in (work.costs, work.shields)]
+    tasks = [asyncio.create_task(marks.run(lambda _: news.set())) for marks in (work.beside.costs, work.beside.shields)]
     try:
         yield news
     finally:

@@ -116,7 +116,7 @@ async def test_a_workers_reason_is_the_conditions_reason(api: Api, kubeconfig: P
 @asynccontextmanager
 async def asking(work: Reconciler, again: Callable[[Key], None]) -> AsyncIterator[None]:
     """Ready pods are asked meanwhile; `again` is called for a resource whose warning changes."""
-    tasks = [asyncio.create_task(checks.run(again)) for checks in (work.leases, work.breakers)]
+    tasks = [asyncio.create_task(checks.run(again)) for checks in (work.beside.leases, work.beside.breakers)]
     try:
         yield
     finally:

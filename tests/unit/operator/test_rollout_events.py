@@ -53,8 +53,8 @@ class World:
 
     def _start(self) -> Reconciler:
         operator = self.cluster.operator()
-        operator.rollouts.now = lambda: self.now
-        operator.rollouts.counters.seen = self._seen  # type: ignore[method-assign]
+        operator.beside.rollouts.now = lambda: self.now
+        operator.beside.rollouts.counters.seen = self._seen  # type: ignore[method-assign]
         return operator
 
     def _seen(self, key: Key, state: State | None) -> Seen | None:
@@ -171,7 +171,7 @@ def test_counts_alone_are_seldom_written(pause: float, writes: int) -> None:
         world.settle()
     world.cluster.writes.clear()
     jobs = iter(range(100))
-    world.operator.rollouts.counters.seen = lambda *_: Seen(Counts(next(jobs)), Counts(200))  # type: ignore[method-assign]
+    world.operator.beside.rollouts.counters.seen = lambda *_: Seen(Counts(next(jobs)), Counts(200))  # type: ignore[method-assign]
     with patch("rochallor_operator.rollout.rollouts.WRITE_S", pause):
         for _ in range(20):
             asyncio.run(world.operator.reconcile(KEY))
