@@ -291,9 +291,11 @@ def test_the_pod_may_do_little() -> None:
             verbs.setdefault(resource, set()).update(rule["verbs"])
     assert verbs["secrets"] == {"get", "list", "watch"}
     assert verbs["configmaps"] == {"get", "list", "watch", "create", "patch", "delete"}
-    # Only optional children, copies of handlers and the number of pods can be deleted.
+    # Only optional children, copies of handlers, the number of pods and what canary rollouts leave can be deleted.
     assert {resource for resource, allowed in verbs.items() if "delete" in allowed} == {
         "configmaps",
+        "controllerrevisions",
+        "deployments",
         *(APIS[kind].plural for kind in OPTIONAL),
     }
     own = roles()[SYSTEM]
