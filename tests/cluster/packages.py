@@ -23,6 +23,7 @@ IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 JAVA = {"java": "openjdk-17-jre-headless"}
 MAVEN = {"mvn": "maven"}
 PROMTOOL = {"promtool": "prometheus"}
+BROWSER = {"chromium": "chromium", "/usr/share/fonts/truetype/dejavu": "fonts-dejavu-core"}
 SUDO = ["sudo", "--non-interactive"]
 
 
