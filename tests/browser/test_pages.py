@@ -1,4 +1,4 @@
-"""The status page in a real browser, on a phone and on a desk, by day and by night."""
+"""The status page and the dev engine's page in a real browser, on a phone and on a desk, by day and by night."""
 
 import asyncio
 import os
@@ -152,3 +152,35 @@ async def test_the_status_page_says_when_the_worker_has_gone_and_keeps_what_it_s
     await tab.until("document.querySelector('[role=alert]') !== null")
     assert "no answer" in await tab.evaluate("document.querySelector('[role=alert]').textContent")
     assert await tab.evaluate("document.querySelectorAll('table').length") == 4
+
+
+@in_each_window
+async def test_the_dev_engines_page_can_be_read(tab: Tab, width: int, dark: bool) -> None:
+    name = f"engine-{width}{'-dark' if dark else ''}"
+    async with worker() as (scene, _):
+        await tab.open(f"{scene.engine.url}/", width=width, dark=dark)
+        await tab.until("document.querySelectorAll('tbody tr').length === 9")
+        await keep(tab, f"{name}")
+        assert await faults_of(tab) == []
+        failed = next(one for one in scene.engine.state.instances.values() if one.status == "FAILED")
+        await tab.evaluate(f"location.hash = '#{failed.id}'")
+        await tab.until("document.body.innerText.includes('Path so far')")
+        await keep(tab, f"{name}-instance")
+        assert await faults_of(tab) == []
+        path = await tab.evaluate("document.querySelectorAll('ol.path')[0].innerText")
+        assert "step-0" in path
+        assert "the address cannot be shipped to: <img" in path
+        assert "step-2" not in path
+        assert "not reached" in await tab.evaluate("document.querySelectorAll('ol.path')[1].innerText")
+        assert await tab.evaluate("document.images.length") == 0
+
+
+async def test_the_dev_engines_page_shows_the_history_page_by_page(tab: Tab) -> None:
+    async with DevEngine() as engine, RestClient(engine.url) as client:
+        await client.upload_definition({"id": "d", "name": "d", "steps": [{"id": "e", "name": "e", "type": "END"}]})
+        for _ in range(60):
+            await client.start_instance("d")
+        await tab.open(f"{engine.url}/", width=1200)
+        await tab.until("document.querySelectorAll('tbody tr').length === 50")
+        await tab.evaluate("document.querySelector('button').click()")
+        await tab.until("document.querySelectorAll('tbody tr').length === 10")
