@@ -75,6 +75,10 @@ crd: setup ## OPENAPI=FILE (kubectl get --raw /openapi/v3/api/v1): write a pod's
 charts: setup ## copy into the charts what they repeat of the resource definition
 	$(RUN) python charts/generate.py
 
+.PHONY: browser
+browser: setup ## the pages in a real headless browser, with pictures in site/pictures (a minute; installs Chromium if missing)
+	$(RUN) pytest tests/browser
+
 .PHONY: conformance
 conformance: setup ## what a running engine is, and whether a worker keeps its promises there (ENGINE_URL=…, ENGINE_GRPC=host:port)
 	@PYTHONPATH=tests $(RUN) python -m conformance $(or $(ENGINE_URL),$(error name the engine: ENGINE_URL=http://engine:8080)) $(if $(ENGINE_GRPC),--grpc $(ENGINE_GRPC))

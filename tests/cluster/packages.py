@@ -24,6 +24,7 @@ JAVA = {"java": "openjdk-17-jre-headless"}
 MAVEN = {"mvn": "maven"}
 PROMTOOL = {"promtool": "prometheus"}
 POSTGRES = {"/usr/lib/postgresql": "postgresql"}
+BROWSER = {"chromium": "chromium", "/usr/share/fonts/truetype/dejavu": "fonts-dejavu-core"}
 SUDO = ["sudo", "--non-interactive"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from hypothesis import example, given
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from fuzz.budget import examples
 from fuzz.calls import damaged
 from rochallor_worker import Registry, Runner
+from rochallor_worker.observability.activity import Activity
 from rochallor_worker.observability.http import serve
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
-from rochallor_worker.observability.status_page import Activity, render
+from rochallor_worker.observability.status import status
 from unit.worker.engines import FaultyEngine, loop_time
 
 METHODS = ["GET", "GET", "HEAD", "POST", "OPTIONS", "TRACE", "get", "G\tT"]
@@ -22,6 +24,7 @@ PATHS = [
     "/livez",
     "/readyz",
     "/metrics",
+    "/status.json",
     "//",
     "/..",
     "/%00",
@@ -67,8 +70,8 @@ async def port() -> AsyncIterator[int]:
     sampler = Sampler(runner.slots, runner.gates, loop_time)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     activity = Activity(runner.job_types, loop_time)
-    page = lambda: render(runner, activity, sampler, transport="rest", worker_id="w")  # noqa: E731
-    async with serve(runner, metrics, page, 0) as port:
+    shown = partial(status, runner, registry, activity, sampler, transport="rest", worker_id="w", clock=loop_time)
+    async with serve(runner, metrics, shown, 0) as port:
         yield port
 
 

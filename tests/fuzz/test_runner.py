@@ -18,9 +18,9 @@ from fuzz.budget import examples
 from fuzz.calls import JOB, damaged, to_bytes, wrong
 from rochallor_worker import Job, Registry, Runner
 from rochallor_worker.engine.rest.client import RestClient
+from rochallor_worker.observability.activity import Activity
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
-from rochallor_worker.observability.status_page import Activity
 from unit.worker.engines import loop_time
 from waiting import until
 

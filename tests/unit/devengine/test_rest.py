@@ -36,6 +36,12 @@ async def test_health_is_an_empty_200(http: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
+async def test_it_has_a_page_that_runs_only_its_own_script(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; connect-src 'self'; ")
+
+
 async def test_definitions(http: httpx.AsyncClient) -> None:
     again = await http.post("/v1/definitions", json=ORDER)
     assert (again.status_code, again.json()["version"]) == (201, 1)

@@ -192,7 +192,7 @@ async def test_the_operator_understands_how_busy_a_worker_is(monkeypatch: pytest
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: clock)
     metrics = Metrics(runner, Sampler(runner.slots, runner.gates, lambda: clock), transport="rest", worker_id="w")
     running = pod(phase="Running", podIP="127.0.0.1")
-    async with http.serve(runner, metrics, lambda: "", 0) as port:
+    async with http.serve(runner, metrics, lambda: b"", 0) as port:
         clock = 1.0
         assert await is_busy(running, port) is False
         await runner.lanes[0].slots.reserve(1)
@@ -213,11 +213,11 @@ async def test_the_operator_understands_how_jobs_ended() -> None:
         Reported("charge-card", "completed", "refused", 0.1),
         Reported("charge-card", "completed", "lost", 0.1),
         Reported("charge-card", "completed", "late", 0.1),
-        *(Executed("charge-card", "completed", seconds, "") for seconds in (0.3, 2.0, 3.0)),
+        *(Executed("charge-card", "completed", seconds, "", "i") for seconds in (0.3, 2.0, 3.0)),
     ]
     for event in told:
         metrics.observe(event)
-    async with http.serve(runner, metrics, lambda: "", 0) as port:
+    async with http.serve(runner, metrics, lambda: b"", 0) as port:
         body = await probe.metrics(pod(phase="Running", podIP="127.0.0.1"), port)
     assert body is not None
     assert sample(body, 2.5) == Sample(jobs=4, failures=3, slow=1)

@@ -139,7 +139,7 @@ async def test_a_job_emits_events_from_its_start_to_the_engines_answer(scene: Sc
     await scene.run(delivery, handler(a))
     assert scene.events == [
         Started("a", 3, 3),
-        Executed("a", "completed", 2, ""),
+        Executed("a", "completed", 2, "", job.instance_id),
         Reported("a", "completed", "accepted", 0.5),
     ]
     assert scene.verdicts == ["accepted"]

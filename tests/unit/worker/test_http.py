@@ -1,7 +1,10 @@
 import asyncio
+import re
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -27,7 +30,7 @@ async def runner() -> Runner:
 async def http(runner: Runner) -> AsyncIterator[httpx.AsyncClient]:
     metrics = Metrics(runner, Sampler(runner.slots, runner.gates, loop_time), transport="rest", worker_id="w")
     async with (
-        serve(runner, metrics, lambda: "the page", 0) as port,
+        serve(runner, metrics, lambda: b"{}", 0) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         yield client
@@ -68,7 +71,7 @@ async def test_a_taken_port_is_a_start_error(runner: Runner, http: httpx.AsyncCl
     port = http.base_url.port
     assert port is not None
     with pytest.raises(StartError, match=rf"ROCHALLOR_METRICS_PORT: cannot listen on port {port}"):
-        async with serve(runner, metrics, lambda: "", port):
+        async with serve(runner, metrics, lambda: b"", port):
             pass
 
 
@@ -81,7 +84,7 @@ async def test_metrics_are_written_once_a_second_for_any_number_of_requests(runn
         return written[-1]
 
     metrics.exposition = exposition  # type: ignore[method-assign]
-    async with serve(runner, metrics, lambda: "", 0) as port, httpx.AsyncClient(timeout=60) as client:
+    async with serve(runner, metrics, lambda: b"", 0) as port, httpx.AsyncClient(timeout=60) as client:
         answers = await asyncio.gather(*(client.get(f"http://127.0.0.1:{port}/metrics") for _ in range(50)))
     assert {answer.text for answer in answers} == {"a 1\n"}
     assert len(written) < 25
@@ -127,9 +130,26 @@ async def test_it_can_listen_on_one_address(runner: Runner) -> None:
         held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can listen there meanwhile
         port = held.getsockname()[1]
         async with (
-            serve(runner, metrics, lambda: "", port, "127.0.0.2"),
+            serve(runner, metrics, lambda: b"", port, "127.0.0.2"),
             httpx.AsyncClient(timeout=60) as client,
         ):
             assert (await client.get(f"http://127.0.0.2:{port}/livez")).status_code == 200
             with pytest.raises(httpx.ConnectError):
                 await client.get(f"http://127.0.0.1:{port}/livez")
+
+
+async def test_the_page_may_run_and_fetch_nothing_but_its_own(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["connect-src"]) == ("'none'", "'self'")
+    for tag, source in (("script", "script-src"), ("style", "style-src")):
+        (inline,) = re.findall(rf"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
+        assert policy[source] == f"'sha256-{b64encode(sha256(inline.encode()).digest()).decode()}'"
+    assert "innerHTML" not in answer.text
+    assert set(re.findall(r"https?://[^\s\"']+", answer.text)) == {"http://www.w3.org/2000/svg"}, "a name, not fetched"
+
+
+async def test_the_state_is_served_as_json(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/status.json")
+    assert (answer.headers["content-type"], answer.text) == ("application/json", "{}")

@@ -86,7 +86,7 @@ def make_metrics() -> tuple[Runner, Sampler, Metrics]:
 EVENTS: tuple[Event, ...] = (
     Polled("full", 0.1),
     Started("a", 0.1, 2),
-    Executed("a", "completed", 0.1, ""),
+    Executed("a", "completed", 0.1, "", "i"),
     Reported("a", "completed", "accepted", 0.1),
     OutcomeRetried("a"),
     TimedOut("a"),
@@ -169,7 +169,7 @@ async def test_a_collector_that_fails_costs_only_the_default_registry(logged: li
 async def test_the_names_of_the_engines_sdks_are_exported_on_request() -> None:
     _, _, metrics = make_metrics()
     sdk = SdkMetrics(metrics.registry)
-    for event in (*EVENTS, Executed("a", "failed_retryable", 0.1, "boom")):
+    for event in (*EVENTS, Executed("a", "failed_retryable", 0.1, "boom", "i")):
         sdk.observe(event)
     assert families(metrics, "workflow_sdk_") == {
         "workflow_sdk_poll_latency_seconds": ("histogram", set()),
@@ -190,8 +190,8 @@ async def test_the_names_of_the_engines_sdks_are_exported_on_request() -> None:
         (Polled("empty", 0.1), "poll_latency_seconds_count", {}),
         (Duplicate("a"), "lock_conflicts_total", {}),
         (ClaimExpired("a"), "lock_conflicts_total", {}),
-        (Executed("a", "completed", 0.1, ""), "handler_latency_seconds_count", {"job_type": "a"}),
-        (Executed("a", "failed_retryable", 0.1, "boom"), "retries_total", {"job_type": "a"}),
+        (Executed("a", "completed", 0.1, "", "i"), "handler_latency_seconds_count", {"job_type": "a"}),
+        (Executed("a", "failed_retryable", 0.1, "boom", "i"), "retries_total", {"job_type": "a"}),
         (Reported("a", "completed", "accepted", 0.1), "jobs_completed_total", {"job_type": "a", "outcome": "success"}),
         (Reported("a", "failed_final", "accepted", 0), "jobs_completed_total", {"job_type": "a", "outcome": "failure"}),
         (Renewed("a", "renewed"), "heartbeat_total", {"result": "accepted"}),

@@ -115,6 +115,7 @@ class Executed:
     outcome: OutcomeKind
     seconds: float
     message: str
+    instance_id: str
 
 
 @dataclass(frozen=True, slots=True)

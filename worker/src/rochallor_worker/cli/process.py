@@ -31,10 +31,11 @@ from rochallor_worker.handlers.loading import load_registry
 from rochallor_worker.handlers.processes import Processes
 from rochallor_worker.logger import get_logger
 from rochallor_worker.observability import http
+from rochallor_worker.observability.activity import Activity
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
 from rochallor_worker.observability.sdk_metrics import Dispatch, SdkMetrics
-from rochallor_worker.observability.status_page import Activity, render
+from rochallor_worker.observability.status import status
 from rochallor_worker.observability.watchdog import Watchdog
 from rochallor_worker.registry import Registry
 from rochallor_worker.traces import wanted
@@ -118,9 +119,18 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
         if (traces := _traces(settings)) is not None:
             runner.trace_with(traces)
             metrics.count_dropped_spans(lambda: traces.dropped)
-        page = partial(render, runner, activity, sampler, transport=settings.transport, worker_id=settings.worker_id)
+        shown = partial(
+            status,
+            runner,
+            registry,
+            activity,
+            sampler,
+            transport=settings.transport,
+            worker_id=settings.worker_id,
+            clock=time.monotonic,
+        )
         stop_on_signals(runner, settings.drain_timeout)
-        async with http.serve(runner, metrics, page, settings.metrics_port, settings.metrics_host) as port:
+        async with http.serve(runner, metrics, shown, settings.metrics_port, settings.metrics_host) as port:
             sampling = asyncio.create_task(sampler.run(), name="sampler")
             watchdog = Watchdog(asyncio.get_running_loop(), registry)
             watchdog.start()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from rochallor_worker import pages
 from rochallor_worker.devengine import wire
 from rochallor_worker.devengine.errors import (
     BadRequestError,
@@ -86,6 +87,7 @@ def rest_app(
         method, path = route.split()
         app.router.add_route(method, path, _handler(state, faults, name, action))
     app.router.add_get(HEALTH, _healthz)
+    app.router.add_get("/", _instances_page)
     return app
 
 
@@ -275,6 +277,12 @@ def _signal_wait(state: EngineState, call: Call) -> web.Response:
     sent = wire.decode(call.body or b"{}", dict[str, Any])
     state.signal_wait(call.path["id"], call.path["step"], wire.variables(sent))
     return web.Response(status=204)
+
+
+async def _instances_page(_request: web.Request) -> web.Response:
+    """The dev engine's own: the instances, and their paths through their definitions."""
+    body, headers = pages.page("dev engine", "instances.js")
+    return web.Response(body=body, headers=headers)
 
 
 async def _healthz(_request: web.Request) -> web.Response:

@@ -282,7 +282,8 @@ class Executor:
         job = delivery.job
         if isinstance(outcome, Completed | Failed):
             message = outcome.message if isinstance(outcome, Failed) else ""
-            self._emit(Executed(job.job_type, _kind(outcome, job), self._clock() - limit.started_at, message))
+            seconds = self._clock() - limit.started_at
+            self._emit(Executed(job.job_type, _kind(outcome, job), seconds, message, job.instance_id))
         if delivery.lease is not None:
             delivery.lease.handler_ended = True
         if outcome is None:

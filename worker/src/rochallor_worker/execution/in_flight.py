@@ -15,6 +15,9 @@ class Run(NamedTuple):
     task: asyncio.Task[None]
     job: ClaimedJob
     lease: Lease | None
+    place: "Place"
+    begun: float
+    """When it got its first slot, on the worker's clock."""
 
 
 class Place:
@@ -52,10 +55,11 @@ class Place:
 class InFlight:
     """Tasks on slots, by the key of their job. A key can have two for a moment: one that ends, and the next one."""
 
-    def __init__(self, slots: AllSlots) -> None:
+    def __init__(self, slots: AllSlots, clock: Callable[[], float]) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
         self._places: set[Place] = set()
         self._slots = slots
+        self._clock = clock
         self._latest: dict[str, Run] = {}
 
     @property
@@ -67,6 +71,11 @@ class InFlight:
     def conserved(self) -> bool:
         """Whether no slot has leaked: each busy one runs a job."""
         return self._slots.busy == sum(place.held for place in self._places) and self._slots.conserved
+
+    @property
+    def on_slots(self) -> list[Run]:
+        """The runs that hold a slot, the oldest first."""
+        return sorted((run for run in self._latest.values() if run.place.held), key=lambda run: run.begun)
 
     def of(self, key: str) -> Run | None:
         """Return the run of a job, the later one if there are two."""
@@ -100,4 +109,4 @@ class InFlight:
         self._places.add(place)
         task = asyncio.create_task(on_a_slot(), name=f"job {job.id}")
         self.tasks.add(task)
-        self._latest[job.key] = Run(task, job, lease)
+        self._latest[job.key] = Run(task, job, lease, place, self._clock())

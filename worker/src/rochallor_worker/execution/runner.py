@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from rochallor_worker.engine.client import ClaimedJob, EngineClient
 from rochallor_worker.events import Duplicate, Event, Observer
@@ -43,6 +43,15 @@ CLOSE_SECONDS = 3.0
 """How long lifespans may take to close when their jobs have used up the drain timeout, in seconds."""
 
 log = get_logger(__name__)
+
+
+class Drain(NamedTuple):
+    """How far an orderly stop is."""
+
+    left: float
+    """Seconds until the remaining jobs are cut off."""
+    jobs: int
+    """How many were running when it began."""
 
 
 class Runner:
@@ -86,6 +95,7 @@ class Runner:
         self._drain_timeout = drain_timeout
         self._clock = clock
         self._drained_at = float("-inf")
+        self._jobs_at_stop = 0
         self._worker = Worker(worker_id, self.job_types, engine)
         self._opening = bool(registry.lifespans)
         self._stopping, self._cut_off = asyncio.Event(), asyncio.Event()
@@ -146,12 +156,24 @@ class Runner:
             source_of=source_of,
         )
         self.slots = AllSlots([lane.slots for lane in self.lanes])
-        self._in_flight = InFlight(self.slots)
+        self._in_flight = InFlight(self.slots, clock)
 
     @property
     def draining(self) -> bool:
         """Whether `stop` was called: no more jobs are claimed."""
         return self._stopping.is_set()
+
+    @property
+    def drain(self) -> Drain | None:
+        """How far the stop is, once it has begun."""
+        if self._drained_at == float("-inf"):
+            return None
+        return Drain(max(0.0, self._drained_at - self._clock()), self._jobs_at_stop)
+
+    @property
+    def running(self) -> list[Run]:
+        """The jobs that hold a slot, the oldest first."""
+        return self._in_flight.on_slots
 
     @property
     def problem(self) -> Problem | None:
@@ -305,6 +327,7 @@ class Runner:
     async def _drain(self, claiming: asyncio.Task[None]) -> list[str]:
         """Wait for the poll and the jobs in flight, outcomes included; then cancel the rest without failing any job."""
         self._drained_at = ends_at = self._clock() + self._drain_timeout
+        self._jobs_at_stop = len(self.running)
         pending: set[asyncio.Task[None]] = {claiming, *self._in_flight.tasks}
         log.info("draining", running=len(self._in_flight.tasks), drain_timeout=self._drain_timeout)
         while pending and (left := ends_at - self._clock()) > 0:

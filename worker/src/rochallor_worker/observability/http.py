@@ -14,13 +14,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from rochallor_worker.errors import StartError
 from rochallor_worker.execution.runner import Runner
 from rochallor_worker.observability.metrics import Metrics
+from rochallor_worker.pages import page
 
 CONNECTIONS = 100
 """Most connections at a time. One more closes the oldest: complete requests are answered at once."""
 CONNECTION_SECONDS = 10.0
 """How long a connection may last."""
 CACHE_SECONDS = 1.0
-"""How long the metrics and the status page are cached."""
+"""How long the metrics and the status are cached."""
 
 _Answer = Callable[[], web.Response]
 
@@ -34,9 +35,10 @@ def not_ready(runner: Runner) -> str:
 
 @asynccontextmanager
 async def serve(
-    runner: Runner, metrics: Metrics, page: Callable[[], str], port: int, host: str = ""
+    runner: Runner, metrics: Metrics, status: Callable[[], bytes], port: int, host: str = ""
 ) -> AsyncIterator[int]:
-    """Serve /livez, /readyz, /metrics and the status page on one address, or on all; yields the port.
+    """Serve /livez, /readyz, /metrics, and the status page with its /status.json, on one address or on all; yields
+    the port.
 
     Raises `StartError` if the port is in use.
     """
@@ -44,7 +46,8 @@ async def serve(
         "/livez": _probe(lambda: runner.unhealthy, lambda: ""),
         "/readyz": _probe(lambda: not_ready(runner), lambda: runner.notice),
         "/metrics": _content(metrics.exposition, CONTENT_TYPE_LATEST),
-        "/": _content(lambda: page().encode(), "text/html; charset=utf-8"),
+        "/status.json": _content(status, "application/json"),
+        "/": _page,
     }
     server = web.ServerRunner(_Server(_respond(answers), access_log=None))
     await server.setup()
@@ -92,6 +95,11 @@ def _probe(problem: Callable[[], str], notice: Callable[[], str]) -> _Answer:
         return web.Response(text=f"{why or notice() or 'ok'}\n", status=503 if why else 200)
 
     return answer
+
+
+def _page() -> web.Response:
+    body, headers = page("rochallor worker", "status.js")
+    return web.Response(body=body, headers=headers)
 
 
 def _content(make: Callable[[], bytes], content_type: str) -> _Answer:

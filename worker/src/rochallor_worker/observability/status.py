@@ -1,0 +1,95 @@
+"""The state of a worker at a glance, for the person on call: what the page at `/` fetches from /status.json."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from rochallor_worker.execution.gates import Gate
+from rochallor_worker.execution.in_flight import Run
+from rochallor_worker.execution.runner import Runner
+from rochallor_worker.observability.activity import Activity, Failure
+from rochallor_worker.observability.http import not_ready
+from rochallor_worker.observability.sampler import Sampler
+from rochallor_worker.registry import Registry
+
+RUNNING = 50
+"""Most running jobs that are listed, the oldest first."""
+
+
+def status(
+    runner: Runner,
+    registry: Registry,
+    activity: Activity,
+    sampler: Sampler,
+    *,
+    transport: str,
+    worker_id: str,
+    clock: Callable[[], float],
+) -> bytes:
+    """Return the worker's state as JSON. Times in seconds; those of failures since the epoch."""
+    now, running = clock(), runner.running
+    counted = Counter(run.job.job_type for run in running)
+    return msgspec.json.encode(
+        {
+            "worker": worker_id,
+            "version": version("rochallor-worker"),
+            "transport": transport,
+            "problem": not_ready(runner),
+            "notice": runner.notice,
+            "draining": runner.drain and {**runner.drain._asdict(), "running": len(running)},
+            "slots": {"busy": runner.slots.busy, "total": runner.slots.total, "utilization": sampler.utilization},
+            "loopLag": sampler.loop_lag,
+            "journal": {"jobs": len(runner.journal), "errors": runner.journal.errors},
+            "types": [
+                _job_type(activity, runner.gates[job_type], registry, counted[job_type], now)
+                for job_type in activity.types
+            ],
+            "running": [_running(run, now) for run in running[:RUNNING]],
+            "runningTotal": len(running),
+            "failed": _failures(activity.failed),
+            "retried": _failures(activity.retried),
+        }
+    )
+
+
+def _job_type(activity: Activity, gate: Gate, registry: Registry, running: int, now: float) -> dict[str, Any]:
+    seen, limits, circuit = activity.types[gate.job_type], registry[gate.job_type].limits, gate.circuit
+    series = activity.series(gate.job_type)
+    return {
+        "name": gate.job_type,
+        "rate": activity.rate(gate.job_type),
+        "wait": activity.wait(gate.job_type),
+        "ended": [second.ended for second in series],
+        "waits": [second.wait for second in series],
+        "running": running,
+        "completed": seen.completed,
+        "retried": seen.retried,
+        "failed": seen.failed,
+        "parked": gate.parked,
+        "parallelism": limits.parallelism,
+        "perSecond": limits.per_second,
+        "scope": limits.scope,
+        "breaker": "open" if circuit.open else "closed" if circuit.breaker else "off",
+        "reason": circuit.reason if circuit.open else "",
+        "probe": max(0.0, circuit.probe_at - now) if circuit.open else 0.0,
+    }
+
+
+def _running(run: Run, now: float) -> dict[str, Any]:
+    return {
+        "type": run.job.job_type,
+        "instance": run.job.instance_id,
+        "age": now - run.begun,
+        "left": None if run.lease is None else max(0.0, run.lease.end - now),
+        "lost": run.lease is not None and run.lease.lost,
+    }
+
+
+def _failures(failures: Iterable[Failure]) -> list[dict[str, Any]]:
+    return [
+        {"at": one.at, "type": one.job_type, "instance": one.instance_id, "message": one.message}
+        for one in reversed([*failures])
+    ]
