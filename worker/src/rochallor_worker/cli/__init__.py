@@ -1,5 +1,7 @@
 """The worker as a process of its own: its command line, settings and logs."""
 
+import os
+import signal
 import sys
 import threading
 
@@ -12,6 +14,8 @@ def main() -> None:
 
     Threads that a module of handlers has started cannot keep the process from ending.
     """
+    # process 1 of a container ignores signals it has no handler for; until a command has its own, ending costs nothing
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     try:
         with needs("cli", "the command line"):
             from rochallor_worker.cli.main import app  # noqa: PLC0415 — the extra may be missing

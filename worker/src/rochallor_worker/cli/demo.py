@@ -9,13 +9,13 @@ was retried.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rochallor_worker.asking.calls import each
 from rochallor_worker.engine.client import EngineClient, Instance, InstanceStatus
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
@@ -45,11 +45,7 @@ STALL_SECONDS = 120.0
 """The demo gives up when no instance has ended for this long."""
 HINT_SECONDS = 10.0
 """The demo asks whether there is a worker when no instance has ended for this long."""
-_CONCURRENT_CALLS = 16
 _PAGE_SIZE = 200
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 async def run_demo(engine_url: str, instances: int) -> int:
@@ -75,13 +71,13 @@ async def _run(engine: EngineClient, instances: int, console: Console) -> int:
             progress.advance(bar)
             return started.id, _right_end(number)
 
-        right_ends = dict(await _each(start, range(instances)))
+        right_ends = dict(await each(start, range(instances)))
         bar = progress.add_task("ended  ", total=instances)
         await _wait_for_ends(engine, set(right_ends), progress, bar)
 
     seconds = time.monotonic() - began
-    ends = await _each(engine.get_instance, right_ends)
-    histories = await _each(engine.get_instance_history, right_ends)
+    ends = await each(engine.get_instance, right_ends)
+    histories = await each(engine.get_instance_history, right_ends)
     jobs = sum(entry.step_type == "SERVICE_TASK" and entry.ended_at is not None for one in histories for entry in one)
     _report(console, right_ends, ends, jobs / seconds)
     return 0 if all(end.status is right_ends[end.id] for end in ends) else 1
@@ -139,7 +135,7 @@ async def _running(engine: EngineClient, ids: set[str]) -> set[str]:
             break
     if found & ids:
         return found & ids
-    return {one.id for one in await _each(engine.get_instance, ids) if one.status is InstanceStatus.ACTIVE}
+    return {one.id for one in await each(engine.get_instance, ids) if one.status is InstanceStatus.ACTIVE}
 
 
 def _report(
@@ -171,19 +167,3 @@ def _report(
         "([bold]kubectl port-forward deploy/hello 9090[/]).",
         highlight=False,
     )
-
-
-async def _each(call: Callable[[T], Awaitable[R]], arguments: Iterable[T]) -> list[R]:
-    """Make the calls, a few at a time; return their results."""
-    free = asyncio.Semaphore(_CONCURRENT_CALLS)
-
-    async def one(argument: T) -> R:
-        async with free:
-            return await call(argument)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(argument)) for argument in arguments]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -1,9 +1,8 @@
-"""The command line: run, check, doctor, init, dev-engine, demo."""
+"""The command line. Commands that ask the engine are in modules of their own."""
 
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,15 +10,18 @@ from typing import Annotated
 
 import typer
 
+from rochallor_worker.cli import instances
+from rochallor_worker.cli.calling import FAILED, START_ERROR
+from rochallor_worker.cli.deploy import deploy
+from rochallor_worker.cli.failures import failures
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
 TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container writes here as the reason it ended."""
-START_ERROR = 2
-"""Exit status for a start error."""
-FAILED = 1
-"""Exit status when a check failed."""
+
+WORKER, ENGINE, TRY = "The worker", "Ask the engine", "Try it"
+"""Panels of --help."""
 
 app = typer.Typer(
     help="Runs your Python handlers for the jobs of a rochallor engine.",
@@ -53,7 +55,7 @@ Handlers = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=WORKER)
 def run(handlers: Handlers = "") -> None:
     """Claim jobs and run their handlers until SIGTERM, then finish running jobs and exit.
 
@@ -61,10 +63,7 @@ def run(handlers: Handlers = "") -> None:
     ROCHALLOR_ENGINE_GRPC_TARGET with ROCHALLOR_TRANSPORT=grpc. A bad value stops the start with exit status 2 and one
     line that says what it must be.
     """
-    # process 1 of a container ignores signals it has no handler for; before jobs are claimed, ending costs nothing
-    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-    from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — only once SIGTERM is handled
+    from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — other commands need none of it
 
     log = get_logger("rochallor_worker")
     logs.configure("INFO", "text" if sys.stderr.isatty() else "json")  # the setting is not known yet
@@ -83,7 +82,7 @@ def run(handlers: Handlers = "") -> None:
         raise typer.Exit(1) from None
 
 
-@app.command()
+@app.command(rich_help_panel=WORKER)
 def check(
     handlers: Handlers = "",
     definition: Annotated[
@@ -123,7 +122,7 @@ def check(
         raise typer.Exit(FAILED)
 
 
-@app.command()
+@app.command(rich_help_panel=WORKER)
 def doctor(
     handlers: Handlers = "",
     probe: Annotated[
@@ -145,7 +144,12 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-@app.command()
+app.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
+app.command(rich_help_panel=ENGINE)(failures)
+app.command(rich_help_panel=ENGINE)(deploy)
+
+
+@app.command(rich_help_panel=TRY)
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
 ) -> None:
@@ -160,7 +164,7 @@ def init(
         raise typer.Exit(START_ERROR) from None
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
@@ -216,7 +220,7 @@ def dev_engine(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def demo(
     engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
     instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
