@@ -14,6 +14,7 @@ from rochallor_worker.cli import instances
 from rochallor_worker.cli.calling import FAILED, START_ERROR
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
+from rochallor_worker.cli.in_force import show_settings
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
@@ -25,7 +26,6 @@ WORKER, ENGINE, TRY = "The worker", "Ask the engine", "Try it"
 
 app = typer.Typer(
     help="Runs your Python handlers for the jobs of a rochallor engine.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins lines into paragraphs
     pretty_exceptions_enable=False,
@@ -144,6 +144,7 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
+app.command("settings", rich_help_panel=WORKER)(show_settings)
 app.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
 app.command(rich_help_panel=ENGINE)(failures)
 app.command(rich_help_panel=ENGINE)(deploy)
