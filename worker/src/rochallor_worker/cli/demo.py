@@ -46,20 +46,30 @@ STALL_SECONDS = 120.0
 HINT_SECONDS = 10.0
 """The demo asks whether there is a worker when no instance has ended for this long."""
 _PAGE_SIZE = 200
+IN_A_CLUSTER = (
+    "Next, see [bold]kubectl get rw[/], and the worker's status page and metrics at / and /metrics on port 9090 "
+    "([bold]kubectl port-forward deploy/hello 9090[/])."
+)
 
 
-async def run_demo(engine_url: str, instances: int) -> int:
-    """Start that many instances and wait until they have ended; return 0 if each ended as it must, else 1."""
+async def run_demo(engine_url: str, instances: int, further: str = IN_A_CLUSTER) -> int:
+    """Start that many instances and wait until they have ended; return 0 if each ended as it must, else 1.
+
+    `further` says at the end where to look next.
+    """
     console = Console()
     try:
         async with RestClient(engine_url) as engine:
-            return await _run(engine, instances, console)
+            right = await _run(engine, instances, console)
     except EngineError as error:
         console.print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
+    if further:
+        console.print(further, highlight=False)
+    return 0 if right else 1
 
 
-async def _run(engine: EngineClient, instances: int, console: Console) -> int:
+async def _run(engine: EngineClient, instances: int, console: Console) -> bool:
     began = time.monotonic()
     version = (await engine.upload_definition(HELLO)).version
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -80,7 +90,7 @@ async def _run(engine: EngineClient, instances: int, console: Console) -> int:
     histories = await each(engine.get_instance_history, right_ends)
     jobs = sum(entry.step_type == "SERVICE_TASK" and entry.ended_at is not None for one in histories for entry in one)
     _report(console, right_ends, ends, jobs / seconds)
-    return 0 if all(end.status is right_ends[end.id] for end in ends) else 1
+    return all(end.status is right_ends[end.id] for end in ends)
 
 
 def _order(number: int) -> dict[str, Any]:
@@ -162,8 +172,3 @@ def _report(
             markup=False,
             soft_wrap=True,
         )
-    console.print(
-        "Next, see [bold]kubectl get rw[/], and the worker's status page and metrics at / and /metrics on port 9090 "
-        "([bold]kubectl port-forward deploy/hello 9090[/]).",
-        highlight=False,
-    )

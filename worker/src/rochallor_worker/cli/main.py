@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rochallor_worker.cli import instances
-from rochallor_worker.cli.calling import FAILED, START_ERROR
+from rochallor_worker.cli.calling import FAILED, START_ERROR, told
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
 from rochallor_worker.cli.in_force import show_settings
@@ -56,7 +56,15 @@ Handlers = Annotated[
 
 
 @app.command(rich_help_panel=WORKER)
-def run(handlers: Handlers = "") -> None:
+def run(
+    handlers: Handlers = "",
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="For development: start again when a Python file below the working directory changes."
+        ),
+    ] = False,
+) -> None:
     """Claim jobs and run their handlers until SIGTERM, then finish running jobs and exit.
 
     Settings are environment variables. Only ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is required, or
@@ -64,9 +72,13 @@ def run(handlers: Handlers = "") -> None:
     line that says what it must be.
     """
     from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — other commands need none of it
+    from rochallor_worker.cli.reloading import keep_running  # noqa: PLC0415
 
     log = get_logger("rochallor_worker")
     logs.configure("INFO", "text" if sys.stderr.isatty() else "json")  # the setting is not known yet
+    if reload:
+        command = [sys.executable, "-m", "rochallor_worker", "run", *([handlers] if handlers else [])]
+        raise typer.Exit(asyncio.run(keep_running(command, Path.cwd())))
     try:
         loaded = settings.load(**({"handlers": handlers} if handlers else {}))
         logs.configure(loaded.log_level, loaded.log_format)
@@ -223,13 +235,20 @@ def dev_engine(
 
 @app.command(rich_help_panel=TRY)
 def demo(
-    engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
+    engine_url: Annotated[
+        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
+    ] = "",
     instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
 ) -> None:
-    """Start instances of the workflow "hello" for the worker of examples/hello, and show how they end.
+    """Run instances of the workflow "hello", and show how they end; needs nothing else.
+
+    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
+    you press Enter.
 
     Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
     """
     from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
+    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
 
-    raise typer.Exit(asyncio.run(run_demo(engine_url, instances)))
+    with told():
+        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))
