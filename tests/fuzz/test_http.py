@@ -68,7 +68,7 @@ async def port() -> AsyncIterator[int]:
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     activity = Activity(runner.job_types, loop_time)
     page = lambda: render(runner, activity, sampler, transport="rest", worker_id="w")  # noqa: E731
-    async with serve(runner, metrics, page, 0) as port:
+    async with serve(runner, metrics, page, lambda: b"{}", 0) as port:
         yield port
 
 

@@ -137,7 +137,7 @@ async def test_the_operator_understands_how_busy_a_worker_is(monkeypatch: pytest
     runner = Runner(FakeEngine(), registry, worker_id="w", clock=lambda: clock)
     metrics = Metrics(runner, Sampler(runner.slots, lambda: clock), transport="rest", worker_id="w")
     running = pod(phase="Running", podIP="127.0.0.1")
-    async with http.serve(runner, metrics, lambda: "", 0) as port:
+    async with http.serve(runner, metrics, lambda: "", lambda: b"{}", 0) as port:
         clock = 1.0
         assert await is_busy(running, port) is False
         await runner.lanes[0].slots.reserve(1)

@@ -27,7 +27,7 @@ async def runner() -> Runner:
 async def http(runner: Runner) -> AsyncIterator[httpx.AsyncClient]:
     metrics = Metrics(runner, Sampler(runner.slots, loop_time), transport="rest", worker_id="w")
     async with (
-        serve(runner, metrics, lambda: "the page", 0) as port,
+        serve(runner, metrics, lambda: "the page", lambda: b"{}", 0) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         yield client
@@ -68,7 +68,7 @@ async def test_a_taken_port_is_a_start_error(runner: Runner, http: httpx.AsyncCl
     port = http.base_url.port
     assert port is not None
     with pytest.raises(StartError, match=rf"ROCHALLOR_METRICS_PORT: cannot listen on port {port}"):
-        async with serve(runner, metrics, lambda: "", port):
+        async with serve(runner, metrics, lambda: "", lambda: b"{}", port):
             pass
 
 
@@ -81,7 +81,7 @@ async def test_metrics_are_written_once_a_second_for_any_number_of_requests(runn
         return written[-1]
 
     metrics.exposition = exposition  # type: ignore[method-assign]
-    async with serve(runner, metrics, lambda: "", 0) as port, httpx.AsyncClient(timeout=60) as client:
+    async with serve(runner, metrics, lambda: "", lambda: b"{}", 0) as port, httpx.AsyncClient(timeout=60) as client:
         answers = await asyncio.gather(*(client.get(f"http://127.0.0.1:{port}/metrics") for _ in range(50)))
     assert {answer.text for answer in answers} == {"a 1\n"}
     assert len(written) < 25
@@ -127,7 +127,7 @@ async def test_it_can_listen_on_one_address(runner: Runner) -> None:
         held.bind(("127.0.0.1", 0))  # it does not listen, and nobody else can listen there meanwhile
         port = held.getsockname()[1]
         async with (
-            serve(runner, metrics, lambda: "", port, "127.0.0.2"),
+            serve(runner, metrics, lambda: "", lambda: b"{}", port, "127.0.0.2"),
             httpx.AsyncClient(timeout=60) as client,
         ):
             assert (await client.get(f"http://127.0.0.2:{port}/livez")).status_code == 200

@@ -34,7 +34,7 @@ class Lot:
     def __init__(self, slots: int, limits: Limits = NO_LIMITS) -> None:
         self.slots = Slots(slots, loop_time)
         self.all = AllSlots([self.slots])
-        self.in_flight = InFlight(self.all)
+        self.in_flight = InFlight(self.all, loop_time)
         self.gates = gates_of("a", "b", limits=limits)
         self.parking = Parking(loop_time)
         self.steps: list[Step] = []

@@ -34,6 +34,7 @@ from rochallor_worker.observability import http
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
 from rochallor_worker.observability.sdk_metrics import Dispatch, SdkMetrics
+from rochallor_worker.observability.status_json import status_json
 from rochallor_worker.observability.status_page import Activity, render
 from rochallor_worker.observability.watchdog import Watchdog
 from rochallor_worker.registry import Registry
@@ -119,8 +120,11 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
             runner.trace_with(traces)
             metrics.count_dropped_spans(lambda: traces.dropped)
         page = partial(render, runner, activity, sampler, transport=settings.transport, worker_id=settings.worker_id)
+        state = partial(
+            status_json, runner, activity, sampler, transport=settings.transport, worker_id=settings.worker_id
+        )
         stop_on_signals(runner, settings.drain_timeout)
-        async with http.serve(runner, metrics, page, settings.metrics_port, settings.metrics_host) as port:
+        async with http.serve(runner, metrics, page, state, settings.metrics_port, settings.metrics_host) as port:
             sampling = asyncio.create_task(sampler.run(), name="sampler")
             watchdog = Watchdog(asyncio.get_running_loop(), registry)
             watchdog.start()

@@ -77,7 +77,7 @@ class Gate:
         """Parked jobs that may run again."""
         self.changed: Callable[[], None] = _nothing
         """Called when there may be more room, or a parked job may go on."""
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._running = 0
         self._waiting = 0
@@ -92,6 +92,11 @@ class Gate:
             self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
         self._failures = 0
         self._doubts: set[asyncio.Future[None]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many of its jobs run here; not those that are parked."""
+        return self._running
 
     @property
     def room(self) -> int:
@@ -138,8 +143,8 @@ class Gate:
         unused = MAX_PARKED
         if self.circuit.open:  # one at a time, the probe
             unused = 0 if self.circuit.probing or self._asked_for else 1
-        if self._limits.parallelism is not None:
-            unused = min(unused, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
+        if self.limits.parallelism is not None:
+            unused = min(unused, self.limits.parallelism - self._running + len(self._doubts) - self._asked_for)
         return unused
 
     def _enough_at(self, tokens: float) -> float:

@@ -15,6 +15,9 @@ class Run(NamedTuple):
     task: asyncio.Task[None]
     job: ClaimedJob
     lease: Lease | None
+    place: "Place"
+    began: float
+    """When the job came, on the worker's clock."""
 
 
 class Place:
@@ -52,11 +55,17 @@ class Place:
 class InFlight:
     """Tasks on slots, by the key of their job. A key can have two for a moment: one that ends, and the next one."""
 
-    def __init__(self, slots: AllSlots) -> None:
+    def __init__(self, slots: AllSlots, clock: Callable[[], float]) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
         self._places: set[Place] = set()
         self._slots = slots
+        self._clock = clock
         self._latest: dict[str, Run] = {}
+
+    @property
+    def runs(self) -> list[Run]:
+        """The jobs in flight, the oldest first; of several attempts, the latest."""
+        return sorted(self._latest.values(), key=lambda run: run.began)
 
     @property
     def job_ids(self) -> list[str]:
@@ -100,4 +109,4 @@ class InFlight:
         self._places.add(place)
         task = asyncio.create_task(on_a_slot(), name=f"job {job.id}")
         self.tasks.add(task)
-        self._latest[job.key] = Run(task, job, lease)
+        self._latest[job.key] = Run(task, job, lease, place, self._clock())

@@ -146,7 +146,12 @@ class Runner:
             source_of=source_of,
         )
         self.slots = AllSlots([lane.slots for lane in self.lanes])
-        self._in_flight = InFlight(self.slots)
+        self._in_flight = InFlight(self.slots, clock)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The jobs in flight, the oldest first."""
+        return self._in_flight.runs
 
     @property
     def draining(self) -> bool:

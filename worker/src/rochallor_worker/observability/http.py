@@ -34,9 +34,14 @@ def not_ready(runner: Runner) -> str:
 
 @asynccontextmanager
 async def serve(
-    runner: Runner, metrics: Metrics, page: Callable[[], str], port: int, host: str = ""
+    runner: Runner,
+    metrics: Metrics,
+    page: Callable[[], str],
+    state: Callable[[], bytes],
+    port: int,
+    host: str = "",
 ) -> AsyncIterator[int]:
-    """Serve /livez, /readyz, /metrics and the status page on one address, or on all; yields the port.
+    """Serve /livez, /readyz, /metrics, /status.json and the status page on one address, or on all; yields the port.
 
     Raises `StartError` if the port is in use.
     """
@@ -44,6 +49,7 @@ async def serve(
         "/livez": _probe(lambda: runner.unhealthy, lambda: ""),
         "/readyz": _probe(lambda: not_ready(runner), lambda: runner.notice),
         "/metrics": _content(metrics.exposition, CONTENT_TYPE_LATEST),
+        "/status.json": _content(state, "application/json"),
         "/": _content(lambda: page().encode(), "text/html; charset=utf-8"),
     }
     server = web.ServerRunner(_Server(_respond(answers), access_log=None))
