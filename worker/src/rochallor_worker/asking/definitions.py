@@ -15,6 +15,12 @@ Version = tuple[str, int]
 """A definition's id and version."""
 
 
+class Timer(msgspec.Struct, frozen=True):
+    """A timer of a step."""
+
+    duration: str = ""
+
+
 class Step(msgspec.Struct, frozen=True, rename="camel"):
     """One step of a definition."""
 
@@ -22,11 +28,23 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     type: str = ""
     job_type: str = ""
     next_step: str = ""
+    conditional_next_steps: dict[str, str] | None = None
+    boundary_events: list[Timer] | None = None
 
     @property
     def jobs_of(self) -> str:
         """The type of its jobs; nothing if it has none. Without `jobType` it is the step's id (engine.md)."""
         return (self.job_type or self.id) if self.type == "SERVICE_TASK" else ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another step follows when it is done."""
+        return bool(self.next_step or self.conditional_next_steps)
+
+    @property
+    def timers(self) -> list[str]:
+        """The durations of its timers, as the definition has them."""
+        return [timer.duration for timer in self.boundary_events or ()]
 
 
 class _Outline(msgspec.Struct):

@@ -4,12 +4,15 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from rochallor_worker.engine.client import EngineClient
 from rochallor_worker.errors import EngineError, StartError
+
+if TYPE_CHECKING:
+    from rochallor_worker.cli.output import Shown
 
 FAILED = 1
 """Exit status when the engine refused a call or was not reached, or something does not work."""
@@ -55,3 +58,13 @@ def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:
 
     with told():
         return asyncio.run(connected())
+
+
+def answer(look: Callable[[EngineClient], Awaitable["Shown"]], *, as_json: bool, again: bool) -> None:
+    """Print an answer, once or again and again."""
+    from rochallor_worker.cli.output import show, watch  # noqa: PLC0415 — rich takes time to load
+
+    async def once(engine: EngineClient) -> None:
+        show(await look(engine), as_json=as_json)
+
+    call((lambda engine: watch(lambda: look(engine), as_json=as_json)) if again else once)

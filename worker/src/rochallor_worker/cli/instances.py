@@ -1,6 +1,5 @@
 """`rochallor-worker instances`: list, show, history, start, cancel, retry."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,9 @@ import typer
 
 from rochallor_worker.asking.failures import explain
 from rochallor_worker.asking.instances import RUNNING, find, newest
-from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, call, told
+from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, answer, call, told
 from rochallor_worker.cli.failures import retry_and_tell
-from rochallor_worker.cli.output import Shown, moment, printable, show, table, watch
+from rochallor_worker.cli.output import Shown, moment, printable, show, table
 from rochallor_worker.engine.client import UNREADABLE, EngineClient, Instance, InstanceStatus
 from rochallor_worker.errors import EngineError, StartError
 
@@ -68,7 +67,7 @@ def list_(
         shown.caption = f"{len(found.items)} of {found.total}"
         return Shown(shown, found)
 
-    _answer(look, as_json=as_json, again=again)
+    answer(look, as_json=as_json, again=again)
 
 
 @app.command("show")
@@ -79,7 +78,7 @@ def show_(instance: Reference, as_json: AsJson = False, again: Watch = False) ->
         one = await find(engine, instance)
         return Shown(_described(one), one, final=one.status not in RUNNING)
 
-    _answer(look, as_json=as_json, again=again)
+    answer(look, as_json=as_json, again=again)
 
 
 @app.command()
@@ -106,7 +105,7 @@ def history(instance: Reference, as_json: AsJson = False, again: Watch = False) 
         )
         return Shown(shown, entries, final=one.status not in RUNNING)
 
-    _answer(look, as_json=as_json, again=again)
+    answer(look, as_json=as_json, again=again)
 
 
 @app.command()
@@ -168,15 +167,6 @@ def retry(
 
     if call(run):
         raise typer.Exit(FAILED)
-
-
-def _answer(look: Callable[[EngineClient], Awaitable[Shown]], *, as_json: bool, again: bool) -> None:
-    """Print an answer of the engine, once or again and again."""
-
-    async def once(engine: EngineClient) -> None:
-        show(await look(engine), as_json=as_json)
-
-    call((lambda engine: watch(lambda: look(engine), as_json=as_json)) if again else once)
 
 
 def _described(one: Instance) -> Any:

@@ -15,13 +15,15 @@ from rochallor_worker.cli.calling import FAILED, START_ERROR, told
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
 from rochallor_worker.cli.in_force import show_settings
+from rochallor_worker.cli.top import top
+from rochallor_worker.cli.why import why
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
 TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container writes here as the reason it ended."""
 
-WORKER, ENGINE, TRY = "The worker", "Ask the engine", "Try it"
+WORKER, ENGINE, TRY = "The worker", "What happens", "Try it"
 """Panels of --help."""
 
 app = typer.Typer(
@@ -157,9 +159,27 @@ def doctor(
 
 
 app.command("settings", rich_help_panel=WORKER)(show_settings)
-app.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
-app.command(rich_help_panel=ENGINE)(failures)
-app.command(rich_help_panel=ENGINE)(deploy)
+
+
+def _ask(into: typer.Typer) -> None:
+    into.command(rich_help_panel=ENGINE)(why)
+    into.command(rich_help_panel=ENGINE)(top)
+    into.command(rich_help_panel=ENGINE)(failures)
+    into.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
+    into.command(rich_help_panel=ENGINE)(deploy)
+
+
+plugin = typer.Typer(
+    name="kubectl rochallor",
+    help="Says what the workflows and workers of a rochallor engine do.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+"""`kubectl rochallor`: what can be asked from outside a worker."""
+_ask(app)
+_ask(plugin)
 
 
 @app.command(rich_help_panel=TRY)
