@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import commands
 import pictures
 import yaml
 from prometheus_client import REGISTRY
@@ -109,6 +110,11 @@ def resource_page() -> str:
     )
 
 
+def commands_page() -> str:
+    """Every command of the worker's command line."""
+    return GENERATED + commands.page()
+
+
 def with_code(page: str) -> str:
     """A page with the present content of each file that it shows."""
     readme = SHARED.search((DOCS.parent / "README.md").read_text(encoding="utf-8"))
@@ -124,6 +130,7 @@ def files() -> dict[Path, str]:
         "settings": settings_page,
         "metrics": metrics_page,
         "operator-metrics": operator_metrics_page,
+        "commands": commands_page,
     }
     texts = {page: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
     return (

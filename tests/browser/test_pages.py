@@ -95,7 +95,6 @@ async def worker() -> AsyncIterator[tuple[Scene, str]]:
         shown = partial(
             status,
             scene.runner,
-            scene.registry,
             scene.activity,
             scene.sampler,
             transport="rest",

@@ -70,7 +70,7 @@ async def port() -> AsyncIterator[int]:
     sampler = Sampler(runner.slots, runner.gates, loop_time)
     metrics = Metrics(runner, sampler, transport="rest", worker_id="w")
     activity = Activity(runner.job_types, loop_time)
-    shown = partial(status, runner, registry, activity, sampler, transport="rest", worker_id="w", clock=loop_time)
+    shown = partial(status, runner, activity, sampler, transport="rest", worker_id="w", clock=loop_time)
     async with serve(runner, metrics, shown, 0) as port:
         yield port
 

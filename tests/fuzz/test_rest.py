@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuzz.budget import examples
 from fuzz.calls import ANSWERS, CALLS, JOB, damaged, names, outcome, to_bytes, wrong
-from rochallor_worker.engine.rest import transport
+from rochallor_worker.engine.client import MAX_ANSWER_BYTES
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import AnswerLost
 
@@ -146,14 +146,11 @@ async def test_an_answer_that_never_ends_times_out(rest: tuple[Peer, RestClient]
     await peer.closed.wait()
 
 
-async def test_an_answer_does_not_fill_the_memory(
-    rest: tuple[Peer, RestClient], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 2**20)
+async def test_an_answer_does_not_fill_the_memory(rest: tuple[Peer, RestClient]) -> None:
     peer, client = rest
-    peer.answer = OK + b" " * (2**20 - 2) + b"{}"
+    peer.answer = OK + b" " * (MAX_ANSWER_BYTES - 2) + b"{}"
     assert await client.get_definition("d") == {}
-    peer.answer, peer.drops = OK, b" " * 2**16
-    with pytest.raises(AnswerLost, match="the answer is larger than 1,048,576 bytes"):
+    peer.answer, peer.drops = OK, b" " * 2**20
+    with pytest.raises(AnswerLost, match="the answer is larger than 33,554,432 bytes"):
         await client.get_definition("d")
     await peer.closed.wait()

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from fuzz.budget import examples
 from rochallor_worker import Registry, Runner
 from rochallor_worker.cli import process
-from rochallor_worker.cli.main import START_ERROR, app
+from rochallor_worker.cli.calling import START_ERROR
+from rochallor_worker.cli.main import app
 from rochallor_worker.cli.settings import PREFIX, Settings
 from rochallor_worker.execution.journal import Journal
 

@@ -1,4 +1,4 @@
-"""A worker never shows its secrets, whatever goes wrong: log, /metrics, /readyz, status page."""
+"""A worker never shows its secrets, whatever goes wrong: log, /metrics, /readyz, /status.json, status page."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,8 @@ async def asking(job: Job) -> None:
 
 async def shown(worker: Worker) -> str:
     """Everything that a running worker shows."""
-    return worker.log + "".join([(await worker.get(path)).text for path in ("/", "/livez", "/readyz", "/metrics")])
+    paths = ("/", "/status.json", "/livez", "/readyz", "/metrics")
+    return worker.log + "".join([(await worker.get(path)).text for path in paths])
 
 
 def planted_in(text: str) -> list[str]:

@@ -1,16 +1,19 @@
 """The demo's load against the dev engine, with a worker in this process or without one."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import yaml
 
 from logged import logged_by
-from rochallor_worker.cli import demo
+from pages import ROOT
+from rochallor_worker.cli import demo, hello
+from rochallor_worker.cli.hello import registry
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.engine.rest.client import RestClient
-from rochallor_worker.errors import NonRetryableError
 from rochallor_worker.execution.runner import Runner
 from rochallor_worker.job import Job
 from rochallor_worker.registry import Registry
@@ -21,27 +24,6 @@ def no_logs() -> Iterator[None]:
     """Keep the worker's log out of the demo's output."""
     with logged_by("rochallor_worker"):
         yield
-
-
-def hello() -> Registry:
-    registry = Registry()
-
-    @registry.handler("hello-fetch")
-    async def fetch(_job: Job) -> None: ...
-
-    @registry.handler("hello-price")
-    def price(job: Job) -> dict[str, object]:
-        return {"price": job.variables["quantity"] * 100}
-
-    @registry.handler("hello-ship")
-    async def ship(job: Job) -> dict[str, object]:
-        if not job.variables["address"]:
-            raise NonRetryableError("no address")
-        if job.retries_remaining == 2 and job.variables["order"] % 3 == 0:
-            raise RuntimeError("the first carrier is busy")
-        return {"attempts": 3 - job.retries_remaining}
-
-    return registry
 
 
 @asynccontextmanager
@@ -57,7 +39,7 @@ async def working(engine: DevEngine, registry: Registry) -> AsyncIterator[None]:
 
 
 async def test_every_instance_ends_as_expected(engine: DevEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    async with working(engine, hello()):
+    async with working(engine, registry):
         assert await demo.run_demo(engine.url, 30) == 0
     shown = capsys.readouterr().out
     assert [line.split() for line in shown.splitlines() if "│" in line] == [
@@ -75,19 +57,19 @@ async def test_other_instances_do_not_count(engine: DevEngine, capsys: pytest.Ca
         await client.upload_definition(demo.HELLO)
         for _ in range(3):
             await client.cancel_instance((await client.start_instance("hello")).id)
-    async with working(engine, hello()):
+    async with working(engine, registry):
         assert await demo.run_demo(engine.url, 10) == 0
     assert "CANCELLED" not in capsys.readouterr().out
 
 
 async def test_a_wrong_end_is_named(engine: DevEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    registry = Registry()
+    anything = Registry()
     for step in demo.STEPS:
 
-        @registry.handler(f"hello-{step}")
+        @anything.handler(f"hello-{step}")
         async def anything_goes(_job: Job) -> None: ...
 
-    async with working(engine, registry):
+    async with working(engine, anything):
         assert await demo.run_demo(engine.url, 10) == 1
     [wrong] = [one for one in engine.state.instances.values() if not one.variables["address"]]
     assert f"{wrong.id}: COMPLETED at its end, must be FAILED." in capsys.readouterr().out
@@ -109,3 +91,8 @@ async def test_an_unreachable_engine_is_one_clear_line(capsys: pytest.CaptureFix
     assert await demo.run_demo("http://127.0.0.1:9", 2) == 1
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("demo: POST /v1/definitions: cannot connect to http://127.0.0.1:9")
+
+
+def test_the_demo_here_has_the_handlers_of_the_example() -> None:
+    code, _ = yaml.safe_load_all((ROOT / "examples" / "hello" / "worker.yaml").read_text())
+    assert inspect.getsource(hello) == code["data"]["handlers.py"]

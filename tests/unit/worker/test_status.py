@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker import Job, NonRetryableError, Registry, Runner
+from rochallor_worker import Job, NonRetryableError, Postpone, Registry, Runner
 from rochallor_worker.events import Executed, Reported, Started
 from rochallor_worker.observability.activity import FAILURES, SECONDS, Activity
 from rochallor_worker.observability.sampler import Sampler
-from rochallor_worker.observability.status import RUNNING, status
+from rochallor_worker.observability.status import status
 from unit.worker.engines import FaultyEngine, definition, loop_time
+from unit.worker.running import running
 from waiting import until
 
 
@@ -31,9 +32,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def shown(runner: Runner, registry: Registry, activity: Activity, clock: Callable[[], float]) -> dict[str, Any]:
+def shown(runner: Runner, activity: Activity, clock: Callable[[], float]) -> dict[str, Any]:
     sampler = Sampler(runner.slots, runner.gates, clock)
-    answer = status(runner, registry, activity, sampler, transport="rest", worker_id="w", clock=clock)
+    answer = status(runner, activity, sampler, transport="rest", worker_id="w", clock=clock)
     return msgspec.json.decode(answer, type=dict[str, Any])
 
 
@@ -51,7 +52,7 @@ async def test_it_shows_state_limits_rates_and_failures(clock: Clock) -> None:
     activity.observe(Reported("pay", "failed_retryable", "accepted", 0.1))
     activity.observe(Executed("pay", "failed_final", 0.1, "ValueError: no such card", "i-2"))
     activity.observe(Reported("pay", "failed_final", "accepted", 0.1))
-    seen = shown(runner, registry, activity, clock)
+    seen = shown(runner, activity, clock)
     assert "the engine has not answered the first poll yet" in seen["problem"]
     assert seen["draining"] is None
     pay, ship = seen["types"]
@@ -62,7 +63,7 @@ async def test_it_shows_state_limits_rates_and_failures(clock: Clock) -> None:
     assert [(one["instance"], one["message"]) for one in seen["retried"]] == [("i-1", "TimeoutError")]
     assert [(one["instance"], one["message"]) for one in seen["failed"]] == [("i-2", "ValueError: no such card")]
     clock.now += 1
-    pay, _ = shown(runner, registry, activity, clock)["types"]
+    pay, _ = shown(runner, activity, clock)["types"]
     assert (pay["ended"][-1], pay["waits"][-1]) == (92, 0.5)
     assert len(pay["ended"]) == SECONDS
     clock.now += 61
@@ -98,7 +99,7 @@ async def test_an_open_breaker_says_why_and_when_it_probes(clock: Clock) -> None
     circuit = runner.gates["pay"].circuit
     for _ in range(20):
         circuit.failed(clock(), "ConnectionError: <b>refused</b>")
-    (pay,) = shown(runner, registry, Activity(runner.job_types, clock), clock)["types"]
+    (pay,) = shown(runner, Activity(runner.job_types, clock), clock)["types"]
     assert (pay["breaker"], pay["probe"], pay["reason"]) == ("open", 1.0, "ConnectionError: <b>refused</b>")
 
 
@@ -114,23 +115,55 @@ async def test_it_shows_running_jobs_with_their_lease_and_how_far_a_drain_is() -
 
     engine = FaultyEngine()
     await engine.upload_definition(definition("step-0"))
-    instances = [(await engine.start_instance("d", {"bad": number == 0})).id for number in range(RUNNING + 2)]
+    instances = [(await engine.start_instance("d", {"bad": number == 0})).id for number in range(52)]
     runner = Runner(engine, registry, worker_id="w", clock=loop_time, poll_interval=0.01)
     activity = Activity(runner.job_types, loop_time)
     runner.observers.append(activity.observe)
     task = asyncio.create_task(runner.run())
     await until(lambda: runner.slots.busy == len(instances))
-    seen = shown(runner, registry, activity, loop_time)
-    assert (len(seen["running"]), seen["runningTotal"], seen["types"][0]["running"]) == (RUNNING, 52, 52)
-    assert {job["instance"] for job in seen["running"]} <= set(instances)
-    assert all(0 <= job["age"] < 30 and 0 < job["left"] <= 30 and not job["lost"] for job in seen["running"])
+    seen = shown(runner, activity, loop_time)
+    assert (len(seen["jobs"]), seen["types"][0]["running"]) == (52, 52)
+    assert {job["instance"] for job in seen["jobs"]} == set(instances)
+    assert all(0 <= job["age"] < 30 and 0 < job["left"] <= 30 and not job["lost"] for job in seen["jobs"])
+    assert not any(job["parked"] for job in seen["jobs"])
     runner.stop()
     await until(lambda: runner.drain is not None)
-    seen = shown(runner, registry, activity, loop_time)
+    seen = shown(runner, activity, loop_time)
     assert (seen["draining"]["jobs"], seen["draining"]["running"]) == (52, 52)
     assert 0 < seen["draining"]["left"] <= 25
     may_end.set()
     await task
-    seen = shown(runner, registry, activity, loop_time)
+    seen = shown(runner, activity, loop_time)
     assert (seen["draining"]["jobs"], seen["draining"]["running"]) == (52, 0)
     assert [one["instance"] for one in seen["failed"]] == instances[:1]
+
+
+@pytest.mark.looptime
+async def test_a_running_and_a_parked_job_are_told_apart() -> None:
+    registry, release = Registry(), asyncio.Event()
+
+    @registry.handler("held", limit=5)
+    async def held(_: Job) -> None:
+        await release.wait()
+
+    @registry.handler("later", breaker=None)
+    async def later(_: Job) -> None:
+        raise Postpone("closed", after=60)
+
+    engine = FaultyEngine()
+    ids = []
+    for job_type in ("held", "later"):
+        await engine.upload_definition({**definition(job_type), "id": job_type})
+        ids.append((await engine.start_instance(job_type)).id)
+    async with running(engine, registry, parallelism=8) as (runner, _):
+        await asyncio.sleep(5)
+        seen = shown(runner, Activity(runner.job_types, loop_time), loop_time)
+        release.set()
+    assert (seen["problem"], seen["slots"]["busy"], seen["slots"]["total"]) == ("", 1, 8)
+    assert {(job["instance"], job["type"], job["parked"]) for job in seen["jobs"]} == {
+        (ids[0], "held", False),
+        (ids[1], "later", True),
+    }
+    assert [job["age"] for job in seen["jobs"]] == pytest.approx([5, 5], abs=1)
+    assert [job["left"] for job in seen["jobs"]] == pytest.approx([25, 25], abs=1)
+    assert [(one["running"], one["parked"]) for one in seen["types"]] == [(1, 0), (0, 1)]

@@ -1,5 +1,7 @@
 """The worker as a process of its own: its command line, settings and logs."""
 
+import os
+import signal
 import sys
 import threading
 
@@ -8,10 +10,12 @@ from rochallor_worker.extras import needs
 
 
 def main() -> None:
-    """Run the command line. Exits with status 2 if it is not installed.
+    """Run the command line of a worker. Exits with status 2 if it is not installed.
 
     Threads that a module of handlers has started cannot keep the process from ending.
     """
+    # process 1 of a container ignores signals it has no handler for; until a command has its own, ending costs nothing
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     try:
         with needs("cli", "the command line"):
             from rochallor_worker.cli.main import app  # noqa: PLC0415 — the extra may be missing
@@ -26,3 +30,14 @@ def main() -> None:
 
             exit_within(EXIT_SECONDS, ended.code if isinstance(ended.code, int) else 0)
         raise
+
+
+def kubectl() -> None:
+    """Run the plugin of kubectl, `kubectl rochallor`. Exits with status 2 if the command line is not installed."""
+    try:
+        with needs("cli", "the plugin"):
+            from rochallor_worker.cli.main import plugin  # noqa: PLC0415 — the extra may be missing
+    except StartError as error:
+        print(f"kubectl-rochallor: {error}", file=sys.stderr)
+        sys.exit(2)
+    plugin(prog_name="kubectl rochallor")

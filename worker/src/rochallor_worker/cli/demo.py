@@ -9,13 +9,13 @@ was retried.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rochallor_worker.asking.calls import each
 from rochallor_worker.engine.client import EngineClient, Instance, InstanceStatus
 from rochallor_worker.engine.rest.client import RestClient
 from rochallor_worker.errors import AnswerLost, EngineError, InternalError, Unreachable
@@ -45,25 +45,31 @@ STALL_SECONDS = 120.0
 """The demo gives up when no instance has ended for this long."""
 HINT_SECONDS = 10.0
 """The demo asks whether there is a worker when no instance has ended for this long."""
-_CONCURRENT_CALLS = 16
 _PAGE_SIZE = 200
+IN_A_CLUSTER = (
+    "Next, see [bold]kubectl get rw[/], and the worker's status page and metrics at / and /metrics on port 9090 "
+    "([bold]kubectl port-forward deploy/hello 9090[/])."
+)
 
-T = TypeVar("T")
-R = TypeVar("R")
 
+async def run_demo(engine_url: str, instances: int, further: str = IN_A_CLUSTER) -> int:
+    """Start that many instances and wait until they have ended; return 0 if each ended as it must, else 1.
 
-async def run_demo(engine_url: str, instances: int) -> int:
-    """Start that many instances and wait until they have ended; return 0 if each ended as it must, else 1."""
+    `further` says at the end where to look next.
+    """
     console = Console()
     try:
         async with RestClient(engine_url) as engine:
-            return await _run(engine, instances, console)
+            right = await _run(engine, instances, console)
     except EngineError as error:
         console.print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
+    if further:
+        console.print(further, highlight=False)
+    return 0 if right else 1
 
 
-async def _run(engine: EngineClient, instances: int, console: Console) -> int:
+async def _run(engine: EngineClient, instances: int, console: Console) -> bool:
     began = time.monotonic()
     version = (await engine.upload_definition(HELLO)).version
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -75,16 +81,16 @@ async def _run(engine: EngineClient, instances: int, console: Console) -> int:
             progress.advance(bar)
             return started.id, _right_end(number)
 
-        right_ends = dict(await _each(start, range(instances)))
+        right_ends = dict(await each(start, range(instances)))
         bar = progress.add_task("ended  ", total=instances)
         await _wait_for_ends(engine, set(right_ends), progress, bar)
 
     seconds = time.monotonic() - began
-    ends = await _each(engine.get_instance, right_ends)
-    histories = await _each(engine.get_instance_history, right_ends)
+    ends = await each(engine.get_instance, right_ends)
+    histories = await each(engine.get_instance_history, right_ends)
     jobs = sum(entry.step_type == "SERVICE_TASK" and entry.ended_at is not None for one in histories for entry in one)
     _report(console, right_ends, ends, jobs / seconds)
-    return 0 if all(end.status is right_ends[end.id] for end in ends) else 1
+    return all(end.status is right_ends[end.id] for end in ends)
 
 
 def _order(number: int) -> dict[str, Any]:
@@ -139,7 +145,7 @@ async def _running(engine: EngineClient, ids: set[str]) -> set[str]:
             break
     if found & ids:
         return found & ids
-    return {one.id for one in await _each(engine.get_instance, ids) if one.status is InstanceStatus.ACTIVE}
+    return {one.id for one in await each(engine.get_instance, ids) if one.status is InstanceStatus.ACTIVE}
 
 
 def _report(
@@ -166,24 +172,3 @@ def _report(
             markup=False,
             soft_wrap=True,
         )
-    console.print(
-        "Next, see [bold]kubectl get rw[/], and the worker's status page and metrics at / and /metrics on port 9090 "
-        "([bold]kubectl port-forward deploy/hello 9090[/]).",
-        highlight=False,
-    )
-
-
-async def _each(call: Callable[[T], Awaitable[R]], arguments: Iterable[T]) -> list[R]:
-    """Make the calls, a few at a time; return their results."""
-    free = asyncio.Semaphore(_CONCURRENT_CALLS)
-
-    async def one(argument: T) -> R:
-        async with free:
-            return await call(argument)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(argument)) for argument in arguments]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

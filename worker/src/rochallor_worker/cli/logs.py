@@ -1,7 +1,6 @@
 """Logging: one JSON object per line on stderr (or text for people), for our logs and those of all libraries."""
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
@@ -9,12 +8,11 @@ from typing import Any, Literal
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
+from rochallor_worker.cli.output import printable
 from rochallor_worker.logger import Message, job_keys
 from rochallor_worker.traces import trace_id
 
 Format = Literal["json", "text"]
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _keys(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -46,7 +44,7 @@ def _printable(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
     for name, value in event.items():
         if isinstance(value, str):
             text = value if name == "exception" else value.replace("\n", "\\n")
-            event[name] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+            event[name] = printable(text)
     return event
 
 

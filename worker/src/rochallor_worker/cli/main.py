@@ -1,9 +1,8 @@
-"""The command line: run, check, chaos, doctor, init, dev-engine, demo."""
+"""The command line. Commands that ask the engine are in modules of their own."""
 
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,19 +10,24 @@ from typing import Annotated
 
 import typer
 
+from rochallor_worker.cli import instances
+from rochallor_worker.cli.calling import FAILED, START_ERROR, told
+from rochallor_worker.cli.deploy import deploy
+from rochallor_worker.cli.failures import failures
+from rochallor_worker.cli.in_force import show_settings
+from rochallor_worker.cli.top import top
+from rochallor_worker.cli.why import why
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
 TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container writes here as the reason it ended."""
-START_ERROR = 2
-"""Exit status for a start error."""
-FAILED = 1
-"""Exit status when a check failed."""
+
+WORKER, ENGINE, TRY = "The worker", "What happens", "Try it"
+"""Panels of --help."""
 
 app = typer.Typer(
     help="Runs your Python handlers for the jobs of a rochallor engine.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins lines into paragraphs
     pretty_exceptions_enable=False,
@@ -53,21 +57,30 @@ Handlers = Annotated[
 ]
 
 
-@app.command()
-def run(handlers: Handlers = "") -> None:
+@app.command(rich_help_panel=WORKER)
+def run(
+    handlers: Handlers = "",
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="For development: start again when a Python file below the working directory changes."
+        ),
+    ] = False,
+) -> None:
     """Claim jobs and run their handlers until SIGTERM, then finish running jobs and exit.
 
     Settings are environment variables. Only ROCHALLOR_ENGINE_URL (such as http://localhost:8080) is required, or
     ROCHALLOR_ENGINE_GRPC_TARGET with ROCHALLOR_TRANSPORT=grpc. A bad value stops the start with exit status 2 and one
     line that says what it must be.
     """
-    # process 1 of a container ignores signals it has no handler for; before jobs are claimed, ending costs nothing
-    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-    from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — only once SIGTERM is handled
+    from rochallor_worker.cli import logs, process, settings  # noqa: PLC0415 — other commands need none of it
+    from rochallor_worker.cli.reloading import keep_running  # noqa: PLC0415
 
     log = get_logger("rochallor_worker")
     logs.configure("INFO", "text" if sys.stderr.isatty() else "json")  # the setting is not known yet
+    if reload:
+        command = [sys.executable, "-m", "rochallor_worker", "run", *([handlers] if handlers else [])]
+        raise typer.Exit(asyncio.run(keep_running(command, Path.cwd())))
     try:
         loaded = settings.load(**({"handlers": handlers} if handlers else {}))
         logs.configure(loaded.log_level, loaded.log_format)
@@ -83,7 +96,7 @@ def run(handlers: Handlers = "") -> None:
         raise typer.Exit(1) from None
 
 
-@app.command()
+@app.command(rich_help_panel=WORKER)
 def check(
     handlers: Handlers = "",
     definition: Annotated[
@@ -123,7 +136,7 @@ def check(
         raise typer.Exit(FAILED)
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def chaos(
     handlers: Handlers,
     definition: Annotated[Path, typer.Option(metavar="FILE", help="The workflow definition (JSON) to run them in.")],
@@ -185,7 +198,7 @@ def chaos(
     raise typer.Exit(0 if idempotent else FAILED)
 
 
-@app.command()
+@app.command(rich_help_panel=WORKER)
 def doctor(
     handlers: Handlers = "",
     probe: Annotated[
@@ -207,7 +220,31 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-@app.command()
+app.command("settings", rich_help_panel=WORKER)(show_settings)
+
+
+def _ask(into: typer.Typer) -> None:
+    into.command(rich_help_panel=ENGINE)(why)
+    into.command(rich_help_panel=ENGINE)(top)
+    into.command(rich_help_panel=ENGINE)(failures)
+    into.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
+    into.command(rich_help_panel=ENGINE)(deploy)
+
+
+plugin = typer.Typer(
+    name="kubectl rochallor",
+    help="Says what the workflows and workers of a rochallor engine do.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+"""`kubectl rochallor`: what can be asked from outside a worker."""
+_ask(app)
+_ask(plugin)
+
+
+@app.command(rich_help_panel=TRY)
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
 ) -> None:
@@ -222,7 +259,7 @@ def init(
         raise typer.Exit(START_ERROR) from None
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
@@ -278,15 +315,22 @@ def dev_engine(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=TRY)
 def demo(
-    engine_url: Annotated[str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="REST base URL of the engine.")],
+    engine_url: Annotated[
+        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
+    ] = "",
     instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
 ) -> None:
-    """Start instances of the workflow "hello" for the worker of examples/hello, and show how they end.
+    """Run instances of the workflow "hello", and show how they end; needs nothing else.
+
+    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
+    you press Enter.
 
     Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
     """
     from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
+    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
 
-    raise typer.Exit(asyncio.run(run_demo(engine_url, instances)))
+    with told():
+        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))

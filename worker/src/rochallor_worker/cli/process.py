@@ -122,7 +122,6 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
         shown = partial(
             status,
             runner,
-            registry,
             activity,
             sampler,
             transport=settings.transport,

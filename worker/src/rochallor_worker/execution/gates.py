@@ -82,7 +82,7 @@ class Gate:
         """Parked jobs that may run again."""
         self.changed: Callable[[], None] = _nothing
         """Called when there may be more room, or a parked job may go on."""
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._running = 0
         self._waiting = 0
@@ -97,6 +97,11 @@ class Gate:
             self._bucket = Bucket(limits.per_second, pods if limits.scope == "resource" else one_pod, clock)
         self._failures = 0
         self._doubts: set[asyncio.Future[None]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many of its jobs run here; not those that are parked."""
+        return self._running
 
     @property
     def room(self) -> int:
@@ -121,7 +126,7 @@ class Gate:
         if self.circuit.open:
             return True
         bucket = self._bucket
-        return bucket is not None and self._limits.scope == "resource" and bucket.tokens < max(1.0, bucket.most / 2)
+        return bucket is not None and self.limits.scope == "resource" and bucket.tokens < max(1.0, bucket.most / 2)
 
     @property
     def opens_at(self) -> float:
@@ -154,8 +159,8 @@ class Gate:
         unused = MAX_PARKED
         if self.circuit.open:  # one at a time, the probe
             unused = 0 if self.circuit.probing or self._asked_for else 1
-        if self._limits.parallelism is not None:
-            unused = min(unused, self._limits.parallelism - self._running + len(self._doubts) - self._asked_for)
+        if self.limits.parallelism is not None:
+            unused = min(unused, self.limits.parallelism - self._running + len(self._doubts) - self._asked_for)
         return unused
 
     def _enough_at(self, tokens: float) -> float:

@@ -16,7 +16,7 @@ class Run(NamedTuple):
     job: ClaimedJob
     lease: Lease | None
     place: "Place"
-    begun: float
+    began: float
     """When it got its first slot, on the worker's clock."""
 
 
@@ -63,6 +63,11 @@ class InFlight:
         self._latest: dict[str, Run] = {}
 
     @property
+    def runs(self) -> list[Run]:
+        """The jobs in flight, the oldest first; of several attempts, the latest."""
+        return sorted(self._latest.values(), key=lambda run: run.began)
+
+    @property
     def job_ids(self) -> list[str]:
         """The ids of the jobs in flight, sorted; of several attempts, that of the first."""
         return sorted(run.job.id for run in self._latest.values())
@@ -75,7 +80,7 @@ class InFlight:
     @property
     def on_slots(self) -> list[Run]:
         """The runs that hold a slot, the oldest first."""
-        return sorted((run for run in self._latest.values() if run.place.held), key=lambda run: run.begun)
+        return sorted((run for run in self._latest.values() if run.place.held), key=lambda run: run.began)
 
     def of(self, key: str) -> Run | None:
         """Return the run of a job, the later one if there are two."""

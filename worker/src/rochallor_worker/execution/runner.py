@@ -159,6 +159,11 @@ class Runner:
         self._in_flight = InFlight(self.slots, clock)
 
     @property
+    def runs(self) -> list[Run]:
+        """The jobs in flight, the oldest first."""
+        return self._in_flight.runs
+
+    @property
     def draining(self) -> bool:
         """Whether `stop` was called: no more jobs are claimed."""
         return self._stopping.is_set()

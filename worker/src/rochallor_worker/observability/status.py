@@ -1,6 +1,5 @@
-"""The state of a worker at a glance, for the person on call: what the page at `/` fetches from /status.json."""
+"""The state of a worker at a glance: what the page at `/` fetches from /status.json, and `why` and `top` ask for."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any
@@ -13,15 +12,13 @@ from rochallor_worker.execution.runner import Runner
 from rochallor_worker.observability.activity import Activity, Failure
 from rochallor_worker.observability.http import not_ready
 from rochallor_worker.observability.sampler import Sampler
-from rochallor_worker.registry import Registry
 
-RUNNING = 50
-"""Most running jobs that are listed, the oldest first."""
+JOBS = 1000
+"""Most jobs in flight that are listed, the oldest first."""
 
 
 def status(
     runner: Runner,
-    registry: Registry,
     activity: Activity,
     sampler: Sampler,
     *,
@@ -30,8 +27,7 @@ def status(
     clock: Callable[[], float],
 ) -> bytes:
     """Return the worker's state as JSON. Times in seconds; those of failures since the epoch."""
-    now, running = clock(), runner.running
-    counted = Counter(run.job.job_type for run in running)
+    now = clock()
     return msgspec.json.encode(
         {
             "worker": worker_id,
@@ -39,24 +35,21 @@ def status(
             "transport": transport,
             "problem": not_ready(runner),
             "notice": runner.notice,
-            "draining": runner.drain and {**runner.drain._asdict(), "running": len(running)},
+            "draining": runner.drain and {**runner.drain._asdict(), "running": len(runner.running)},
             "slots": {"busy": runner.slots.busy, "total": runner.slots.total, "utilization": sampler.utilization},
             "loopLag": sampler.loop_lag,
             "journal": {"jobs": len(runner.journal), "errors": runner.journal.errors},
-            "types": [
-                _job_type(activity, runner.gates[job_type], registry, counted[job_type], now)
-                for job_type in activity.types
-            ],
-            "running": [_running(run, now) for run in running[:RUNNING]],
-            "runningTotal": len(running),
+            "types": [_job_type(activity, runner.gates[job_type], now) for job_type in activity.types],
+            "jobs": [_job(run, now) for run in runner.runs[:JOBS]],
+            "kafkaLag": sum(state.lag for state in runner.partitions.values()),
             "failed": _failures(activity.failed),
             "retried": _failures(activity.retried),
         }
     )
 
 
-def _job_type(activity: Activity, gate: Gate, registry: Registry, running: int, now: float) -> dict[str, Any]:
-    seen, limits, circuit = activity.types[gate.job_type], registry[gate.job_type].limits, gate.circuit
+def _job_type(activity: Activity, gate: Gate, now: float) -> dict[str, Any]:
+    seen, limits, circuit = activity.types[gate.job_type], gate.limits, gate.circuit
     series = activity.series(gate.job_type)
     return {
         "name": gate.job_type,
@@ -64,7 +57,7 @@ def _job_type(activity: Activity, gate: Gate, registry: Registry, running: int, 
         "wait": activity.wait(gate.job_type),
         "ended": [second.ended for second in series],
         "waits": [second.wait for second in series],
-        "running": running,
+        "running": gate.running,
         "completed": seen.completed,
         "retried": seen.retried,
         "failed": seen.failed,
@@ -78,13 +71,14 @@ def _job_type(activity: Activity, gate: Gate, registry: Registry, running: int, 
     }
 
 
-def _running(run: Run, now: float) -> dict[str, Any]:
+def _job(run: Run, now: float) -> dict[str, Any]:
     return {
         "type": run.job.job_type,
         "instance": run.job.instance_id,
-        "age": now - run.begun,
+        "age": now - run.began,
         "left": None if run.lease is None else max(0.0, run.lease.end - now),
         "lost": run.lease is not None and run.lease.lost,
+        "parked": not run.place.held,
     }
 
 

@@ -55,7 +55,8 @@ live(async () => {
     el("p", {}, `${now.draining.running} of ${now.draining.jobs} jobs still run; they are cut off in ${seconds(now.draining.left)}`),
     bar(now.draining.jobs ? 1 - now.draining.running / now.draining.jobs : 1, "jobs that have ended since the drain began"),
   ];
-  const more = now.runningTotal - now.running.length;
+  const running = now.jobs.filter((job) => !job.parked).slice(0, 50);
+  const more = now.slots.busy - running.length;
   return () => show(
     el("h1", {}, `rochallor worker `, cut(now.worker, 80)),
     el("p", {class: now.problem ? "bad" : "good"}, cut(now.problem || "ready")),
@@ -66,7 +67,7 @@ live(async () => {
     el("p", {}, `${now.slots.busy} of ${now.slots.total} busy, ${Math.round(100 * now.slots.utilization)} % over the last 15 s`),
     bar(now.slots.busy / now.slots.total, "busy slots"),
     part("Job types", TYPES, now.types, "none"),
-    part("Running", RUNNING, now.running, "no job runs"),
+    part("Running", RUNNING, running, "no job runs"),
     more > 0 && el("p", {class: "muted"}, `and ${more} more`),
     part("Failed permanently", FAILURES, now.failed, "none since the start of this process"),
     part("Failed and retried", FAILURES, now.retried, "none since the start of this process"),

@@ -1,0 +1,1 @@
+"""What people ask of an engine through its calls: instances, failures, retries. No terminal here."""

@@ -1,0 +1,70 @@
+"""Commands that call the engine: they reach it as a worker with the same settings would."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from rochallor_worker.engine.client import EngineClient
+from rochallor_worker.errors import EngineError, StartError
+
+if TYPE_CHECKING:
+    from rochallor_worker.cli.output import Shown
+
+FAILED = 1
+"""Exit status when the engine refused a call or was not reached, or something does not work."""
+START_ERROR = 2
+"""Exit status for a start error: a bad setting or argument."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell has it."""
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Definition = Annotated[str, typer.Option(metavar="ID", help="Only instances of this definition.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Print it again when it changes, until Ctrl-C.")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn an error into one line and an exit status."""
+    from rochallor_worker.cli.output import printable  # noqa: PLC0415 — rich takes time to load
+
+    try:
+        yield
+    except (EngineError, StartError) as error:
+        typer.echo(printable(str(error)), err=True)
+        raise typer.Exit(START_ERROR if isinstance(error, StartError) else FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # its reader has seen enough
+        sys.stderr.close()
+        raise typer.Exit from None
+
+
+def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:
+    """Return what `action` does with the engine of the settings; an error ends the program with one line."""
+    from rochallor_worker.cli import logs, settings  # noqa: PLC0415
+    from rochallor_worker.cli.process import connect  # noqa: PLC0415
+
+    logs.configure("CRITICAL", "text")  # the answer says everything
+
+    async def connected() -> T:
+        async with connect(settings.load()) as engine:
+            return await action(engine)
+
+    with told():
+        return asyncio.run(connected())
+
+
+def answer(look: Callable[[EngineClient], Awaitable["Shown"]], *, as_json: bool, again: bool) -> None:
+    """Print an answer, once or again and again."""
+    from rochallor_worker.cli.output import show, watch  # noqa: PLC0415 — rich takes time to load
+
+    async def once(engine: EngineClient) -> None:
+        show(await look(engine), as_json=as_json)
+
+    call((lambda engine: watch(lambda: look(engine), as_json=as_json)) if again else once)

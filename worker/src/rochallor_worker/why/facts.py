@@ -1,0 +1,154 @@
+"""What can be known of an instance that does not move on. Times have a UTC offset; durations are in seconds."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+DEFAULT_LEASE = 30.0
+"""The lease that a worker asks for unless its settings say more, and all that an engine grants that cannot renew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that the instance is at."""
+
+    id: str
+    kind: str = ""
+    """Such as SERVICE_TASK; empty if it is not known."""
+    job_type: str = ""
+    """The type of its jobs; empty if it has none, or that is not known."""
+    status: str = "RUNNING"
+    """Of its latest entry in the history."""
+    since: datetime | None = None
+    """When that entry began."""
+    failure: str = ""
+    follows: bool = True
+    """Whether another step follows; True if that is not known."""
+    timers: tuple[str, ...] = ()
+    """The durations of its timers, as the definition has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeState:
+    """What a worker says of one of its job types."""
+
+    running: int = 0
+    parked: int = 0
+    parallelism: int | None = None
+    """The most of its jobs that may run here at once."""
+    per_second: float | None = None
+    breaker: str = "closed"
+    """open, closed or off."""
+    reason: str = ""
+    """Why the breaker is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job that a worker has."""
+
+    instance_id: str
+    job_type: str
+    seconds: float
+    """Since it was claimed."""
+    lease_left: float | None = None
+    """None without a lease, as over Kafka."""
+    parked: bool = False
+    """Postponed: it waits in the worker, and holds no slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says at /status.json."""
+
+    worker_id: str = ""
+    problem: str = ""
+    """Why it takes no jobs, as `Reason: sentence`."""
+    slots: int = 0
+    busy: int = 0
+    types: tuple[tuple[str, TypeState], ...] = ()
+    jobs: tuple[JobState, ...] = ()
+    transport: str = ""
+    rate: float = 0.0
+    """Jobs per second."""
+    lag: int = 0
+    """Kafka records that are not processed."""
+
+    def of(self, job_type: str) -> TypeState | None:
+        """Return what it says of a job type; None if it does not take it."""
+        return dict(self.types).get(job_type)
+
+    def job_of(self, instance_id: str, job_type: str) -> JobState | None:
+        """Return the instance's job of a type, if the worker has it."""
+        mine = (job for job in self.jobs if (job.instance_id, job.job_type) == (instance_id, job_type))
+        return next(mine, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of a worker, or a worker outside Kubernetes."""
+
+    name: str
+    ready: bool = True
+    answer: Answer | None = None
+    """None if it did not answer."""
+    ended_at: datetime | None = None
+    """When its worker last ended, if it was started again."""
+    ended_why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of a RochallorWorker."""
+
+    kind: str
+    status: bool
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A RochallorWorker, or a worker outside Kubernetes, which has only pods."""
+
+    name: str
+    job_types: tuple[str, ...]
+    suspended: bool = False
+    wanted: int | None = None
+    """How many pods it should have; None if an autoscaler decides."""
+    ready: int = 0
+    """How many are ready."""
+    engine: str = ""
+    """The address of the engine that it asks; empty if that is not known."""
+    transport: str = "rest"
+    lease: float = DEFAULT_LEASE
+    conditions: tuple[Condition, ...] = ()
+    pods: tuple[Pod, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return one of its conditions."""
+        return next((one for one in self.conditions if one.kind == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything about one instance. What could not be asked is named in `unknown`, with the reason."""
+
+    now: datetime
+    reference: str
+    """What was asked for: an id or a business key."""
+    instance_id: str = ""
+    """Empty if there is no such instance, or the engine was not reached."""
+    definition: str = ""
+    status: str = ""
+    failure: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failed_step: str = ""
+    steps: tuple[Step, ...] = ()
+    workers: tuple[Worker, ...] | None = None
+    """All workers that are known, whatever they serve; None if nobody could be asked for them."""
+    all_workers: bool = True
+    """Whether there is no worker but these, as far as they could be asked for."""
+    engine_problem: str = ""
+    """Why the engine did not answer."""
+    unknown: tuple[str, ...] = ()

@@ -1,0 +1,102 @@
+"""Reads of Kubernetes and of workers' pages. Whatever keeps one from an answer is `Away`, with one line."""
+
+import asyncio
+from asyncio.subprocess import DEVNULL, PIPE
+from dataclasses import dataclass
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from rochallor_worker.engine.client import UNREADABLE
+from rochallor_worker.why.facts import Answer
+from rochallor_worker.why.kubernetes import WORKER_LABEL, Listing, PodObject, Resource, answer_of
+
+SECONDS = 10.0
+"""How long one source may take."""
+PAGE_PORT = 9090
+"""The port of a pod's /status.json, as the operator sets it."""
+RESOURCES = "rochallorworkers.rochallor.io"
+
+T = TypeVar("T")
+
+
+class Away(Exception):  # noqa: N818 — named for the state it describes
+    """A source could not be asked. Its text says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """The program `kubectl`, with the user's own configuration."""
+
+    namespace: str = ""
+    """Empty means all of them."""
+    context: str = ""
+
+    async def workers(self) -> list[Resource]:
+        """Return the RochallorWorkers. Raises `Away`."""
+        return await self._list(Resource, RESOURCES)
+
+    async def pods(self) -> list[PodObject]:
+        """Return the pods of all workers. Raises `Away`."""
+        return await self._list(PodObject, "pods", f"--selector={WORKER_LABEL}")
+
+    async def answer(self, pod: PodObject) -> Answer:
+        """Return what a pod's worker says, asked through the API server. Raises `Away`."""
+        where = f"namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}:{PAGE_PORT}"
+        return _answer(pod.metadata.name, await self._run("get", "--raw", f"/api/v1/{where}/proxy/status.json"))
+
+    async def _list(self, kind: type[T], *words: str) -> list[T]:
+        scope = f"--namespace={self.namespace}" if self.namespace else "--all-namespaces"
+        content = await self._run("get", *words, scope, "--output=json")
+        try:
+            return msgspec.json.decode(content, type=Listing[kind]).items  # type: ignore[valid-type]
+        except UNREADABLE as error:
+            raise Away(f"kubectl get {words[0]}: the answer cannot be read: {error}") from error
+
+    async def _run(self, *words: str) -> bytes:
+        context = [f"--context={self.context}"] if self.context else []
+        return await _output("kubectl", *context, *words)
+
+
+async def _output(*command: str) -> bytes:
+    name = " ".join(command[:3])
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    except OSError as error:
+        raise Away(f"{command[0]} cannot be run: {error.strerror or error}") from error
+    try:
+        async with asyncio.timeout(SECONDS):
+            content, errors = await process.communicate()
+    except TimeoutError:
+        raise Away(f"{name}: no answer within {SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    if process.returncode:
+        said = errors.decode(errors="replace").strip().splitlines()
+        raise Away(f"{name}: {said[-1] if said else f'exit status {process.returncode}'}")
+    return content
+
+
+async def page(url: str) -> Answer:
+    """Return what the worker with a status page at `url` says. Raises `Away`."""
+    address = f"{url.rstrip('/')}/status.json"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as http,
+            http.get(address) as response,
+        ):
+            response.raise_for_status()
+            content = await response.read()
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        raise Away(f"{address}: {str(error) or type(error).__name__}") from error
+    return _answer(url, content)
+
+
+def _answer(name: str, content: bytes) -> Answer:
+    try:
+        return answer_of(content)
+    except UNREADABLE as error:
+        raise Away(f"{name}: /status.json cannot be read: {error}") from error

@@ -1,0 +1,127 @@
+"""What keeps workers from taking a job. Pure.
+
+One worker, and one pod of it, that could take the job is enough: the others' obstacles don't matter then.
+"""
+
+import difflib
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Facts, JobState, Step, Worker
+from rochallor_worker.why.stops import Stop, best, of_reason
+
+SWEEP_SECONDS = 15.0
+"""How often the engine recovers leases that have ended (engine.md)."""
+NOT_TAKEN = "troubleshooting.md#ready-but-no-jobs-get-done"
+
+
+def task(facts: Facts, step: Step) -> Stop:
+    """Return what keeps the job of a step."""
+    if facts.workers is None:
+        return Stop("unknown", f"nobody could be asked which workers take jobs of type {step.job_type!r}")
+    serving = [worker for worker in facts.workers if step.job_type in worker.job_types]
+    for worker in serving:
+        for pod in worker.pods:
+            job = pod.answer.job_of(facts.instance_id, step.job_type) if pod.answer is not None else None
+            if job is not None:
+                return _held(f"{pod.name} of {worker.name}", job)
+    if not serving:
+        return _nobody(facts, facts.workers, step.job_type)
+    return best(_worker(facts, step, worker) for worker in serving)
+
+
+def _held(where: str, job: JobState) -> Stop:
+    """Return what the worker that has the job does with it."""
+    if job.parked:
+        return Stop("waits", f"its job is postponed, and waits in {where} for its next run", "handlers.md")
+    running = f"its handler runs in {where} for {job.seconds:.0f} s"
+    if job.lease_left is None:
+        return Stop("moves", running)
+    if job.lease_left <= 0:
+        return Stop("stops", f"{running}, past its lease", "troubleshooting.md#handlers-that-outlive-their-lease")
+    return Stop("moves", f"{running}; its lease holds for {job.lease_left:.0f} s")
+
+
+def _nobody(facts: Facts, workers: tuple[Worker, ...], job_type: str) -> Stop:
+    near = difflib.get_close_matches(job_type, sorted({one for worker in workers for one in worker.job_types}), 1)
+    hint = f"; {near[0]!r} is served: is one of them misspelt?" if near else ""
+    if not facts.all_workers:
+        return Stop("unknown", f"no worker that could be asked takes jobs of type {job_type!r}{hint}", NOT_TAKEN)
+    return Stop("stops", f"no worker takes jobs of type {job_type!r}{hint}", NOT_TAKEN)
+
+
+def _worker(facts: Facts, step: Step, worker: Worker) -> Stop:
+    ready = [pod for pod in worker.pods if pod.ready]
+    if worker.ready == 0 and not ready:
+        return next(_without_pods(worker))
+    asked = [next(_in_pod(f"{pod.name} of {worker.name}", pod.answer, step)) for pod in ready if pod.answer is not None]
+    if not asked or (len(asked) < max(len(ready), worker.ready) and best(asked).state == "stops"):
+        return _not_asked(worker)
+    found = best(asked)
+    return found if found.state != "moves" else next(_left_alone(facts, step, worker), found)
+
+
+def _without_pods(worker: Worker) -> Iterator[Stop]:
+    """Yield why a worker has no ready pod, the first reason first."""
+    name = worker.name
+    if worker.suspended:
+        yield of_reason(name, "Suspended", "spec.suspend is true")
+    for pod in worker.pods:
+        if pod.answer is not None and pod.answer.problem:
+            yield _problem(f"{pod.name} of {name}", pod.answer)
+    for kind, bad in (("Degraded", True), ("Ready", False), ("AutoscalerReady", False), ("Ready", True)):
+        found = worker.condition(kind)
+        if found is not None and found.status is bad:
+            yield of_reason(name, found.reason, found.message)
+    yield of_reason(name, "PodsNotReady", "it has no ready pod")
+
+
+def _in_pod(name: str, answer: Answer, step: Step) -> Iterator[Stop]:
+    """Yield what keeps a ready pod from taking a job, the first reason first; at last that nothing does."""
+    if answer.problem:
+        yield _problem(name, answer)
+    kind = answer.of(step.job_type)
+    if kind is None:
+        yield of_reason(name, "RollingOut", f"its version of the worker does not take {step.job_type!r}")
+        return
+    if kind.breaker == "open":
+        yield of_reason(name, "BreakerOpen", f"runs of {step.job_type!r} fail one after another: {kind.reason}")
+    if kind.parallelism is not None and kind.running >= kind.parallelism:
+        why = f"{name} runs {kind.running} jobs of type {step.job_type!r}, as many as its limit allows"
+        yield Stop("stops", why, "operator.md#limits")
+    if 0 < answer.slots <= answer.busy:
+        yield Stop("stops", f"all {answer.slots} slots of {name} are busy", "production.md#rochallorworkersaturated")
+    if kind.per_second is not None:
+        why = f"{name} begins {kind.per_second:g} runs a second of type {step.job_type!r}: others may be first"
+        yield Stop("waits", why, "operator.md#limits")
+    yield Stop("moves", f"nothing that is known: {name} has room for its job")
+
+
+def _problem(name: str, answer: Answer) -> Stop:
+    reason, _, sentence = answer.problem.partition(": ")
+    return of_reason(name, reason, sentence)
+
+
+def _not_asked(worker: Worker) -> Stop:
+    """Return what the operator has heard of pods that could not be asked here."""
+    told = worker.condition("Degraded")
+    heard = f"; the operator reports {told.reason}: {told.message}" if told is not None and told.status else ""
+    return Stop("unknown", f"the pods of {worker.name} could not all be asked what they do{heard}", NOT_TAKEN)
+
+
+def _left_alone(facts: Facts, step: Step, worker: Worker) -> Iterator[Stop]:
+    """Yield why a job is not taken although a worker has room, if that has lasted longer than a lease.
+
+    The engine does not say who holds a lease: what is known is whose worker has ended since the step began.
+    """
+    if step.since is None:
+        return
+    longest = timedelta(seconds=max(worker.lease, DEFAULT_LEASE) + SWEEP_SECONDS)
+    for pod in worker.pods if worker.transport != "kafka" else ():
+        if pod.ended_at is not None and step.since <= pod.ended_at <= facts.now < pod.ended_at + longest:
+            left = (pod.ended_at + longest - facts.now).total_seconds()
+            why = f"the worker in {pod.name} ended ({pod.ended_why or 'no reason given'}) and may have had its job"
+            yield Stop("waits", f"{why}: the engine hands it out again within {left:.0f} s", "guarantees.md")
+    if facts.now - step.since > longest:
+        why = f"{worker.name} has room, yet takes no job of it: another worker may have it, or they ask another engine"
+        yield Stop("unknown", why, NOT_TAKEN)
