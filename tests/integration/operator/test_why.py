@@ -1,10 +1,14 @@
-"""`why` names what the operator and the API server know of faults that need no running pod."""
+"""`why` names faults as the operator, the API server and pods' pages show them; no pod really runs."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -18,7 +22,7 @@ from rochallor_worker.why.kubectl import Kubectl
 from rochallor_worker.why.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from integration.operator.api import Api, Object
 
@@ -103,6 +107,60 @@ def test_a_pod_that_does_not_start(api: Api, why: Callable[..., Verdict], state:
     found = why()
     assert (found.state, found.page) == ("stops", f"troubleshooting.md#{reason.lower()}")
     assert pod["metadata"]["name"] in found.why
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Answers /status.json as a worker would."""
+
+    said: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self) -> None:
+        body = json.dumps(self.said).encode()
+        self.send_response(200 if self.path == "/status.json" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A worker's page at an address of this machine; the API server connects to none that is a loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
+        outward.connect(("10.255.255.255", 9))  # sends nothing
+        address = outward.getsockname()[0]
+    with HTTPServer((address, 0), _Page) as server:
+        monkeypatch.setattr(kubectl, "PAGE_PORT", server.server_port)
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield address
+        server.shutdown()
+        serving.join()
+
+
+def test_what_a_pod_does_is_asked_through_the_api_server(
+    api: Api, why: Callable[..., Verdict], page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.create(resource())
+    make_available(api, 1)
+    [pod] = pods(api)
+    name = pod["metadata"]["name"]
+    api.patch("Pod", name, {"status": {"podIP": page, "podIPs": [{"ip": page}]}}, "/status")
+    served, slots = {"jobType": "charge-card"}, {"total": 4, "busy": 1}
+    for said, named in (
+        ({"slots": slots, "jobTypes": [served]}, "has room for its job"),
+        ({"slots": {"total": 4, "busy": 4}, "jobTypes": [served]}, "all 4 slots"),
+        ({"slots": slots, "jobTypes": [served | {"breaker": "open", "breakerReason": "no route"}]}, "no route"),
+        ({"slots": slots, "jobTypes": [served | {"parallelism": 1, "running": 1}]}, "as many as its limit allows"),
+        ({"slots": slots, "jobTypes": []}, "its version of the worker does not take 'charge-card'"),
+        ({"problem": "TransportMismatch: over Kafka", "slots": slots, "jobTypes": [served]}, "TransportMismatch"),
+    ):
+        monkeypatch.setattr(_Page, "said", said)
+        found = why()
+        assert named in found.why
+        assert name in found.why
+        assert found.unknown == ()
 
 
 def test_a_pod_that_cannot_be_asked_is_named(api: Api, why: Callable[..., Verdict]) -> None:
