@@ -147,14 +147,14 @@ def test_what_a_pod_does_is_asked_through_the_api_server(
     [pod] = pods(api)
     name = pod["metadata"]["name"]
     api.patch("Pod", name, {"status": {"podIP": page, "podIPs": [{"ip": page}]}}, "/status")
-    served, slots = {"jobType": "charge-card"}, {"total": 4, "busy": 1}
+    served, slots = {"name": "charge-card"}, {"total": 4, "busy": 1}
     for said, named in (
-        ({"slots": slots, "jobTypes": [served]}, "has room for its job"),
-        ({"slots": {"total": 4, "busy": 4}, "jobTypes": [served]}, "all 4 slots"),
-        ({"slots": slots, "jobTypes": [served | {"breaker": "open", "breakerReason": "no route"}]}, "no route"),
-        ({"slots": slots, "jobTypes": [served | {"parallelism": 1, "running": 1}]}, "as many as its limit allows"),
-        ({"slots": slots, "jobTypes": []}, "its version of the worker does not take 'charge-card'"),
-        ({"problem": "TransportMismatch: over Kafka", "slots": slots, "jobTypes": [served]}, "TransportMismatch"),
+        ({"slots": slots, "types": [served]}, "has room for its job"),
+        ({"slots": {"total": 4, "busy": 4}, "types": [served]}, "all 4 slots"),
+        ({"slots": slots, "types": [served | {"breaker": "open", "reason": "no route"}]}, "no route"),
+        ({"slots": slots, "types": [served | {"parallelism": 1, "running": 1}]}, "as many as its limit allows"),
+        ({"slots": slots, "types": []}, "its version of the worker does not take 'charge-card'"),
+        ({"problem": "TransportMismatch: over Kafka", "slots": slots, "types": [served]}, "TransportMismatch"),
     ):
         monkeypatch.setattr(_Page, "said", said)
         found = why()

@@ -43,9 +43,8 @@ async def reloading(folder: Path, engine: DevEngine) -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        for _ in range(2):  # the second one ends the worker at once
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         await worker.ended()
 
 
