@@ -67,7 +67,6 @@ STEPS = st.builds(
     TYPES,
     st.sampled_from(["RUNNING", "COMPLETED"]),
     TIMES,
-    TEXT,
     BOOLEANS,
     st.lists(TEXT, max_size=1).map(tuple),
 )

@@ -1,7 +1,6 @@
 """Commands that call the engine: they reach it as a worker with the same settings would."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -40,9 +39,6 @@ def told() -> Iterator[None]:
         raise typer.Exit(START_ERROR if isinstance(error, StartError) else FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # its reader has seen enough
-        sys.stderr.close()
-        raise typer.Exit from None
 
 
 def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:

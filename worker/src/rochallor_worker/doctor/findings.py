@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from rochallor_worker.cli.output import console, printable
 
 State = Literal["ok", "–", "note", "warning", "failed"]
 """A dash: not checked. A note is as good as ok, with something you may do."""
 
-WIDTH = 140
-"""Width of the table where the output is no terminal, as in a log."""
 _STYLES: dict[State, str] = {"ok": "green", "–": "dim", "note": "cyan", "warning": "yellow", "failed": "bold red"}
 
 
@@ -36,8 +35,6 @@ def show(findings: Iterable[Finding], last: str = "what to do") -> None:
     for finding in findings:
         # other programs' answers are plain text, whatever brackets they contain
         state = Text(finding.state, style=_STYLES[finding.state])
-        table.add_row(Text(finding.check), state, Text(finding.found), Text(finding.advice))
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    console.print(table)
+        check, *texts = (Text(printable(text)) for text in (finding.check, finding.found, finding.advice))
+        table.add_row(check, state, *texts)
+    console().print(table)

@@ -20,7 +20,6 @@ class Step:
     """Of its latest entry in the history."""
     since: datetime | None = None
     """When that entry began."""
-    failure: str = ""
     follows: bool = True
     """Whether another step follows; True if that is not known."""
     timers: tuple[str, ...] = ()
@@ -142,7 +141,6 @@ class Facts:
     status: str = ""
     failure: str = ""
     started_at: datetime | None = None
-    ended_at: datetime | None = None
     failed_step: str = ""
     steps: tuple[Step, ...] = ()
     workers: tuple[Worker, ...] | None = None
