@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pages import ROOT
@@ -137,6 +137,7 @@ def test_the_chain_leads_from_the_instance_to_the_pods() -> None:
 
 
 @given(FACTS)
+@example(at(Step("\n", "SERVICE_TASK", "charge-card", "RUNNING")))
 def test_every_answer_is_one_line_with_a_page_that_exists(facts: Facts) -> None:
     found = verdict(facts)
     texts = [found.why, *(link.found for link in found.chain), *found.unknown]

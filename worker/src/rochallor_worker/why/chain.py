@@ -36,9 +36,9 @@ def _workers(facts: Facts, step: Step) -> Iterator[Link]:
     if not serving:
         yield Link("workers", "not known" if facts.workers is None else "none takes this type")
     for worker in serving:
-        yield Link("worker", line(f"{worker.name}: {_described(worker)}"))
+        yield Link("worker", f"{worker.name}: {_described(worker)}")
         for pod in worker.pods:
-            yield Link("pod", line(f"{pod.name}: {_pod(pod, step.job_type)}"))
+            yield Link("pod", f"{pod.name}: {_pod(pod, step.job_type)}")
 
 
 def _described(worker: Worker) -> str:

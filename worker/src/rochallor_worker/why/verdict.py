@@ -29,7 +29,8 @@ class Verdict:
 def verdict(facts: Facts) -> Verdict:
     """Return what stops the instance. Of several branches, the one to look at first decides."""
     found = _whole(facts) or worst(_step(facts, step) for step in facts.steps)
-    return Verdict(found.state, line(found.why), found.page, tuple(chain(facts)), tuple(map(line, facts.unknown)))
+    links = tuple(Link(link.what, line(link.found)) for link in chain(facts))
+    return Verdict(found.state, line(found.why), found.page, links, tuple(map(line, facts.unknown)))
 
 
 def _whole(facts: Facts) -> Stop | None:
