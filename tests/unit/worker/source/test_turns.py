@@ -253,3 +253,10 @@ def test_an_answer_with_fewer_jobs_than_asked_for_ends_a_backlog(alone: bool) ->
     assert polls.turns.hurried
     assert polls.poll(10) == (["a"], 10)
     assert not polls.turns.hurried
+
+
+def test_a_type_that_was_not_asked_for_gets_no_turn() -> None:
+    turns = Turns(["a"], lambda job_type: {"a": 8}[job_type])
+    turns.answered(["a"], 2, ["", "nobody's"])
+    assert not turns.hurried
+    assert turns.next(8, 0.0) == (["a"], 8)

@@ -48,7 +48,7 @@ class Turns:
             for job_type in asked:
                 self._served.pop(job_type, None)
             return
-        for job_type, number in came.items():
+        for job_type in filter(came.get, asked):  # what was not asked for gets no turn
             if job_type not in self._served:
                 self._served[job_type] = min(self._served.values(), default=0.0)
-            self._served[job_type] += number
+            self._served[job_type] += came[job_type]
