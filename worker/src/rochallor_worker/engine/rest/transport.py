@@ -71,6 +71,8 @@ class HttpTransport:
             raise Unreachable(f"the proxy of HTTPS_PROXY answered {error.status}") from None
         except aiohttp.InvalidURL as error:
             raise Unreachable(f"not a URL: {_text(error)}") from error
+        except UnicodeError as error:  # of the resolver, for an empty label or one of more than 63 characters
+            raise Unreachable("not the name of a host") from error
         except TimeoutError as error:
             raise AnswerLost("no answer in time") from error
         except RuntimeError as error:
