@@ -136,10 +136,3 @@ async def test_a_cancelled_call_is_cancelled(transport: Transport) -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-
-
-@pytest.mark.parametrize("host", ["engine..svc", "e" * 64])
-async def test_a_name_that_no_host_can_have_is_an_engine_that_cannot_be_reached(host: str) -> None:
-    async with RestClient(f"http://{host}:8080") as client:
-        with pytest.raises(Unreachable, match="cannot connect to .*: not the name of a host"):
-            await client.get_instance("i")

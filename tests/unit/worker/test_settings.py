@@ -69,7 +69,7 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
          "1m30s or 2h, at most 24h"),
         ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT='carrier-pigeon' is not valid: must be"),
         ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL='http://engine:80800' is not valid: must be"),
-        ("ENGINE_GRPC_TARGET", "https://[::1:90", "ROCHALLOR_ENGINE_GRPC_TARGET='https://[::1:90' is not valid: must be"),
+        ("ENGINE_GRPC_TARGET", "https://[::1:9", "ROCHALLOR_ENGINE_GRPC_TARGET='https://[::1:9' is not valid: must be"),
         ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET='engine:99999' is not valid: must be"),
         ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:70000", "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS='a:1,b:70000' is not valid: "),
         ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL='http://engine/a b' is not valid: must be"),

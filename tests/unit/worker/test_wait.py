@@ -43,9 +43,9 @@ def test_without_a_time_that_makes_sense_it_is_not_known(locked_at: datetime | N
     assert waited(job(datetime.min.replace(tzinfo=UTC), locked_at), 0.5, NOW) is None
 
 
-@pytest.mark.parametrize("absurd", [datetime.min, datetime.max])
-def test_an_absurd_time_is_no_wait_of_zero(absurd: datetime) -> None:
-    then = absurd.replace(tzinfo=UTC)
+@pytest.mark.parametrize("year", [1, 9999])
+def test_an_absurd_time_is_no_wait_of_zero(year: int) -> None:
+    then = datetime(year, 1, 1, tzinfo=UTC)
     assert waited(job(then), 0.5, NOW) is waited(job(then, NOW), 0.5, NOW) is waited(job(NOW, then), 0.5, NOW) is None
 
 

@@ -19,7 +19,7 @@ C = TypeVar("C")
 RECORD_BYTES = 1024
 """What a record takes in memory, apart from its content."""
 
-_NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "
+_NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105 — an error
 _NOT_ITS_TEXT = re.compile(r"(Failed to|Could ?n[o']t|Connection|Expected|Operation|Resolving|SSL) [^{<]*")
 """What the client itself says; otherwise its error is the token server's whole answer, which may repeat what was
 sent."""
