@@ -94,6 +94,19 @@ async def test_a_token_that_is_refused_is_renewed_once_for_all_who_sent_it() -> 
 
 
 @pytest.mark.looptime
+async def test_tokens_that_end_before_they_come_are_none_and_are_asked_for_with_pauses() -> None:
+    server = Server(lifetime=1, takes=2)
+    while loop_time() < 100:
+        with pytest.raises(Unreachable, match="no access token: the token server's last one had ended before it came"):
+            await server.tokens.current()
+        await asyncio.sleep(0.01)
+    assert len(server.asked_at) < 40, "not one request after another"
+    server.takes = 0
+    await asyncio.sleep(RETRY_CAP)
+    assert await server.tokens.current() == f"t{len(server.asked_at)}"
+
+
+@pytest.mark.looptime
 async def test_a_caller_that_is_cancelled_ends_no_request() -> None:
     server = Server(takes=3)
     with pytest.raises(TimeoutError):

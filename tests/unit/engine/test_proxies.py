@@ -28,6 +28,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://engine:8443", {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, None),
         ("https://10.1.2.3:8443", {"HTTPS_PROXY": PROXY, "NO_PROXY": "192.168.0.0/16,10.0.0.0/8"}, None),
         ("https://[fd00::1]:8443", {"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8, fd00::/8"}, None),
+        ("https://shop:x@engine:8443", {"HTTPS_PROXY": PROXY, "NO_PROXY": "engine"}, None),
         ("https://11.1.2.3", {"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8,,x/y"}, PROXY),
     ],
 )
@@ -47,3 +48,10 @@ def test_a_proxy_that_cannot_be_used_is_not_shown(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StartError) as raised:
         proxy_of("https://engine")
     assert str(raised.value) == "HTTPS_PROXY is not valid: must be http://host:port, such as http://proxy:3128"
+
+
+@pytest.mark.parametrize("url", ["https://shop:hunter2@[::1:9090", "https://[engine]:9090"])
+def test_an_address_that_cannot_be_read_is_not_shown(url: str) -> None:
+    with pytest.raises(StartError) as raised:
+        proxy_of(url)
+    assert str(raised.value) == "the engine's address is not valid: an IPv6 address must be in [ and ]"

@@ -69,6 +69,7 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
          "1m30s or 2h, at most 24h"),
         ("TRANSPORT", "carrier-pigeon", "ROCHALLOR_TRANSPORT='carrier-pigeon' is not valid: must be"),
         ("ENGINE_URL", "http://engine:80800", "ROCHALLOR_ENGINE_URL='http://engine:80800' is not valid: must be"),
+        ("ENGINE_GRPC_TARGET", "https://[::1:9", "ROCHALLOR_ENGINE_GRPC_TARGET='https://[::1:9' is not valid: must be"),
         ("ENGINE_GRPC_TARGET", "engine:99999", "ROCHALLOR_ENGINE_GRPC_TARGET='engine:99999' is not valid: must be"),
         ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:70000", "ROCHALLOR_KAFKA_BOOTSTRAP_SERVERS='a:1,b:70000' is not valid: "),
         ("ENGINE_URL", "http://engine/a b", "ROCHALLOR_ENGINE_URL='http://engine/a b' is not valid: must be"),
@@ -140,9 +141,17 @@ BEARER = {
             "digits and dots, such as fetch.max.bytes",
         ),
         (
+            {"kafka_properties": '{"default.topic.config": "a"}'},
+            "Kafka's property 'default.topic.config' (ROCHALLOR_KAFKA_PROPERTIES) must not be set: "
+            "how jobs are committed and redelivered depends on it",
+        ),
+        (
+            {"kafka_properties": '{"sasl.password": "hunter2",}'},
+            'ROCHALLOR_KAFKA_PROPERTIES is not valid: must be a JSON object such as {"fetch.max.bytes": "1048576"}',
+        ),
+        (
             {"kafka_properties": '{"fetch.max.bytes": {}}'},
-            "ROCHALLOR_KAFKA_PROPERTIES='{\"fetch.max.bytes\": {}}' is not valid: must be a JSON object such as "
-            '{"fetch.max.bytes": "1048576"}',
+            'ROCHALLOR_KAFKA_PROPERTIES is not valid: must be a JSON object such as {"fetch.max.bytes": "1048576"}',
         ),
         (
             {"engine_oauth_scope": "jobs"},

@@ -154,6 +154,7 @@ def test_it_is_off_without_or_when_switched_off(off: dict[str, str]) -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "99999999999999"),
     ],
 )
 def test_what_cannot_be_followed_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

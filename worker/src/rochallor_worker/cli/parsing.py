@@ -191,8 +191,9 @@ def url_with_port(text: str | None) -> str | None:
 
 
 def ports(text: str | None) -> str | None:
-    """Raise `ValueError` if one of the addresses, separated by commas, has a port above 65535."""
+    """Raise `ValueError` if one of the addresses, separated by commas, has a port above 65535 or half a [ ] pair."""
     for address in (text or "").split(","):
+        urlsplit(f"//{address.removeprefix('https://')}")
         if int(address.rpartition(":")[2] or 0) > 65535:
             raise ValueError("not a port")
     return text

@@ -405,7 +405,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
-    # in an address, the text before an @ or after a ? may be a password
-    secret = not Settings.model_fields[name].repr or not {"@", "?"}.isdisjoint(str(first["input"]))
+    # in an address, the text before an @ or after a ? may be a password, and among properties, where none belongs, any
+    may_be = name == "kafka_properties" or not {"@", "?"}.isdisjoint(str(first["input"]))
+    secret = may_be or not Settings.model_fields[name].repr
     value = "" if secret else f"={shortened(repr(first['input']))}"
     return f"{PREFIX}{name.upper()}{value} is not valid: must be {Settings.model_fields[name].description}"

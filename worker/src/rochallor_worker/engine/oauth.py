@@ -36,7 +36,7 @@ SETTLED_AFTER = 5.0
 WARN_SECONDS = 60.0
 """Between two warnings that no token comes."""
 
-_ERRORS = {
+ERRORS = {
     "access_denied",
     "invalid_client",
     "invalid_grant",
@@ -122,6 +122,8 @@ class Tokens:
         asked_at = self._clock()
         try:
             token, lifetime = await self._fetch()
+            if self._clock() >= asked_at + lifetime:
+                raise Unreachable("no access token: the token server's last one had ended before it came")
         except Unreachable as error:
             self._error, now = error, self._clock()
             self._retry_at = now + self._pauses.next()
@@ -178,7 +180,7 @@ def _granted(server: str, status: int, answer: bytes) -> Grant:
     except UNREADABLE:
         found = _Answer()
     if not 200 <= status < 300:
-        code = f" {found.error}" if found.error in _ERRORS else ""
+        code = f" {found.error}" if found.error in ERRORS else ""
         raise (Unreachable if status >= 500 else TurnedAway)(f"{server} answered {status}{code}")
     if not found.access_token.isascii() or not found.access_token.isprintable() or not found.access_token:
         raise TurnedAway(f"{server} answered {status} without a token that can be sent")

@@ -13,10 +13,13 @@ from rochallor_worker.errors import StartError
 
 
 def proxy_of(url: str) -> str | None:
-    """Return the proxy for a URL, or None. Raises `StartError` if the one that is named cannot be used."""
-    parts = urlsplit(url)
-    proxies = getproxies_environment()
-    if parts.scheme != "https" or "https" not in proxies or _bypassed(parts.hostname or "", parts.netloc, proxies):
+    """Return the proxy for a URL, or None. Raises `StartError` if it, or the URL, cannot be used."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # without its value, which may contain a password
+        raise StartError("the engine's address is not valid: an IPv6 address must be in [ and ]") from None
+    proxies, netloc = getproxies_environment(), parts.netloc.rpartition("@")[2]
+    if parts.scheme != "https" or "https" not in proxies or _bypassed(parts.hostname or "", netloc, proxies):
         return None
     proxy = proxies["https"] if "://" in proxies["https"] else f"http://{proxies['https']}"
     with suppress(ValueError):

@@ -5,7 +5,7 @@ from datetime import datetime
 from rochallor_worker.engine.client import ClaimedJob
 
 LONGEST = 365 * 86_400.0
-"""Seconds above which a time makes no sense, such as the year 1 that a Go program writes for no time at all."""
+"""Seconds above which two times make no sense, such as the year 1 that a Go program writes for no time at all."""
 
 
 def waited(job: ClaimedJob, since_claim: float, now: datetime) -> float | None:
@@ -20,4 +20,4 @@ def waited(job: ClaimedJob, since_claim: float, now: datetime) -> float | None:
         seconds = (job.locked_at - job.created_at).total_seconds() + since_claim
     else:
         seconds = (now - job.created_at).total_seconds()
-    return max(0.0, seconds) if seconds <= LONGEST else None
+    return max(0.0, seconds) if abs(seconds) <= LONGEST else None

@@ -18,6 +18,7 @@ CLOSE_SECONDS = 1.0
 QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
 """How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
 for which it has variables."""
+MOST_DIGITS = 9
 
 log = get_logger(__name__)
 
@@ -132,10 +133,10 @@ def otlp() -> OTLPSpanExporter:
 
 
 def _number(name: str, default: int) -> int:
-    """Return a positive whole number of the environment, or the default."""
+    """Return a positive whole number of the environment, or the default; not more than threads can wait for."""
     text = os.environ.get(name, "").strip()
     if not text:
         return default
-    if not text.isdecimal() or not (number := int(text)):
-        raise ValueError(f"{name}={text!r} is not a positive whole number")
+    if not text.isdecimal() or len(text) > MOST_DIGITS or not (number := int(text)):
+        raise ValueError(f"{name}={text[:100]!r} is not a whole number above 0 of at most {MOST_DIGITS} digits")
     return number

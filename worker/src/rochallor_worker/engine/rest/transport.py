@@ -69,7 +69,7 @@ class HttpTransport:
             raise Unreachable(_text(error)) from error
         except aiohttp.ClientHttpProxyError as error:
             raise Unreachable(f"the proxy of HTTPS_PROXY answered {error.status}") from None
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, UnicodeError) as error:  # a host with an empty label, or one of 64 characters
             raise Unreachable(f"not a URL: {_text(error)}") from error
         except TimeoutError as error:
             raise AnswerLost("no answer in time") from error
@@ -117,7 +117,7 @@ def _text(error: Exception) -> str:
     match error:
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed without an answer (a TLS port, called over http?)"
-        case aiohttp.ClientConnectorError() | aiohttp.ClientOSError() | aiohttp.InvalidURL() | OSError():
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL() | OSError() | UnicodeError():
             return without_login(" ".join(str(error).split())) or type(error).__name__
         case aiohttp.ClientResponseError():
             return "the answer is not HTTP/1.1 (a gRPC port, called over REST?)"

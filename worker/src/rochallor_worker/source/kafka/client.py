@@ -1,6 +1,7 @@
 """Clients of Kafka: how they are made, and their errors as text."""
 
 import logging
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from rochallor_worker.engine.client import one_line
+from rochallor_worker.engine.oauth import ERRORS
 from rochallor_worker.errors import StartError
 from rochallor_worker.source.kafka.connection import Kafka, TokenEndpoint
 
@@ -15,6 +18,12 @@ C = TypeVar("C")
 
 RECORD_BYTES = 1024
 """What a record takes in memory, apart from its content."""
+
+_NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105 — an error
+_NOT_ITS_TEXT = re.compile(r"(Failed to|Could ?n[o']t|Connection|Expected|Operation|Resolving|SSL) [^{<]*")
+"""What the client itself says; otherwise its error is the token server's whole answer, which may repeat what was
+sent."""
+_CODE = re.compile(r'"error"\s*:\s*"(\w+)"')
 
 _LOG_LEVEL = 2
 """Critical: the client logs a refused connection many times a second, and its errors reach us by callback too."""
@@ -127,8 +136,12 @@ def text(error: KafkaException) -> str:
 
 
 def connection_text(error: KafkaError) -> str:
-    """Return the text of a connection error; where something else than Kafka answers, that, not the client's advice."""
-    found = error.str()
+    """Return the text of a connection error, in one line; where something else than Kafka answers, that, not the
+    client's advice, and of a token server's refusal no more than its code."""
+    found = one_line(error.str())
+    if (why := found.removeprefix(_NO_TOKEN)) != found and not _NOT_ITS_TEXT.fullmatch(why):
+        code = next((f" {code}" for code in _CODE.findall(why) if code in ERRORS), "")
+        return f"{_NO_TOKEN}the token server refuses it{code}"
     if "Invalid response size" not in found:
         return found
     return f"{found.partition('/')[0]} does not speak Kafka, or not with this security protocol: check host and port"

@@ -3,6 +3,7 @@
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 from rochallor_worker.source.kafka import client
 from rochallor_worker.source.kafka.connection import Kafka, NewTopics
@@ -20,13 +21,15 @@ def create_missing(kafka: Kafka, new: NewTopics, topic: str) -> str:
     Several workers may do so at once. Returns why it is not possible, or nothing. Blocks until the brokers answer.
     """
     wanted = {topic: new.partitions} | ({topic + DEAD_LETTER_SUFFIX: 1} if kafka.dead_letter else {})
-    admin = client.make(AdminClient, kafka, client.login(kafka), {})
     try:
+        admin = client.make(AdminClient, kafka, client.login(kafka), {})
         there = admin.list_topics(timeout=ASK_SECONDS).topics
         missing = [NewTopic(name, count, new.replication_factor) for name, count in wanted.items() if name not in there]
         answers = admin.create_topics(missing, request_timeout=ASK_SECONDS) if missing else {}
     except KafkaException as error:
         return client.text(error)
+    except StartError as error:  # a file that is just being replaced
+        return str(error)
     for name, answer in answers.items():
         try:
             answer.result()

@@ -37,6 +37,7 @@ OWNED: Mapping[str, str] = {
             "auto.commit.enable",
             "auto.commit.interval.ms",
             "auto.offset.reset",
+            "default.topic.config",
             "enable.auto.commit",
             "enable.auto.offset.store",
             "enable.partition.eof",
