@@ -37,7 +37,7 @@ async def test_health_is_an_empty_200(http: httpx.AsyncClient) -> None:
 
 
 async def test_it_has_a_page_that_runs_only_its_own_script(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/")
+    answer = await http.get("/", headers={"accept": "text/html,*/*"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; connect-src 'self'; ")
 

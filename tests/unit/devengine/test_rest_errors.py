@@ -123,7 +123,7 @@ async def test_a_violated_schema_is_an_internal_error(http: httpx.AsyncClient) -
     assert again.status_code == 204
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v1/instances/", "/v1/jobs/x", "/metrics"])
+@pytest.mark.parametrize("path", ["/", "/v1/nope", "/v1/instances/", "/v1/jobs/x", "/metrics"])
 async def test_an_unknown_path_is_a_plain_404(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.get(path)
     assert (answer.status_code, answer.text) == (404, "404 page not found\n")

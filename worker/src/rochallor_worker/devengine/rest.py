@@ -87,7 +87,7 @@ def rest_app(
         method, path = route.split()
         app.router.add_route(method, path, _handler(state, faults, name, action))
     app.router.add_get(HEALTH, _healthz)
-    app.router.add_get("/", _instances_page)
+    app.router.add_route("*", "/", _instances_page)
     return app
 
 
@@ -279,8 +279,13 @@ def _signal_wait(state: EngineState, call: Call) -> web.Response:
     return web.Response(status=204)
 
 
-async def _instances_page(_request: web.Request) -> web.Response:
-    """The dev engine's own: the instances, and their paths through their definitions."""
+async def _instances_page(request: web.Request) -> web.Response:
+    """The dev engine's own, for browsers: the instances, and their paths through their definitions.
+
+    To anybody else this is an unknown path, as it is to an engine.
+    """
+    if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+        return _no_such_path()
     body, headers = pages.page("dev engine", "instances.js")
     return web.Response(body=body, headers=headers)
 
