@@ -7,6 +7,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import httpx
+
 from integration.operator.api import RefusedError
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Fleet:
 
     def _play(self) -> None:
         while not self._stop.wait(0.1):
-            with suppress(RefusedError):
+            with suppress(RefusedError, httpx.HTTPError):  # a pod may be gone, a connection closed
                 for pod in self._api.every("Pod"):
                     self._start(pod)
 

@@ -13,6 +13,8 @@ from integration.operator.api import RefusedError
 from integration.operator.conftest import CHART
 from integration.operator.process import SYSTEM
 from integration.operator.samples import hpa, resource
+from rochallor_operator.desired.canary import canary
+from rochallor_operator.desired.deployment import deployment
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.spec.worker import parse
 
@@ -108,9 +110,12 @@ def test_a_network_policy_is_made_for_the_pods(tmp_path: Path, api: Api) -> None
     egress = [{"to": [{"podSelector": {"matchLabels": {"app": "engine"}}}], "ports": [{"port": 8080}]}]
     worker, policy = policed(tmp_path, enabled=True, egress=egress)
     assert worker["spec"] == resource()["spec"]
-    made = pod_template(parse(worker | {"metadata": worker["metadata"] | {"uid": "1", "generation": 1}}), "worker:1")
+    values = parse(worker | {"metadata": worker["metadata"] | {"uid": "1", "generation": 1}})
+    made = pod_template(values, "worker:1")
+    tried = canary(values.name, deployment(values, "worker:1"), "0123456789abcdef", 1)["spec"]["template"]
     spec = policy["spec"]
-    assert spec["podSelector"]["matchLabels"].items() <= made["metadata"]["labels"].items()
+    for template in (made, tried):
+        assert spec["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     [come] = spec["ingress"]
     assert [item["port"] for item in come["ports"]] == [made["spec"]["containers"][0]["ports"][0]["containerPort"]]
     names = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in come["from"]]

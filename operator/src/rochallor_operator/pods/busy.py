@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rochallor_operator.errors import KubernetesError
-from rochallor_operator.names import Key, selector
+from rochallor_operator.names import Key, fleet
 from rochallor_operator.observe import Problem
 from rochallor_operator.pods.probe import is_ready
 from rochallor_operator.runtime.queue import Backoff, Result, WorkQueue
@@ -132,7 +132,7 @@ class BusyPods(ABC):
         state.allowed = state.allowed or await self._kube.may_patch_pods(key.namespace)
         if not state.allowed:
             raise KubernetesError(403, self.no_right)
-        pods = await self._kube.pods(key.namespace, selector(key.name))
+        pods = await self._kube.pods(key.namespace, fleet(key.name))
         wanted = state.limit is not None
         busy = await self._ask(pods) if wanted else {name_of(pod): False for pod in pods}
         wrong = self.changes(pods, busy, state.limit or 0)

@@ -31,7 +31,7 @@ RESOURCE = {
     "status": {"readyReplicas": 1, "conditions": [{"type": "Ready", "status": "True", "reason": "Available"}]},
 }
 POD = {
-    "metadata": {"name": "pay-1", "namespace": "shop", "labels": {"rochallor.io/worker": "pay"}},
+    "metadata": {"name": "pay-1", "namespace": "shop", "labels": {"app.kubernetes.io/instance": "pay"}},
     "status": {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
@@ -109,7 +109,8 @@ async def test_everything_is_found_and_put_together(cluster: Cluster, engine: Fa
     assert "one after another: no" in verdict(facts).why
     assert cluster.calls == [
         "--context=prod get rochallorworkers.rochallor.io --namespace=shop --output=json",
-        "--context=prod get pods --selector=rochallor.io/worker --namespace=shop --output=json",
+        "--context=prod get pods --selector=app.kubernetes.io/name=rochallor-worker,"
+        "app.kubernetes.io/managed-by=rochallor-operator --namespace=shop --output=json",
         "--context=prod get --raw /api/v1/namespaces/shop/pods/pay-1:9090/proxy/status.json",
     ]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from rochallor_worker.engine.client import UNREADABLE
 from rochallor_worker.why.facts import Answer
-from rochallor_worker.why.kubernetes import WORKER_LABEL, Listing, PodObject, Resource, answer_of
+from rochallor_worker.why.kubernetes import POD_LABELS, Listing, PodObject, Resource, answer_of
 
 SECONDS = 10.0
 """How long one source may take."""
@@ -39,7 +39,7 @@ class Kubectl:
 
     async def pods(self) -> list[PodObject]:
         """Return the pods of all workers. Raises `Away`."""
-        return await self._list(PodObject, "pods", f"--selector={WORKER_LABEL}")
+        return await self._list(PodObject, "pods", f"--selector={POD_LABELS}")
 
     async def answer(self, pod: PodObject) -> Answer:
         """Return what a pod's worker says, asked through the API server. Raises `Away`."""

@@ -8,8 +8,10 @@ import msgspec
 from rochallor_worker.cli.parsing import parse_duration
 from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Condition, JobState, Pod, TypeState, Worker
 
-WORKER_LABEL = "rochallor.io/worker"
-"""The label of a worker's pods, with its name."""
+POD_LABELS = "app.kubernetes.io/name=rochallor-worker,app.kubernetes.io/managed-by=rochallor-operator"
+"""Selects the pods of all workers, those of their canaries included."""
+WORKER_LABEL = "app.kubernetes.io/instance"
+"""The label of such a pod with its worker's name."""
 CONTAINER = "worker"
 
 T = TypeVar("T")
