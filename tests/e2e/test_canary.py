@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cluster.kubectl import Kubectl
 
 PODS = 4
-RETRIES = 3
+RETRIES = 10
+"""So many that no job fails permanently by chance."""
 PER_S = 8
 """Instances that start per second."""
 ROLLED_BACK_S = 90.0
@@ -83,13 +84,22 @@ class Load:
         """Stop, and wait until all instances have ended; returns them."""
         self._stop.set()
         self._thread.join()
-        wait_until(lambda: all(item["status"] != "ACTIVE" for item in self._listed()), 180, 1)
-        return self._listed()
+        ended: list[dict[str, Any]] = []
+
+        def all_ended() -> bool:
+            with suppress(httpx.TransportError):
+                ended[:] = self._listed()
+                return all(item["status"] != "ACTIVE" for item in ended)
+            return False
+
+        wait_until(all_ended, 180, 1)
+        return ended
 
     def _run(self) -> None:
         while not self._stop.wait(1 / PER_S):
-            self._engine.post("/v1/instances", json={"definitionId": "calls"}).raise_for_status()
-            self.started += 1
+            with suppress(httpx.TransportError):  # a forwarded connection may be cut
+                self._engine.post("/v1/instances", json={"definitionId": "calls"}).raise_for_status()
+                self.started += 1
 
     def _listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -179,7 +189,7 @@ def test_a_version_whose_handler_fails_is_rolled_back(
         wait_until(lambda: load.started > 120 * PER_S, 240)
         instances = load.end()
     print(f"rolled back after {took:.0f} s: {state['message']}")
-    assert {instance["status"] for instance in instances} == {"COMPLETED"}
+    assert [instance for instance in instances if instance["status"] != "COMPLETED"] == []
     of_v2 = sum(instance["variables"]["version"] == "v2" for instance in instances)
     seen = of_v2 + state["canary"]["failures"]
     print(f"{seen} of {len(instances)} jobs saw the bad version")
