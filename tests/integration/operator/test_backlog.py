@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from cluster.postgres import PASSWORD, TABLES, Server
@@ -88,6 +89,20 @@ async def test_types_that_are_asked_for_are_never_left_out(database: Server) -> 
     assert found["charge"].waiting == 1
     assert len(found) == MOST_TYPES + 2
     assert f"made-up-{2 * MOST_TYPES}" in found, "the oldest of the others"
+
+
+async def test_a_database_with_another_encoding(database: Server) -> None:
+    latin = database.dsn().replace("dbname=postgres", "dbname=latin")
+    database.run("CREATE DATABASE latin ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    try:
+        with psycopg.connect(latin, autocommit=True, client_encoding="UTF8") as connection:
+            connection.execute(TABLES.encode() + b"INSERT INTO workflow_instance VALUES ('1', 'ACTIVE');")
+            connection.execute("INSERT INTO job (instance_id, job_type, status) VALUES ('1', 'prüfen', 'UNLOCKED')")
+        assert (await read(latin, ["prüfen"]))["prüfen"].waiting == 1
+        with pytest.raises(DegradedError, match="SQLSTATE 22P05"):
+            await read(latin, ["20-€"])
+    finally:
+        database.run("DROP DATABASE latin WITH (FORCE)")
 
 
 def test_kedas_query_counts_what_waits_and_runs(database: Server) -> None:

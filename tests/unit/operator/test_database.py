@@ -87,7 +87,7 @@ def test_any_text_is_parameters_or_one_sentence(text: str) -> None:
         found = parameters(text)
     except DegradedError:
         return
-    ours = {"sslcertmode", "gssencmode", "require_auth"}
+    ours = {"client_encoding", "sslcertmode", "gssencmode", "require_auth"}
     assert found.keys() <= {*ALLOWED, *ours}
     hosts = found["host"].split(",")
     assert len(hosts) == len(found["port"].split(","))
@@ -177,6 +177,22 @@ async def test_a_server_of_another_kind(garbage: bytes) -> None:
         assert (await refused(connection))[0].startswith("Database")
 
 
+async def test_a_server_with_an_encoding_that_lacks_the_type() -> None:
+    begun = message(b"C", b"BEGIN\0") + message(b"S", b"client_encoding\0LATIN1\0") + message(b"Z", b"T")
+    async with hostile(LOGGED_IN, begun, message(b"C", b"SET\0") + message(b"Z", b"T")) as connection:
+        with pytest.raises(DegradedError) as raised:
+            await read(connection, ["20-€"])
+    assert raised.value.reason == "DatabaseUnreachable"
+
+
+async def test_no_port_for_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError(24, PLANTED)
+
+    monkeypatch.setattr("rochallor_operator.backlog.relay.asyncio.start_server", refuse)
+    assert (await refused("host=db user=u"))[0] == "DatabaseUnreachable"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -196,6 +212,12 @@ async def test_numbers_that_are_none_are_no_answer(answer: bytes) -> None:
         "DatabaseRefuses",
         "the engine's database answers something else than the engine's",
     )
+
+
+async def test_more_rows_than_asked_for_are_left_out() -> None:
+    answer = rows(*((str(number).encode(), b"1", b"0", b"1") for number in range(2 * database.MOST_TYPES)))
+    async with served(answer) as connection:
+        assert len(await read(connection, [])) == database.MOST_TYPES
 
 
 async def test_strange_names_become_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import process_time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import CANARY_LABEL, Key
+from rochallor_operator.pods.probe import METRICS_LIMIT
 from rochallor_operator.pods.samples import Sample, sample
-from rochallor_operator.rollout.counters import FRESH_S, Counters, Fleet
+from rochallor_operator.rollout.counters import ASKED, FRESH_S, Counters, Fleet
 from rochallor_operator.rollout.state import NOTHING, Counts, Phase, State
 from rochallor_operator.spec.sections import Gate
 from unit.operator.samples import pod
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 KEY = Key("shop", "payments")
 STATE = State(Phase.PROGRESSING, "old", "new")
+SECOND = State(Phase.PROGRESSING, "old", "new", step=1)
 READY = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
 
 
@@ -82,10 +85,9 @@ async def test_only_what_happens_during_the_step_counts() -> None:
     cluster.run("canary", "c-1", metrics(8, 3))
     cluster.run("stable", "s-1", metrics(2))  # restarted
     assert await cluster.look() == (Counts(11, 3), Counts(28, 1))
-    second = State(Phase.PROGRESSING, "old", "new", step=1)
-    assert await cluster.look(second) == (NOTHING, NOTHING)
+    assert await cluster.look(SECOND) == (NOTHING, NOTHING)
     cluster.run("canary", "c-1", metrics(10, 4))
-    assert await cluster.look(second) == (Counts(3, 1), NOTHING)
+    assert await cluster.look(SECOND) == (Counts(3, 1), NOTHING)
 
 
 async def test_a_new_operator_goes_on_from_the_status() -> None:
@@ -96,6 +98,24 @@ async def test_a_new_operator_goes_on_from_the_status() -> None:
     assert await cluster.look(known) == (Counts(30, 2), Counts(200, 5))
     cluster.run("canary", "c-1", metrics(41, 4))
     assert await cluster.look(known) == (Counts(32, 3), Counts(200, 5))
+
+
+async def test_what_a_stable_pod_has_counted_before_the_step_never_counts() -> None:
+    cluster = Cluster()
+    for number in range(ASKED + 1):
+        cluster.run("stable", f"s-{number:02}", metrics(1000, 500))
+    cluster.answers["s-07"] = None
+    assert await cluster.look() == (NOTHING, NOTHING)
+    cluster.answers["s-07"] = metrics(1001, 500)  # silent at the first reading
+    del cluster.stable[0]  # the pod behind the asked ones moves up
+    assert await cluster.look() == (NOTHING, NOTHING)
+    cluster.run("stable", "s-52", None)
+    cluster.stable = cluster.stable[-ASKED:]
+    await cluster.look()
+    cluster.answers["s-52"] = metrics(20, 10)
+    assert await cluster.look(SECOND) == (NOTHING, NOTHING)
+    cluster.answers["s-52"] = metrics(21, 10)
+    assert await cluster.look(SECOND) == (NOTHING, Counts(1, 0))
 
 
 async def test_pods_that_do_not_answer_are_known() -> None:
@@ -186,6 +206,13 @@ HISTOGRAM = "\n".join(
 @pytest.mark.parametrize(("slower_than", "slow"), [(None, 0), (0.4, 30), (0.5, 30), (0.6, 10), (2.5, 3), (3, 0)])
 def test_slow_runs_are_those_above_the_next_bound(slower_than: float | None, slow: int) -> None:
     assert sample(metrics(40, h=HISTOGRAM), slower_than) == Sample(40, 0, slow)
+
+
+def test_lines_that_almost_match_take_no_time() -> None:
+    line = b"rochallor_worker_jobs_total{" + b"a" * 512 + b"} 1\n"
+    began = process_time()
+    sample(line * (METRICS_LIMIT // len(line)))
+    assert process_time() - began < 0.5  # without care 2 s, in which the operator does nothing else
 
 
 @given(st.binary(max_size=200))

@@ -27,6 +27,7 @@ ALLOWED: Final = (
 """The others name files and services of the operator's own pod, or change what its queries mean."""
 _OURS: Final = {
     "connect_timeout": str(CONNECT_S),
+    "client_encoding": "UTF8",  # the default is the database's own, in which names would be other bytes
     # Neither files in the operator's pod nor Kerberos, whose library waits for name servers.
     "sslcertmode": "disable",
     "gssencmode": "disable",

@@ -75,18 +75,19 @@ async def read(connection: str, asked_for: Collection[str]) -> dict[str, Jobs]:
                 rows = await _query(database, asked_for)
             finally:
                 await database.close()
-    except (Error, TimeoutError) as error:
+    except (Error, OSError, UnicodeError) as error:  # a TimeoutError is an OSError; the server may change the encoding
         raise _failure(error) from None
     return dict(map(_jobs, rows))
 
 
 async def _query(database: AsyncConnection, asked_for: Collection[str]) -> list[list[bytes | None]]:
-    """The rows as the server has sent them: it may send anything."""
+    """The rows as the server has sent them: it may send anything, and more rows than it was asked for."""
+    most = MOST_TYPES + len(asked_for)
     await database.set_read_only(True)
     await database.execute(f"SET LOCAL statement_timeout = '{STATEMENT_S}s'")
-    cursor = await database.execute(QUERY, (list(asked_for), MOST_TYPES + len(asked_for)))
+    cursor = await database.execute(QUERY, (list(asked_for), most))
     result = cursor.pgresult
-    rows = range(result.ntuples if result is not None else 0)
+    rows = range(min(result.ntuples, most) if result is not None else 0)
     return [[result.get_value(row, column) for column in range(4)] for row in rows if result is not None]
 
 
@@ -113,7 +114,7 @@ def _no_connection(relays: list[Relay]) -> Iterator[None]:
         raise _silence("gives no answer: check its address, and NetworkPolicies") from None
 
 
-def _failure(error: Error | TimeoutError) -> DegradedError:
+def _failure(error: Error | OSError | UnicodeError) -> DegradedError:
     match error:
         case TimeoutError() | errors.QueryCanceled():
             return _silence(f"takes more than {STATEMENT_S} s to count its jobs")
@@ -121,7 +122,7 @@ def _failure(error: Error | TimeoutError) -> DegradedError:
             return _refusal("has no table job or workflow_instance with the engine's columns")
         case errors.InsufficientPrivilege():
             return _refusal("lets the account read neither job nor workflow_instance: GRANT SELECT on both")
-        case _ if error.sqlstate is not None and _STATE.fullmatch(error.sqlstate):
+        case Error() if error.sqlstate is not None and _STATE.fullmatch(error.sqlstate):
             return _refusal(f"refuses the query with SQLSTATE {error.sqlstate}")
     return _silence("has broken off the connection")
 

@@ -20,7 +20,8 @@ _LINE: Final = re.compile(
     rb"^rochallor_worker_(jobs_total|handler_seconds_bucket|breaker_open|kafka_lag)\{([^{}\n]{1,512})\} (\S{1,32})$",
     re.MULTILINE,
 )
-_LABEL: Final = re.compile(r'(\w+)="([^"\\]*)"')
+_LABEL: Final = re.compile(r'(?<!\w)(\w++)="([^"\\]*+)"')
+"""Never tried twice at a place: a pod may send long lines that almost match."""
 
 
 @dataclass(frozen=True)

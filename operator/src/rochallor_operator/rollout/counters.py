@@ -1,7 +1,7 @@
 """Reads the counters of both fleets' pods while a version is on trial: the differences since the step began.
 
-A pod's counters begin at 0 when it starts. So a pod that appears during a trial counts with all that it has; one that
-an operator finds when it starts counts from then on, and what was counted before is in the status. A counter that has
+A pod's counters begin at 0 when it starts. So a pod that appears during a step counts with all that it has; one that
+was there before counts from its first answer on, and what was counted before is in the status. A counter that has
 fallen belongs to a new process.
 """
 
@@ -26,7 +26,7 @@ from rochallor_operator.spec.sections import seconds
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.names import Manifest
@@ -51,15 +51,26 @@ class Fleet:
     known: bool
     """Whether its pods have been read before, or had none to count: a pod that is new counts with all that it has."""
     last: dict[str, Counts] = field(default_factory=dict)
+    older: frozenset[str] = frozenset()
+    """Pods that were there before the step, whether or not they have answered."""
+    there: frozenset[str] = frozenset()
+    """All pods at the last reading."""
 
-    def add(self, read: dict[str, Counts]) -> None:
-        """Count what has happened since the last reading."""
+    def add(self, read: dict[str, Counts], there: Iterable[str] = ()) -> None:
+        """Count what has happened since the last reading; there: all pods, of which some are read."""
+        self.there = frozenset(there)
+        if not self.known:
+            self.older = self.there
         for pod, now in read.items():
-            before = self.last.get(pod, NOTHING if self.known else now)
+            before = self.last.get(pod, now if pod in self.older or not self.known else NOTHING)
             fell = any(one < other for one, other in zip(now, before, strict=True))
             self.counts = self.counts.plus(now if fell else Counts(*(a - b for a, b in zip(now, before, strict=True))))
         self.last |= read
         self.known = True
+
+    def in_next_step(self) -> Fleet:
+        """The same pods, of which nothing has been counted."""
+        return Fleet(NOTHING, self.known, self.last, self.older | self.there)
 
 
 @dataclass
@@ -110,7 +121,7 @@ class Counters:
             new = state.step == 0 and state.canary == NOTHING
             canary, stable = Fleet(state.canary, known=new), Fleet(state.others, known=False)
         elif before.step != state.step:
-            canary, stable = Fleet(NOTHING, True, before.canary.last), Fleet(NOTHING, True, before.stable.last)
+            canary, stable = before.canary.in_next_step(), before.stable.in_next_step()
         else:
             return
         self._watched[key] = _Watched(state.revision, state.step, slower_than, canary, stable)
@@ -138,16 +149,18 @@ class Counters:
         except KubernetesError as error:
             log.warning("can't list pods", extra={"resource": str(key), "error": str(error)})
             return Result.FAILED
-        watched.seen = await self._look(watched, canary[:ASKED], stable[:ASKED])
+        watched.seen = await self._look(watched, canary, stable)
         watched.read_at = self._clock()
         if self._watched.get(key) is watched:
             self._on_change(key)
         return Result.UNSETTLED
 
     async def _look(self, watched: _Watched, canary: list[Manifest], stable: list[Manifest]) -> Seen:
+        there = [_name(pod) for pod in canary], [_name(pod) for pod in stable]
+        canary, stable = canary[:ASKED], stable[:ASKED]
         theirs, others = await self._samples(canary, watched), await self._samples(stable, watched)
-        watched.canary.add({pod: _counts(one) for pod, one in theirs.items()})
-        watched.stable.add({pod: _counts(one) for pod, one in others.items()})
+        watched.canary.add({pod: _counts(one) for pod, one in theirs.items()}, there[0])
+        watched.stable.add({pod: _counts(one) for pod, one in others.items()}, there[1])
         alone = _open(theirs) - _open(others) if others else frozenset()
         again, watched.breakers = alone & watched.breakers, alone
         wrong = problem(canary, datetime.now(UTC))
