@@ -197,6 +197,7 @@ def test_a_version_whose_handler_fails_is_rolled_back(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("worker", ["polled"], indirect=True)
 def test_a_good_version_is_promoted(kubectl: Kubectl, worker: dict[str, Any], apply_hello: Callable[..., None]) -> None:
     before = uids(kubectl)
     with loaded(kubectl) as load:
@@ -215,6 +216,7 @@ def test_a_good_version_is_promoted(kubectl: Kubectl, worker: dict[str, Any], ap
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("worker", ["polled"], indirect=True)
 def test_a_version_that_does_not_start_is_rolled_back_before_it_has_a_job(
     kubectl: Kubectl, worker: dict[str, Any], apply_hello: Callable[..., None]
 ) -> None:
