@@ -1,4 +1,4 @@
-"""Runs an example's workflow on an engine, as its README does."""
+"""Runs the workflow of an example on an engine, as its README does; and a workflow for handlers of a test's own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 END_S = 180.0
 POLL_S = 0.1
 PAGE = 200
+
+
+def calls(retries: int) -> dict[str, Any]:
+    """Return the workflow `calls`, of one job of the type `call`."""
+    call = {"id": "call", "name": "Call", "type": "SERVICE_TASK", "jobType": "call", "retryCount": retries}
+    return {
+        "id": "calls",
+        "name": "Calls",
+        "steps": [call | {"nextStep": "end"}, {"id": "end", "name": "End", "type": "END"}],
+    }
 
 
 def run(engine: httpx.Client, example: Path, variables: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

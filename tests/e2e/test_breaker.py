@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from cluster import images, kafkapod, product
+from e2e.instances import calls
 from rochallor_worker.handlers.breaker import DEFAULT
 from waiting import wait_until
 
@@ -56,21 +57,7 @@ def call(job):
     urlopen("http://dependency:8080/call", timeout=10).close()
     return {"left": job.retries_remaining}
 """
-DEFINITION = {
-    "id": "calls",
-    "name": "Calls",
-    "steps": [
-        {
-            "id": "call",
-            "name": "Call",
-            "type": "SERVICE_TASK",
-            "jobType": "call",
-            "retryCount": RETRIES,
-            "nextStep": "end",
-        },
-        {"id": "end", "name": "End", "type": "END"},
-    ],
-}
+DEFINITION = calls(RETRIES)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from cluster import images, kafkapod, product
+from e2e.instances import calls
 from waiting import wait_until
 
 if TYPE_CHECKING:
@@ -46,21 +47,7 @@ def call(job):
     return {{"version": "{version}", "left": job.retries_remaining}}
 """
 V1 = HANDLERS.format(failing=0.0, version="v1")
-DEFINITION = {
-    "id": "calls",
-    "name": "Calls",
-    "steps": [
-        {
-            "id": "call",
-            "name": "Call",
-            "type": "SERVICE_TASK",
-            "jobType": "call",
-            "retryCount": RETRIES,
-            "nextStep": "end",
-        },
-        {"id": "end", "name": "End", "type": "END"},
-    ],
-}
+DEFINITION = calls(RETRIES)
 
 
 class Load:

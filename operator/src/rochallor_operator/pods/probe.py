@@ -115,8 +115,8 @@ async def warning(pod: Manifest, port: int = METRICS_PORT, *, reason: Reason) ->
 
 async def is_busy(pod: Manifest, port: int = METRICS_PORT) -> bool | None:
     """Ask a pod whether it ran a job in the last 15 s: it is busy between two jobs too. None without an answer."""
-    answer = await _get(pod, port, "/metrics", METRICS_LIMIT)
-    found = answer and _UTILIZATION.search(answer[1])
+    body = await metrics(pod, port)
+    found = body and _UTILIZATION.search(body)
     try:
         return float(found[1]) > 0 if found else None
     except ValueError:

@@ -141,7 +141,7 @@ def _judged(play: Play, scenario: Scenario, effects: Mapping[str, Usual]) -> Tri
     ]
     may_fail = any(one.fault is Fault.UNANSWERED for one in play.struck)  # as often as its step is retried
     if play.instance.status == "FAILED" and not may_fail:
-        found.append(Doubled(scenario.step, f"the instance has failed for good: {play.instance.failure_reason}"))
+        found.append(Doubled(scenario.step, f"the instance has failed permanently: {play.instance.failure_reason}"))
     struck = len(play.struck) == len(scenario.disturbances)
     return Trial(scenario, struck, found, play.lines if found else ())
 

@@ -1,13 +1,15 @@
-"""Commands that call the engine: they reach it as a worker with the same settings would."""
+"""What commands share: they reach the engine as a worker with the same settings would, and read definitions alike."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
+import msgspec
 import typer
 
-from rochallor_worker.engine.client import EngineClient
+from rochallor_worker.engine.client import UNREADABLE, EngineClient
 from rochallor_worker.errors import EngineError, StartError
 
 if TYPE_CHECKING:
@@ -39,6 +41,16 @@ def told() -> Iterator[None]:
         raise typer.Exit(START_ERROR if isinstance(error, StartError) else FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def read_definition(path: Path, kind: type[T]) -> T:
+    """Read a workflow definition, as JSON. Raises `StartError`."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise StartError(f"definition {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise StartError(f"definition {str(path)!r} is not valid: {error}") from error
 
 
 def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:

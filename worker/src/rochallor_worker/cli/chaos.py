@@ -12,7 +12,9 @@ import typer
 
 from rochallor_worker.chaos.effects import Watched
 from rochallor_worker.chaos.prove import Proof, Trial, prove
-from rochallor_worker.cli.checking import compare, load_definition
+from rochallor_worker.cli.calling import read_definition
+from rochallor_worker.cli.checking import compare
+from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.errors import StartError
 from rochallor_worker.handlers.loading import load_registry
 
@@ -32,7 +34,7 @@ def run(
 
     Raises `StartError` if they cannot be tested, or not completely.
     """
-    loaded = load_definition(definition)
+    loaded = read_definition(definition, Definition)
     for remark in compare(loaded, list(load_registry(handlers))):
         if remark.certain:
             raise StartError(f"{definition}: {remark.text}")

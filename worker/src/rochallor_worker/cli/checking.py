@@ -3,10 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +12,6 @@ from rich.table import Table
 
 from rochallor_worker.cli.settings import Settings
 from rochallor_worker.devengine.definition import Definition, Step
-from rochallor_worker.errors import StartError
 from rochallor_worker.extras import needs
 from rochallor_worker.registry import Handler
 
@@ -53,16 +50,6 @@ def load_clients(settings: Settings) -> None:
     if settings.transport == "kafka":
         with needs("kafka", "Kafka"):
             import_module("rochallor_worker.source.kafka.source")
-
-
-def load_definition(path: Path) -> Definition:
-    """Read a definition, as JSON. Raises `StartError`."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Definition)
-    except OSError as error:
-        raise StartError(f"definition {str(path)!r} cannot be read: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
-        raise StartError(f"definition {str(path)!r} is not valid: {error}") from error
 
 
 def compare(definition: Definition, handlers: Sequence[Handler]) -> Iterator[Remark]:

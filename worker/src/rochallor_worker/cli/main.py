@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rochallor_worker.cli import instances
-from rochallor_worker.cli.calling import FAILED, START_ERROR, told
+from rochallor_worker.cli.calling import FAILED, START_ERROR, read_definition, told
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
 from rochallor_worker.cli.in_force import show_settings
@@ -112,6 +112,7 @@ def check(
     provides. Exit status 2 if `run` would refuse the handlers, 1 if a definition cannot work with them.
     """
     from rochallor_worker.cli import checking, settings  # noqa: PLC0415
+    from rochallor_worker.devengine.definition import Definition  # noqa: PLC0415
     from rochallor_worker.handlers.loading import load_registry  # noqa: PLC0415
     from rochallor_worker.registry import checked_job_types  # noqa: PLC0415
 
@@ -123,7 +124,7 @@ def check(
         loaded.limit(registry)
         served = checked_job_types(registry, loaded.job_types)
         checking.load_clients(loaded)
-        definitions = {path: checking.load_definition(path) for path in definition or ()}
+        definitions = {path: read_definition(path, Definition) for path in definition or ()}
     except StartError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(START_ERROR) from None

@@ -131,14 +131,19 @@ def _as_json(value: object) -> str:
     return shortened(json.dumps(value))
 
 
+def _decoded(text: str) -> object:
+    """Return a JSON value. Raises `ValueError`."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
 def limit_settings(text: object) -> object:
     """Return the items of a JSON list, each of another job type. Raises `ValueError`, and `StartError` for items."""
     if not isinstance(text, str):
         return text
-    try:
-        items = json.loads(text)
-    except RecursionError:
-        raise ValueError("too deep") from None
+    items = _decoded(text)
     if not isinstance(items, list):
         raise ValueError("not a list")
     found = [_limit_setting(number, item) for number, item in enumerate(items, 1)]
@@ -155,10 +160,7 @@ def client_properties(text: object) -> object:
     `StartError` for one that may not be set."""
     if not isinstance(text, str):
         return text
-    try:
-        found = json.loads(text)
-    except RecursionError:
-        raise ValueError("too deep") from None
+    found = _decoded(text)
     if not isinstance(found, dict) or not all(isinstance(value, str | int | float) for value in found.values()):
         raise ValueError("not an object of plain values")
     values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
@@ -177,10 +179,7 @@ class NewTopicsSetting(BaseModel):
 
 def new_topics(text: object) -> object:
     """Return the fields of a JSON object. Raises `ValueError` if it is none."""
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except RecursionError:
-        raise ValueError("too deep") from None
+    return _decoded(text) if isinstance(text, str) else text
 
 
 def url_with_port(text: str | None) -> str | None:

@@ -36,6 +36,9 @@ from rochallor_worker.source.kafka.connection import (
 )
 
 PREFIX = "ROCHALLOR_"
+_URL = r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$'
+_TOKEN_URL = Field(pattern=_URL, description="a URL such as https://login.example.com/oauth/token")
+_SCOPES = Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
 
 
 class Settings(BaseSettings):
@@ -51,7 +54,7 @@ class Settings(BaseSettings):
     """How outcomes are reported to the engine when jobs come over Kafka."""
     engine_url: Annotated[
         str | None,
-        Field(pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$', description="a URL such as http://engine:8080"),
+        Field(pattern=_URL, description="a URL such as http://engine:8080"),
         AfterValidator(url_with_port),
     ] = None
     """The engine, or the gateway in front of it. Required for calls over REST."""
@@ -67,10 +70,7 @@ class Settings(BaseSettings):
     """The same, from a file, which is read again when it changes."""
     engine_oauth_token_url: Annotated[
         str | None,
-        Field(
-            pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$',
-            description="a URL such as https://login.example.com/oauth/token",
-        ),
+        _TOKEN_URL,
         AfterValidator(url_with_port),
     ] = None
     """Where the worker gets its bearer tokens (OAuth2 client credentials), which it renews in time. Needs the two files
@@ -81,9 +81,7 @@ class Settings(BaseSettings):
         str, Field(description="the path of a file that holds the client's secret")
     ] = ""
     """Its secret there; read again for each token."""
-    engine_oauth_scope: Annotated[
-        str, Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
-    ] = ""
+    engine_oauth_scope: Annotated[str, _SCOPES] = ""
     """The scopes to ask for. Default: those that the token server gives."""
     engine_oauth_audience: Annotated[str, Field(description="a name that the token server knows")] = ""
     """Whom the token is for, where the token server must be told."""
@@ -127,10 +125,7 @@ class Settings(BaseSettings):
     """The same, from a file, which is read again when it changes."""
     kafka_oauth_token_url: Annotated[
         str | None,
-        Field(
-            pattern=r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$',
-            description="a URL such as https://login.example.com/oauth/token",
-        ),
+        _TOKEN_URL,
         AfterValidator(url_with_port),
     ] = None
     """Where Kafka's client gets the tokens of the mechanism OAUTHBEARER (OAuth2 client credentials). Needs the two
@@ -141,9 +136,7 @@ class Settings(BaseSettings):
         str, Field(description="the path of a file that holds the client's secret")
     ] = ""
     """Its secret there; read at the start."""
-    kafka_oauth_scope: Annotated[
-        str, Field(pattern=r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$", description="scopes separated by one space each")
-    ] = ""
+    kafka_oauth_scope: Annotated[str, _SCOPES] = ""
     """The scopes to ask for. Default: those that the token server gives."""
     kafka_oauth_extensions: Annotated[
         str,

@@ -77,11 +77,6 @@ class InFlight:
         """Whether no slot has leaked: each busy one runs a job."""
         return self._slots.busy == sum(place.held for place in self._places) and self._slots.conserved
 
-    @property
-    def on_slots(self) -> list[Run]:
-        """The runs that hold a slot, the oldest first."""
-        return sorted((run for run in self._latest.values() if run.place.held), key=lambda run: run.began)
-
     def of(self, key: str) -> Run | None:
         """Return the run of a job, the later one if there are two."""
         return self._latest.get(key)

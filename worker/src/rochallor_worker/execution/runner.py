@@ -176,11 +176,6 @@ class Runner:
         return Drain(max(0.0, self._drained_at - self._clock()), self._jobs_at_stop)
 
     @property
-    def running(self) -> list[Run]:
-        """The jobs that hold a slot, the oldest first."""
-        return self._in_flight.on_slots
-
-    @property
     def problem(self) -> Problem | None:
         """Why no jobs are processed at the moment, though they should be."""
         if self._opening:
@@ -332,7 +327,7 @@ class Runner:
     async def _drain(self, claiming: asyncio.Task[None]) -> list[str]:
         """Wait for the poll and the jobs in flight, outcomes included; then cancel the rest without failing any job."""
         self._drained_at = ends_at = self._clock() + self._drain_timeout
-        self._jobs_at_stop = len(self.running)
+        self._jobs_at_stop = self.slots.busy
         pending: set[asyncio.Task[None]] = {claiming, *self._in_flight.tasks}
         log.info("draining", running=len(self._in_flight.tasks), drain_timeout=self._drain_timeout)
         while pending and (left := ends_at - self._clock()) > 0:

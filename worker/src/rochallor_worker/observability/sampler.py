@@ -25,7 +25,7 @@ class Sampler:
         self._jobs, self._waited = 0, 0.0
         self._waits: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=WINDOW + 1)
         self._held_at: dict[str, float] = {}
-        """When each job type was last seen to be held back."""
+        """When a breaker, or the rate of all pods, last kept jobs of a type from starting."""
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -39,7 +39,7 @@ class Sampler:
             self._held_at |= {job_type: now for job_type, gate in self._gates.items() if gate.held_back}
 
     def observe(self, event: Event) -> None:
-        """Note how long a job had waited: only as long as its type was not held back, which more pods can't shorten."""
+        """Note how long a job had waited since its type was last kept from starting: more pods shorten only that."""
         if isinstance(event, Started) and event.waited is not None:
             self._jobs += 1
             self._waited += min(event.waited, self._clock() - self._held_at.get(event.job_type, -math.inf))

@@ -35,7 +35,7 @@ def status(
             "transport": transport,
             "problem": not_ready(runner),
             "notice": runner.notice,
-            "draining": runner.drain and {**runner.drain._asdict(), "running": len(runner.running)},
+            "draining": runner.drain and {**runner.drain._asdict(), "running": runner.slots.busy},
             "slots": {"busy": runner.slots.busy, "total": runner.slots.total, "utilization": sampler.utilization},
             "loopLag": sampler.loop_lag,
             "journal": {"jobs": len(runner.journal), "errors": runner.journal.errors},
