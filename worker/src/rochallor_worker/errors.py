@@ -4,6 +4,8 @@
     ├── StartError             the worker cannot start; one line for the person who configured it
     ├── NonRetryableError      raised by a handler: trying this job again cannot help
     ├── Postpone               raised by a handler: not now (handlers/postpone.py)
+    ├── Away                   Kubernetes, or a worker's page, could not be asked (why/kubectl.py)
+    ├── NotOnTrial             there is no version to show, promote or abort (cli/rollout.py)
     └── EngineError            a call to the engine did not succeed
         ├── Unreachable        the request did not reach the engine: sending it again is always safe
         │   └── TurnedAway     a gateway answered in the engine's place (401, 403, 404, 429, a page)

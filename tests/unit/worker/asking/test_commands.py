@@ -7,7 +7,7 @@ import pytest
 from rich.text import Text
 
 from rochallor_worker.cli import output
-from rochallor_worker.cli.output import Shown, watch
+from rochallor_worker.cli.output import Shown, present
 from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.errors import Unreachable
 from unit.worker.asking.conftest import Run
@@ -173,5 +173,5 @@ async def test_a_watch_survives_an_engine_that_is_away(
             raise answer
         return answer
 
-    await watch(look, as_json=False)
+    await present(look, as_json=False, again=True)
     assert capsys.readouterr().out.split() == ["one", "away", "two"]

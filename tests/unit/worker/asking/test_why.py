@@ -11,20 +11,18 @@ from rochallor_worker import cli
 from rochallor_worker.cli.main import plugin
 from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.why import fleet
-from rochallor_worker.why.facts import Answer, JobState, TypeState
+from rochallor_worker.why.facts import Answer, JobState, Slots, TypeState
 from rochallor_worker.why.kubectl import Away
 from unit.worker.asking.conftest import Run
 from unit.worker.asking.test_commands import deployed, fail, started
 
 URL = "http://127.0.0.1:9090"
 BUSY = Answer(
-    worker_id="w-\x1b[1",
-    slots=4,
-    busy=2,
-    types=(("charge", TypeState(running=1, parked=3, breaker="open", reason="no [bold]route")),),
+    worker="w-\x1b[1",
+    slots=Slots(4, 2),
+    types=(TypeState("charge", running=1, parked=3, breaker="open", reason="no [bold]route", rate=2.5),),
     jobs=(JobState("other", "charge", 12),),
     transport="rest",
-    rate=2.5,
 )
 
 
@@ -80,7 +78,7 @@ def test_top_shows_each_pod_and_what_is_not_known(run: Run) -> None:
     assert cells == ["w-\\u001b[1", URL, "ready", "2 of 4", "2.5", "12 s", "3", "charge", "–"]
     assert "not known: http://nowhere: refused" in shown
     found = json.loads(run("top", "--json", "--page", URL).stdout)
-    assert found["pods"][0]["pod"]["answer"]["busy"] == 2
+    assert found["pods"][0]["pod"]["answer"]["slots"]["busy"] == 2
 
 
 def test_the_plugin_has_what_can_be_asked_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

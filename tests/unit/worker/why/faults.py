@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from rochallor_worker.why.facts import Answer, Condition, Facts, JobState, Pod, Step, TypeState, Worker
+from msgspec import structs
+
+from rochallor_worker.why.facts import Answer, Condition, Facts, JobState, Pod, Slots, Step, TypeState, Worker
 from rochallor_worker.why.stops import State
 
 NOW = datetime(2026, 11, 30, 3, 0, tzinfo=UTC)
 CHARGE = Step("charge", "SERVICE_TASK", "charge-card", since=NOW - timedelta(minutes=10))
-ANSWER = Answer(worker_id="pay-1", slots=64, busy=3, types=(("charge-card", TypeState(running=3)),))
+ANSWER = Answer(worker="pay-1", slots=Slots(64, 3), types=(TypeState("charge-card", running=3),))
 POD = Pod("pay-1", answer=ANSWER)
-READY = Condition("Ready", True, "Available", "1 of 1 pods available")
+READY = Condition("Ready", "True", "Available", "1 of 1 pods available")
 WORKER = Worker(
     "shop/pay",
     ("charge-card", "refund"),
@@ -55,7 +57,7 @@ def with_answer(answer: Answer) -> Facts:
 
 
 def with_type(kind: TypeState) -> Facts:
-    return with_answer(replace(ANSWER, types=(("charge-card", kind),)))
+    return with_answer(structs.replace(ANSWER, types=(kind,)))
 
 
 def without_pods(*conditions: Condition, pods: tuple[Pod, ...] = (), **changes: object) -> Facts:
@@ -65,21 +67,23 @@ def without_pods(*conditions: Condition, pods: tuple[Pod, ...] = (), **changes: 
 def unready(reason: str, message: str = "because") -> Facts:
     """The worker's pods are not ready for a reason."""
     pods = (Pod("pay-1", ready=False),)
-    return without_pods(Condition("Degraded", False, "Healthy"), Condition("Ready", False, reason, message), pods=pods)
+    return without_pods(
+        Condition("Degraded", "False", "Healthy"), Condition("Ready", "False", reason, message), pods=pods
+    )
 
 
 def degraded(reason: str, message: str = "because") -> Facts:
-    return without_pods(Condition("Degraded", True, reason, message), Condition("Ready", False, "RollingOut"))
+    return without_pods(Condition("Degraded", "True", reason, message), Condition("Ready", "False", "RollingOut"))
 
 
 def reported(problem: str) -> Facts:
     """A pod that is not ready says why."""
-    pod = Pod("pay-1", ready=False, answer=replace(ANSWER, problem=problem))
-    return without_pods(Condition("Ready", False, "PodsNotReady"), pods=(pod,))
+    pod = Pod("pay-1", ready=False, answer=structs.replace(ANSWER, problem=problem))
+    return without_pods(Condition("Ready", "False", "PodsNotReady"), pods=(pod,))
 
 
 def job(**state: object) -> Facts:
-    return with_answer(replace(ANSWER, jobs=(JobState("01M8", "charge-card", 40, **state),)))  # type: ignore[arg-type]
+    return with_answer(structs.replace(ANSWER, jobs=(JobState("01M8", "charge-card", 40, **state),)))  # type: ignore[arg-type]
 
 
 TROUBLE = "troubleshooting.md#"
@@ -132,15 +136,15 @@ FAULTS = {
     ),
     "suspended": Fault(without_pods(suspended=True), "stops", "shop/pay: Suspended", TROUBLE + "suspended"),
     "scaled to zero": Fault(
-        without_pods(Condition("Ready", True, "ScaledToZero", "spec.replicas is 0"), wanted=0),
+        without_pods(Condition("Ready", "True", "ScaledToZero", "spec.replicas is 0"), wanted=0),
         "stops",
         "ScaledToZero: spec.replicas is 0",
         TROUBLE + "scaledtozero",
     ),
     "the autoscaler cannot read its metric": Fault(
         without_pods(
-            Condition("Ready", True, "ScaledToZero"),
-            Condition("AutoscalerReady", False, "MetricsUnavailable"),
+            Condition("Ready", "True", "ScaledToZero"),
+            Condition("AutoscalerReady", "False", "MetricsUnavailable"),
             wanted=None,
         ),
         "stops",
@@ -162,29 +166,34 @@ FAULTS = {
         TROUBLE + "transportmismatch",
     ),
     "draining": Fault(
-        with_answer(replace(ANSWER, problem="Draining: no more jobs are taken")),
+        with_answer(structs.replace(ANSWER, problem="Draining: no more jobs are taken")),
         "stops",
         "Draining",
         TROUBLE + "draining",
     ),
     "breaker open": Fault(
-        with_type(TypeState(breaker="open", reason="no route")),
+        with_type(TypeState("charge-card", breaker="open", reason="no route")),
         "stops",
         "one after another: no route",
         TROUBLE + "breakeropen",
     ),
     "limit reached": Fault(
-        with_type(TypeState(running=4, parallelism=4)),
+        with_type(TypeState("charge-card", running=4, parallelism=4)),
         "stops",
         "runs 4 jobs of type 'charge-card'",
         "operator.md#limits",
     ),
-    "a rate": Fault(with_type(TypeState(per_second=2)), "waits", "begins 2 runs a second", "operator.md#limits"),
+    "a rate": Fault(
+        with_type(TypeState("charge-card", per_second=2)), "waits", "begins 2 runs a second", "operator.md#limits"
+    ),
     "all slots busy": Fault(
-        with_answer(replace(ANSWER, busy=64)), "stops", "all 64 slots", "production.md#rochallorworkersaturated"
+        with_answer(structs.replace(ANSWER, slots=Slots(64, 64))),
+        "stops",
+        "all 64 slots",
+        "production.md#rochallorworkersaturated",
     ),
     "an older version": Fault(
-        with_answer(replace(ANSWER, types=())), "stops", "does not take 'charge-card'", TROUBLE + "rollingout"
+        with_answer(structs.replace(ANSWER, types=())), "stops", "does not take 'charge-card'", TROUBLE + "rollingout"
     ),
     "the lease of a worker that died": Fault(
         with_worker(replace(WORKER, pods=(replace(POD, ended_at=NOW - timedelta(seconds=10), ended_why="OOMKilled"),))),
@@ -199,9 +208,7 @@ FAULTS = {
         TROUBLE + "ready-but-no-jobs-get-done",
     ),
     "postponed": Fault(job(parked=True), "waits", "its job is postponed", "handlers.md"),
-    "past its lease": Fault(
-        job(lease_left=-3), "stops", "past its lease", TROUBLE + "handlers-that-outlive-their-lease"
-    ),
+    "past its lease": Fault(job(left=0), "stops", "past its lease", TROUBLE + "handlers-that-outlive-their-lease"),
     "pods cannot be asked": Fault(
         with_worker(replace(WORKER, pods=(Pod("pay-1"),))),
         "unknown",

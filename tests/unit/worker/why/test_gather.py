@@ -1,8 +1,6 @@
 """Facts from the engine, from what `kubectl` prints and from a worker's page; whatever is away is named."""
 
 import asyncio
-import json
-import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,65 +22,7 @@ from rochallor_worker.why.gather import gather
 from rochallor_worker.why.kubectl import Kubectl
 from rochallor_worker.why.verdict import verdict
 from unit.worker.engines import FaultyEngine, definition, loop_time
-
-RESOURCE = {
-    "metadata": {"name": "pay", "namespace": "shop"},
-    "spec": {"engine": {"url": "http://engine:8080"}, "jobTypes": ["charge"], "lease": "1m", "replicas": 2},
-    "status": {"readyReplicas": 1, "conditions": [{"type": "Ready", "status": "True", "reason": "Available"}]},
-}
-POD = {
-    "metadata": {"name": "pay-1", "namespace": "shop", "labels": {"app.kubernetes.io/instance": "pay"}},
-    "status": {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True"}],
-        "containerStatuses": [
-            {
-                "name": "worker",
-                "lastState": {
-                    "terminated": {"finishedAt": "2026-11-30T02:59:50Z", "reason": "OOMKilled", "exitCode": 137}
-                },
-            }
-        ],
-    },
-}
-ANSWER = {
-    "slots": {"total": 4, "busy": 1},
-    "types": [{"name": "charge", "breaker": "open", "reason": "no"}],
-}
-
-
-class Cluster:
-    """A program `kubectl` that prints what it is given, and keeps its arguments."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.workers: object = {"items": [RESOURCE]}
-        self.pods: object = {"items": [POD]}
-        self.answer: object = ANSWER
-
-    def install(self) -> Kubectl:
-        for name in ("workers", "pods", "answer"):
-            value = getattr(self, name)
-            (self._folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
-        here = shlex.quote(str(self._folder))
-        program = self._folder / "kubectl"
-        program.write_text(
-            f'#!/bin/sh\necho "$*" >> {here}/calls\ncase "$*" in\n*rochallorworkers*) cat {here}/workers;;\n'
-            f"*--raw*) cat {here}/answer;;\n*pods*) cat {here}/pods;;\nesac\n"
-            f"[ ! -e {here}/refusal ] || {{ cat {here}/refusal >&2; exit 1; }}\n".replace("\\\n", "\n")
-        )
-        program.chmod(0o755)
-        return Kubectl("shop", "prod")
-
-    @property
-    def calls(self) -> list[str]:
-        return (self._folder / "calls").read_text().splitlines()
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return Cluster(tmp_path)
+from unit.worker.why.fake_kubectl import RESOURCE, Cluster
 
 
 @pytest.fixture
@@ -105,7 +45,7 @@ async def test_everything_is_found_and_put_together(cluster: Cluster, engine: Fa
     [pod] = worker.pods
     assert (pod.name, pod.ready, pod.ended_why) == ("pay-1", True, "OOMKilled")
     assert pod.answer is not None
-    assert pod.answer.slots == 4
+    assert pod.answer.slots.total == 4
     assert "one after another: no" in verdict(facts).why
     assert cluster.calls == [
         "--context=prod get rochallorworkers.rochallor.io --namespace=shop --output=json",
@@ -136,7 +76,7 @@ async def test_an_answer_that_cannot_be_read_is_named(
 
 
 async def test_a_refusal_of_kubectl_is_named(cluster: Cluster, engine: FakeEngine, tmp_path: Path) -> None:
-    (tmp_path / "refusal").write_text("first\nError: forbidden\n".replace("\\\n", "\n"))
+    (tmp_path / "refusal").write_text("first\nError: forbidden\n")
     facts = await gather(engine, "o-1", cluster.install(), ())
     assert facts.workers is None
     assert facts.unknown == ("kubectl --context=prod get: Error: forbidden",)
@@ -157,7 +97,7 @@ async def test_a_kubectl_that_hangs_is_given_up(
     monkeypatch.setattr(kubectl, "SECONDS", 0.2)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     program = tmp_path / "kubectl"
-    program.write_text("#!/bin/sh\nexec sleep 60\n".replace("\\\n", "\n"))
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     [said] = (await gather(engine, "o-1", Kubectl(), ())).unknown
     assert "no answer within" in said
@@ -170,12 +110,14 @@ async def test_an_engine_that_is_away_is_the_answer() -> None:
     assert "no instance" in verdict(await gather(FakeEngine(), "o-1", None, ())).why
 
 
-async def test_nobody_is_asked_for_workers_where_no_job_is_waited_for(cluster: Cluster, engine: FakeEngine) -> None:
+async def test_nobody_is_asked_for_workers_where_no_job_is_waited_for(
+    cluster: Cluster, engine: FakeEngine, tmp_path: Path
+) -> None:
     steps = [{"id": "ok", "name": "Ok", "type": "USER_TASK", "nextStep": "e"}, {"id": "e", "name": "E", "type": "END"}]
     await engine.upload_definition({"id": "u", "name": "u", "steps": steps})
     one = await engine.start_instance("u")
     assert "waits for a person" in verdict(await gather(engine, one.id, cluster.install(), ())).why
-    assert not (cluster._folder / "calls").exists()
+    assert not (tmp_path / "calls").exists()
 
 
 @asynccontextmanager

@@ -8,9 +8,10 @@ from functools import cache
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pages import ROOT
-from rochallor_worker.why.facts import Answer, Condition, Facts, JobState, Pod, Step, TypeState, Worker
+from rochallor_worker.why.facts import Answer, Condition, Facts, JobState, Pod, Slots, Step, TypeState, Worker
 from rochallor_worker.why.stops import ORDER, REASONS
 from rochallor_worker.why.verdict import Verdict, verdict
 from unit.worker.why.faults import ANSWER, CHARGE, FAULTS, NOW, POD, SOUND, WORKER, at, with_worker
@@ -23,6 +24,7 @@ COUNTS = st.integers(0, 4)
 KINDS = st.sampled_from(["SERVICE_TASK", "USER_TASK", "WAIT", "JOIN_GATEWAY", "DECISION", ""])
 STATES = st.builds(
     TypeState,
+    TYPES,
     running=COUNTS,
     parked=COUNTS,
     parallelism=st.none() | COUNTS,
@@ -36,16 +38,15 @@ JOBS = st.builds(
 ANSWERS = st.builds(
     Answer,
     problem=TEXT | st.sampled_from([f"{reason}: why" for reason in sorted(REASONS)]),
-    slots=COUNTS,
-    busy=COUNTS,
-    types=st.lists(st.tuples(TYPES, STATES), max_size=2).map(tuple),
+    slots=st.builds(Slots, COUNTS, COUNTS),
+    types=st.lists(STATES, max_size=2).map(tuple),
     jobs=st.lists(JOBS, max_size=2).map(tuple),
 )
 PODS = st.builds(Pod, TEXT, BOOLEANS, st.none() | ANSWERS, TIMES, TEXT)
 CONDITIONS = st.builds(
     Condition,
     st.sampled_from(["Ready", "Degraded", "Progressing", "AutoscalerReady"]),
-    BOOLEANS,
+    st.sampled_from(["True", "False", "Unknown"]),
     st.sampled_from([*sorted(REASONS), "CreateContainerError"]),
     TEXT,
 )
@@ -116,8 +117,8 @@ def test_the_reasons_are_those_of_the_page() -> None:
 
 
 def test_a_running_handler_moves_although_the_breaker_is_open() -> None:
-    opened = replace(
-        ANSWER, types=(("charge-card", TypeState(breaker="open")),), jobs=(JobState("01M8", "charge-card", 4),)
+    opened = structs.replace(
+        ANSWER, types=(TypeState("charge-card", breaker="open"),), jobs=(JobState("01M8", "charge-card", 4),)
     )
     found = verdict(with_worker(replace(WORKER, pods=(POD, replace(POD, name="pay-2", answer=opened)))))
     assert (found.state, found.why) == ("moves", "its handler runs in pay-2 of shop/pay for 4 s")

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from rochallor_worker.engine.client import UNREADABLE, EngineClient
-from rochallor_worker.errors import EngineError, StartError
+from rochallor_worker.errors import RochallorError, StartError
 
 if TYPE_CHECKING:
     from rochallor_worker.cli.output import Shown
@@ -24,6 +24,13 @@ INTERRUPTED = 130
 
 T = TypeVar("T")
 
+Handlers = Annotated[
+    str,
+    typer.Argument(
+        envvar="ROCHALLOR_HANDLERS",
+        help="Your handlers, as package.module:registry: a module and the name of the Registry in it.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Definition = Annotated[str, typer.Option(metavar="ID", help="Only instances of this definition.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Print it again when it changes, until Ctrl-C.")]
@@ -36,7 +43,7 @@ def told() -> Iterator[None]:
 
     try:
         yield
-    except (EngineError, StartError) as error:
+    except RochallorError as error:
         typer.echo(printable(str(error)), err=True)
         raise typer.Exit(START_ERROR if isinstance(error, StartError) else FAILED) from None
     except KeyboardInterrupt:
@@ -70,9 +77,6 @@ def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:
 
 def answer(look: Callable[[EngineClient], Awaitable["Shown"]], *, as_json: bool, again: bool) -> None:
     """Print an answer, once or again and again."""
-    from rochallor_worker.cli.output import show, watch  # noqa: PLC0415 — rich takes time to load
+    from rochallor_worker.cli.output import present  # noqa: PLC0415 — rich takes time to load
 
-    async def once(engine: EngineClient) -> None:
-        show(await look(engine), as_json=as_json)
-
-    call((lambda engine: watch(lambda: look(engine), as_json=as_json)) if again else once)
+    call(lambda engine: present(lambda: look(engine), as_json=as_json, again=again))

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from rochallor_worker.cli import instances
-from rochallor_worker.cli.calling import FAILED, START_ERROR, read_definition, told
+from rochallor_worker.cli import instances, rollout
+from rochallor_worker.cli.calling import FAILED, START_ERROR, Handlers, read_definition, told
+from rochallor_worker.cli.chaos import chaos
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
 from rochallor_worker.cli.in_force import show_settings
@@ -46,15 +47,6 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None: ...
-
-
-Handlers = Annotated[
-    str,
-    typer.Argument(
-        envvar="ROCHALLOR_HANDLERS",
-        help="Your handlers, as package.module:registry: a module and the name of the Registry in it.",
-    ),
-]
 
 
 @app.command(rich_help_panel=WORKER)
@@ -137,68 +129,6 @@ def check(
         raise typer.Exit(FAILED)
 
 
-@app.command(rich_help_panel=TRY)
-def chaos(
-    handlers: Handlers,
-    definition: Annotated[Path, typer.Option(metavar="FILE", help="The workflow definition (JSON) to run them in.")],
-    variables: Annotated[
-        str,
-        typer.Option(
-            metavar="JSON", help="What instances start with; {n} in a text is a number of each instance's own."
-        ),
-    ] = "{}",
-    watch: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH", help="A file, a folder or a SQLite database that handlers change. May be repeated."
-        ),
-    ] = None,
-    effects: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COMMAND", help="A shell command that prints one effect per line. May be repeated."),
-    ] = None,
-    http: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VARIABLE",
-            help="A variable with the base URL of a service; what is sent there is recorded. May be repeated.",
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="Effects with this text in them don't count. May be repeated."),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=0, help="Scenarios of two faults, drawn by the seed.")] = 5,
-    seed: Annotated[int, typer.Option(help="Draws the same scenarios each time.")] = 1,
-    seconds: Annotated[float, typer.Option(min=1, help="No scenario begins later than this.")] = 120,
-) -> None:
-    """Test whether your handlers are idempotent: run them in a workflow on a dev engine while things go wrong.
-
-    Workers are killed, get the same job, lose answers and leases. Needs test services: handlers really run, and often.
-    Exit status 0 if no effect was seen to happen twice, 1 if one did, 2 if that cannot be said.
-    """
-    from rochallor_worker.chaos.effects import Watched  # noqa: PLC0415
-    from rochallor_worker.cli import chaos, logs  # noqa: PLC0415
-
-    logs.configure("CRITICAL", "text")  # the report says everything
-    watched = Watched(watch or (), effects or (), ignore or ())
-    try:
-        idempotent = chaos.run(
-            handlers,
-            definition,
-            variables,
-            services=http or (),
-            watched=watched,
-            seed=seed,
-            rounds=rounds,
-            seconds=seconds,
-        )
-    except StartError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(START_ERROR) from None
-    raise typer.Exit(0 if idempotent else FAILED)
-
-
 @app.command(rich_help_panel=WORKER)
 def doctor(
     handlers: Handlers = "",
@@ -230,6 +160,7 @@ def _ask(into: typer.Typer) -> None:
     into.command(rich_help_panel=ENGINE)(failures)
     into.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
     into.command(rich_help_panel=ENGINE)(deploy)
+    into.add_typer(rollout.app, name="rollout", rich_help_panel=ENGINE)
 
 
 plugin = typer.Typer(
@@ -258,6 +189,9 @@ def init(
     except (StartError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(START_ERROR) from None
+
+
+app.command(rich_help_panel=TRY)(chaos)
 
 
 @app.command(rich_help_panel=TRY)

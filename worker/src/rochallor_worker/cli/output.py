@@ -70,7 +70,15 @@ def show(shown: Shown, *, as_json: bool) -> None:
         console().print(shown.people)
 
 
-async def watch(look: Callable[[], Awaitable[Shown]], *, as_json: bool) -> None:
+async def present(look: Callable[[], Awaitable[Shown]], *, as_json: bool, again: bool) -> None:
+    """Print an answer once, or whenever it changes."""
+    if again:
+        await _watch(look, as_json=as_json)
+    else:
+        show(await look(), as_json=as_json)
+
+
+async def _watch(look: Callable[[], Awaitable[Shown]], *, as_json: bool) -> None:
     """Print an answer whenever it changes, until it is final: in place on a terminal; as JSON, one line each.
 
     What keeps the engine from answering is shown in its place.

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from rochallor_worker.cli.calling import AsJson, told
-from rochallor_worker.cli.output import Shown, printable, show, table, watch
+from rochallor_worker.cli.output import Shown, present, printable, table
 from rochallor_worker.cli.why import Context, Namespace, Pages
 from rochallor_worker.why.facts import Pod
 
@@ -37,24 +37,21 @@ def top(
         program = {"pods": [{"worker": worker, "pod": pod} for worker, pod in pods], "unknown": found.unknown}
         return Shown(Group(people, *unknown), program)
 
-    async def look_once() -> None:
-        show(await look(), as_json=as_json)
-
     with told():
-        asyncio.run(look_once() if once or as_json else watch(look, as_json=False))
+        asyncio.run(present(look, as_json=as_json, again=not (once or as_json)))
 
 
 def _cells(pod: Pod) -> tuple[object, ...]:
     answer = pod.answer
     if answer is None:
         return "ready" if pod.ready else "not ready", *["–"] * 6
-    oldest = max((job.seconds for job in answer.jobs), default=None)
+    oldest = max((job.age for job in answer.jobs), default=None)
     return (
         answer.problem.partition(":")[0] or "ready",
-        f"{answer.busy} of {answer.slots}",
-        f"{answer.rate:.1f}",
+        f"{answer.slots.busy} of {answer.slots.total}",
+        f"{sum(kind.rate for kind in answer.types):.1f}",
         "–" if oldest is None else f"{oldest:.0f} s",
-        sum(kind.parked for _, kind in answer.types),
-        ", ".join(name for name, kind in answer.types if kind.breaker == "open") or "–",
-        answer.lag if answer.transport == "kafka" else "–",
+        sum(kind.parked for kind in answer.types),
+        ", ".join(kind.name for kind in answer.types if kind.breaker == "open") or "–",
+        answer.kafka_lag if answer.transport == "kafka" else "–",
     )

@@ -45,8 +45,8 @@ def _described(worker: Worker) -> str:
     parts = [f"engine {worker.engine}"] if worker.engine else []
     if worker.conditions or worker.wanted is not None:
         parts.append(f"{worker.ready} pods ready" + ("" if worker.wanted is None else f", {worker.wanted} wanted"))
-    told = [one for one in worker.conditions if one.kind == "Ready" or one.status is (one.kind in _TELLS_IF_TRUE)]
-    parts += [f"{one.kind} is {one.status} ({one.reason}: {one.message})" for one in told]
+    told = [one for one in worker.conditions if one.type == "Ready" or one.holds is (one.type in _TELLS_IF_TRUE)]
+    parts += [f"{one.type} is {one.status} ({one.reason}: {one.message})" for one in told]
     return "; ".join(parts) or "not in Kubernetes"
 
 
@@ -56,7 +56,7 @@ def _pod(pod: Pod, job_type: str) -> str:
     if answer is None:
         return f"{parts[0]}; what it does is not known"
     parts += [answer.problem] if answer.problem else []
-    parts.append(f"{answer.busy} of {answer.slots} slots busy")
+    parts.append(f"{answer.slots.busy} of {answer.slots.total} slots busy")
     if (kind := answer.of(job_type)) is not None:
         limit = "" if kind.parallelism is None else f", at most {kind.parallelism}"
         parts.append(f"of this type: {kind.running} running{limit}, {kind.parked} postponed, breaker {kind.breaker}")

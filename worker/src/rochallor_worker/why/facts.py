@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 DEFAULT_LEASE = 30.0
 """The lease that a worker asks for unless its settings say more, and all that an engine grants that cannot renew."""
 
@@ -26,10 +28,14 @@ class Step:
     """The durations of its timers, as the definition has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class TypeState:
+class _Said(msgspec.Struct, frozen=True, rename="camel"):
+    """Part of a JSON answer, field by field; others are ignored, and missing ones have their defaults."""
+
+
+class TypeState(_Said):
     """What a worker says of one of its job types."""
 
+    name: str
     running: int = 0
     parked: int = 0
     parallelism: int | None = None
@@ -39,46 +45,51 @@ class TypeState:
     """open, closed or off."""
     reason: str = ""
     """Why the breaker is open."""
+    rate: float = 0.0
+    """Jobs per second."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobState:
+class JobState(_Said):
     """A job that a worker has."""
 
-    instance_id: str
-    job_type: str
-    seconds: float
+    instance: str
+    type: str
+    age: float = 0.0
     """Since it was claimed."""
-    lease_left: float | None = None
-    """None without a lease, as over Kafka."""
+    left: float | None = None
+    """Of its lease; None without one, as over Kafka."""
     parked: bool = False
     """Postponed: it waits in the worker, and holds no slot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Slots(_Said):
+    """The slots of a worker."""
+
+    total: int = 0
+    busy: int = 0
+
+
+class Answer(_Said):
     """What a worker says at /status.json."""
 
-    worker_id: str = ""
+    worker: str = ""
+    """Its id."""
     problem: str = ""
     """Why it takes no jobs, as `Reason: sentence`."""
-    slots: int = 0
-    busy: int = 0
-    types: tuple[tuple[str, TypeState], ...] = ()
-    jobs: tuple[JobState, ...] = ()
     transport: str = ""
-    rate: float = 0.0
-    """Jobs per second."""
-    lag: int = 0
+    slots: Slots = Slots()
+    types: tuple[TypeState, ...] = ()
+    jobs: tuple[JobState, ...] = ()
+    kafka_lag: int = 0
     """Kafka records that are not processed."""
 
     def of(self, job_type: str) -> TypeState | None:
         """Return what it says of a job type; None if it does not take it."""
-        return dict(self.types).get(job_type)
+        return next((kind for kind in self.types if kind.name == job_type), None)
 
     def job_of(self, instance_id: str, job_type: str) -> JobState | None:
         """Return the instance's job of a type, if the worker has it."""
-        mine = (job for job in self.jobs if (job.instance_id, job.job_type) == (instance_id, job_type))
+        mine = (job for job in self.jobs if (job.instance, job.type) == (instance_id, job_type))
         return next(mine, None)
 
 
@@ -95,14 +106,18 @@ class Pod:
     ended_why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition of a RochallorWorker."""
+class Condition(_Said):
+    """A condition of a RochallorWorker or of a pod."""
 
-    kind: str
-    status: bool
-    reason: str
+    type: str = ""
+    status: str = ""
+    """True, False or Unknown."""
+    reason: str = ""
     message: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.status == "True"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,7 @@ class Worker:
 
     def condition(self, kind: str) -> Condition | None:
         """Return one of its conditions."""
-        return next((one for one in self.conditions if one.kind == kind), None)
+        return next((one for one in self.conditions if one.type == kind), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,8 @@ def _key(pod: PodObject) -> tuple[str, str]:
 def _outside(url: str, answer: Answer) -> Worker:
     ready = not answer.problem
     return Worker(
-        name=answer.worker_id or url,
-        job_types=tuple(job_type for job_type, _ in answer.types),
+        name=answer.worker or url,
+        job_types=tuple(kind.name for kind in answer.types),
         ready=int(ready),
         transport=answer.transport,
         pods=(Pod(url, ready, answer),),

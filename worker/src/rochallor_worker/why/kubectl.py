@@ -1,4 +1,4 @@
-"""Reads of Kubernetes and of workers' pages. Whatever keeps one from an answer is `Away`, with one line."""
+"""What Kubernetes and workers' pages are asked. Whatever keeps one from an answer is `Away`, with one line."""
 
 import asyncio
 from asyncio.subprocess import DEVNULL, PIPE
@@ -9,8 +9,9 @@ import aiohttp
 import msgspec
 
 from rochallor_worker.engine.client import UNREADABLE
+from rochallor_worker.errors import RochallorError
 from rochallor_worker.why.facts import Answer
-from rochallor_worker.why.kubernetes import POD_LABELS, Listing, PodObject, Resource, answer_of
+from rochallor_worker.why.kubernetes import POD_LABELS, Listing, PodObject, Resource
 
 SECONDS = 10.0
 """How long one source may take."""
@@ -21,7 +22,7 @@ RESOURCES = "rochallorworkers.rochallor.io"
 T = TypeVar("T")
 
 
-class Away(Exception):  # noqa: N818 — named for the state it describes
+class Away(RochallorError):  # noqa: N818 — named for the state it describes
     """A source could not be asked. Its text says which, and why."""
 
 
@@ -30,8 +31,16 @@ class Kubectl:
     """The program `kubectl`, with the user's own configuration."""
 
     namespace: str = ""
-    """Empty means all of them."""
+    """Empty means all of them; for a single resource, the one of the context."""
     context: str = ""
+
+    async def worker(self, name: str) -> Resource:
+        """Return one RochallorWorker. Raises `Away`."""
+        return await self._get(Resource, f"{RESOURCES}/{name}", *self._here)
+
+    async def annotate(self, name: str, *annotations: str) -> None:
+        """Write annotations of a RochallorWorker, or remove them: `NAME=VALUE`, `NAME-`. Raises `Away`."""
+        await self._run("annotate", "--overwrite", *self._here, f"{RESOURCES}/{name}", *annotations)
 
     async def workers(self) -> list[Resource]:
         """Return the RochallorWorkers. Raises `Away`."""
@@ -46,11 +55,18 @@ class Kubectl:
         where = f"namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}:{PAGE_PORT}"
         return _answer(pod.metadata.name, await self._run("get", "--raw", f"/api/v1/{where}/proxy/status.json"))
 
+    @property
+    def _here(self) -> list[str]:
+        return [f"--namespace={self.namespace}"] if self.namespace else []
+
     async def _list(self, kind: type[T], *words: str) -> list[T]:
-        scope = f"--namespace={self.namespace}" if self.namespace else "--all-namespaces"
-        content = await self._run("get", *words, scope, "--output=json")
+        listing = await self._get(Listing[kind], *words, *(self._here or ["--all-namespaces"]))  # type: ignore[valid-type]
+        return listing.items
+
+    async def _get(self, kind: type[T], *words: str) -> T:
+        content = await self._run("get", *words, "--output=json")
         try:
-            return msgspec.json.decode(content, type=Listing[kind]).items  # type: ignore[valid-type]
+            return msgspec.json.decode(content, type=kind)
         except UNREADABLE as error:
             raise Away(f"kubectl get {words[0]}: the answer cannot be read: {error}") from error
 
@@ -97,6 +113,6 @@ async def page(url: str) -> Answer:
 
 def _answer(name: str, content: bytes) -> Answer:
     try:
-        return answer_of(content)
+        return msgspec.json.decode(content, type=Answer)
     except UNREADABLE as error:
         raise Away(f"{name}: /status.json cannot be read: {error}") from error

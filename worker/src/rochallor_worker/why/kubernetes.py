@@ -1,4 +1,4 @@
-"""What `kubectl` and workers answer, as facts. Pure. Fields that are not there have their defaults."""
+"""What `kubectl` answers, as facts. Pure. Fields that are not there have their defaults."""
 
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from rochallor_worker.cli.parsing import parse_duration
-from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Condition, JobState, Pod, TypeState, Worker
+from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Condition, Pod, Worker
 
 POD_LABELS = "app.kubernetes.io/name=rochallor-worker,app.kubernetes.io/managed-by=rochallor-operator"
 """Selects the pods of all workers, those of their canaries included."""
@@ -18,25 +18,23 @@ T = TypeVar("T")
 
 
 class _Json(msgspec.Struct, rename="camel"):
-    """A JSON object of Kubernetes or of a worker; unknown fields are ignored."""
+    """A JSON object of Kubernetes; unknown fields are ignored."""
 
 
 class Metadata(_Json):
     name: str = ""
     namespace: str = ""
     labels: dict[str, str] = {}
-
-
-class _Condition(_Json):
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-    message: str = ""
+    generation: int = 0
 
 
 class _Engine(_Json):
     url: str = ""
     grpc_target: str = ""
+
+
+class _Plan(_Json):
+    strategy: str = "RollingUpdate"
 
 
 class _Spec(_Json):
@@ -47,11 +45,37 @@ class _Spec(_Json):
     replicas: int = 1
     suspend: bool = False
     autoscaling: dict[str, object] | None = None
+    rollout: _Plan = msgspec.field(default_factory=_Plan)
+
+
+class Counts(_Json):
+    """Jobs that pods have ended in a step of a canary rollout."""
+
+    jobs: int = 0
+    failures: int = 0
+    slow: int = 0
+
+
+class Rollout(_Json):
+    """A canary rollout."""
+
+    phase: str
+    revision: str
+    """The version on trial, or the last one that was."""
+    stable_revision: str
+    step: int = 1
+    steps: int = 1
+    share: str = ""
+    message: str = ""
+    canary: Counts = msgspec.field(default_factory=Counts)
+    stable: Counts = msgspec.field(default_factory=Counts)
 
 
 class _Status(_Json):
+    observed_generation: int = 0
     ready_replicas: int = 0
-    conditions: list[_Condition] = []
+    conditions: list[Condition] = []
+    rollout: Rollout | None = None
 
 
 class Resource(_Json):
@@ -60,6 +84,14 @@ class Resource(_Json):
     metadata: Metadata
     spec: _Spec = msgspec.field(default_factory=_Spec)
     status: _Status = msgspec.field(default_factory=_Status)
+
+    def __str__(self) -> str:
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether the operator has seen the last change."""
+        return self.status.observed_generation == self.metadata.generation
 
 
 class _Ended(_Json):
@@ -78,7 +110,7 @@ class _Container(_Json):
 
 class _PodStatus(_Json):
     phase: str = ""
-    conditions: list[_Condition] = []
+    conditions: list[Condition] = []
     container_statuses: list[_Container] = []
 
 
@@ -100,63 +132,9 @@ class Listing(_Json, Generic[T]):
     items: list[T] = []
 
 
-class _Slots(_Json):
-    total: int = 0
-    busy: int = 0
-
-
-class _Type(_Json):
-    name: str
-    running: int = 0
-    parked: int = 0
-    parallelism: int | None = None
-    per_second: float | None = None
-    breaker: str = "closed"
-    reason: str = ""
-    rate: float = 0.0
-
-
-class _Job(_Json):
-    instance: str
-    type: str
-    age: float = 0.0
-    left: float | None = None
-    parked: bool = False
-
-
-class _Answer(_Json):
-    worker: str = ""
-    problem: str = ""
-    transport: str = ""
-    slots: _Slots = msgspec.field(default_factory=_Slots)
-    types: list[_Type] = []
-    jobs: list[_Job] = []
-    kafka_lag: int = 0
-
-
-def answer_of(content: bytes) -> Answer:
-    """Return what a worker says at /status.json. Raises one of `UNREADABLE`."""
-    said = msgspec.json.decode(content, type=_Answer)
-    return Answer(
-        worker_id=said.worker,
-        problem=said.problem,
-        slots=said.slots.total,
-        busy=said.slots.busy,
-        types=tuple((one.name, _type(one)) for one in said.types),
-        jobs=tuple(JobState(one.instance, one.type, one.age, one.left, one.parked) for one in said.jobs),
-        transport=said.transport,
-        rate=sum(one.rate for one in said.types),
-        lag=said.kafka_lag,
-    )
-
-
-def _type(said: _Type) -> TypeState:
-    return TypeState(said.running, said.parked, said.parallelism, said.per_second, said.breaker, said.reason)
-
-
 def pod_of(pod: PodObject, answer: Answer | None) -> Pod:
     """Return a pod with what its worker has answered."""
-    ready = any((one.type, one.status) == ("Ready", "True") for one in pod.status.conditions)
+    ready = any(one.type == "Ready" and one.holds for one in pod.status.conditions)
     last = next((one.last_state.terminated for one in pod.status.container_statuses if one.name == CONTAINER), None)
     ended_at = last.finished_at if last is not None else None
     if ended_at is not None and ended_at.tzinfo is None:
@@ -173,7 +151,7 @@ def worker_of(resource: Resource, pods: tuple[Pod, ...]) -> Worker:
         lease = DEFAULT_LEASE
     over_grpc = spec.transport == "grpc"
     return Worker(
-        name=f"{resource.metadata.namespace}/{resource.metadata.name}",
+        name=str(resource),
         job_types=tuple(spec.job_types),
         suspended=spec.suspend,
         wanted=0 if spec.suspend else None if spec.autoscaling is not None else spec.replicas,
@@ -181,8 +159,6 @@ def worker_of(resource: Resource, pods: tuple[Pod, ...]) -> Worker:
         engine=spec.engine.grpc_target if over_grpc else spec.engine.url,
         transport=spec.transport,
         lease=lease,
-        conditions=tuple(
-            Condition(one.type, one.status == "True", one.reason, one.message) for one in status.conditions
-        ),
+        conditions=tuple(status.conditions),
         pods=pods,
     )

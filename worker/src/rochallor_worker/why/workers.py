@@ -34,12 +34,12 @@ def _held(where: str, job: JobState) -> Stop:
     """Return what the worker that has the job does with it."""
     if job.parked:
         return Stop("waits", f"its job is postponed, and waits in {where} for its next run", "handlers.md")
-    running = f"its handler runs in {where} for {job.seconds:.0f} s"
-    if job.lease_left is None:
+    running = f"its handler runs in {where} for {job.age:.0f} s"
+    if job.left is None:
         return Stop("moves", running)
-    if job.lease_left <= 0:
+    if job.left <= 0:
         return Stop("stops", f"{running}, past its lease", "troubleshooting.md#handlers-that-outlive-their-lease")
-    return Stop("moves", f"{running}; its lease holds for {job.lease_left:.0f} s")
+    return Stop("moves", f"{running}; its lease holds for {job.left:.0f} s")
 
 
 def _nobody(facts: Facts, workers: tuple[Worker, ...], job_type: str) -> Stop:
@@ -71,7 +71,7 @@ def _without_pods(worker: Worker) -> Iterator[Stop]:
             yield _problem(f"{pod.name} of {name}", pod.answer)
     for kind, bad in (("Degraded", True), ("Ready", False), ("AutoscalerReady", False), ("Ready", True)):
         found = worker.condition(kind)
-        if found is not None and found.status is bad:
+        if found is not None and found.holds is bad:
             yield of_reason(name, found.reason, found.message)
     yield of_reason(name, "PodsNotReady", "it has no ready pod")
 
@@ -89,8 +89,10 @@ def _in_pod(name: str, answer: Answer, step: Step) -> Iterator[Stop]:
     if kind.parallelism is not None and kind.running >= kind.parallelism:
         why = f"{name} runs {kind.running} jobs of type {step.job_type!r}, as many as its limit allows"
         yield Stop("stops", why, "operator.md#limits")
-    if 0 < answer.slots <= answer.busy:
-        yield Stop("stops", f"all {answer.slots} slots of {name} are busy", "production.md#rochallorworkersaturated")
+    if 0 < answer.slots.total <= answer.slots.busy:
+        yield Stop(
+            "stops", f"all {answer.slots.total} slots of {name} are busy", "production.md#rochallorworkersaturated"
+        )
     if kind.per_second is not None:
         why = f"{name} begins {kind.per_second:g} runs a second of type {step.job_type!r}: others may be first"
         yield Stop("waits", why, "operator.md#limits")
@@ -105,7 +107,7 @@ def _problem(name: str, answer: Answer) -> Stop:
 def _not_asked(worker: Worker) -> Stop:
     """Return what the operator has heard of pods that could not be asked here."""
     told = worker.condition("Degraded")
-    heard = f"; the operator reports {told.reason}: {told.message}" if told is not None and told.status else ""
+    heard = f"; the operator reports {told.reason}: {told.message}" if told is not None and told.holds else ""
     return Stop("unknown", f"the pods of {worker.name} could not all be asked what they do{heard}", NOT_TAKEN)
 
 
