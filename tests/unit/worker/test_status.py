@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rochallor_worker import Job, NonRetryableError, Postpone, Registry, Runner
+from rochallor_worker import Backoff, Job, NonRetryableError, Postpone, Registry, Runner
 from rochallor_worker.events import Executed, Reported, Started
 from rochallor_worker.observability.activity import FAILURES, SECONDS, Activity
 from rochallor_worker.observability.sampler import Sampler
@@ -139,7 +139,7 @@ async def test_it_shows_running_jobs_with_their_lease_and_how_far_a_drain_is() -
 
 
 @pytest.mark.looptime
-async def test_a_running_and_a_parked_job_are_told_apart() -> None:
+async def test_jobs_that_run_wait_or_have_ended_are_told_apart() -> None:
     registry, release = Registry(), asyncio.Event()
 
     @registry.handler("held", limit=5)
@@ -150,20 +150,25 @@ async def test_a_running_and_a_parked_job_are_told_apart() -> None:
     async def later(_: Job) -> None:
         raise Postpone("closed", after=60)
 
+    @registry.handler("again", retry=Backoff(first=60))
+    async def again(_: Job) -> None:
+        raise ConnectionError
+
     engine = FaultyEngine()
     ids = []
-    for job_type in ("held", "later"):
-        await engine.upload_definition({**definition(job_type), "id": job_type})
+    for job_type in ("held", "later", "again"):
+        await engine.upload_definition({**definition(job_type, retries=1), "id": job_type})
         ids.append((await engine.start_instance(job_type)).id)
     async with running(engine, registry, parallelism=8) as (runner, _):
         await asyncio.sleep(5)
         seen = shown(runner, Activity(runner.job_types, loop_time), loop_time)
         release.set()
-    assert (seen["problem"], seen["slots"]["busy"], seen["slots"]["total"]) == ("", 1, 8)
-    assert {(job["instance"], job["type"], job["parked"]) for job in seen["jobs"]} == {
-        (ids[0], "held", False),
-        (ids[1], "later", True),
+    assert (seen["problem"], seen["slots"]["busy"], seen["slots"]["total"]) == ("", 2, 8)
+    assert {(job["instance"], job["type"], job["parked"], job["ended"]) for job in seen["jobs"]} == {
+        (ids[0], "held", False, False),
+        (ids[1], "later", True, False),
+        (ids[2], "again", False, True),
     }
-    assert [job["age"] for job in seen["jobs"]] == pytest.approx([5, 5], abs=1)
-    assert [job["left"] for job in seen["jobs"]] == pytest.approx([25, 25], abs=1)
-    assert [(one["running"], one["parked"]) for one in seen["types"]] == [(1, 0), (0, 1)]
+    assert [job["age"] for job in seen["jobs"]] == pytest.approx([5, 5, 5], abs=1)
+    assert [job["left"] for job in seen["jobs"]] == pytest.approx([25, 25, 25], abs=1)
+    assert [(one["running"], one["parked"]) for one in seen["types"]] == [(1, 0), (0, 1), (1, 0)]

@@ -82,6 +82,12 @@ def reported(problem: str) -> Facts:
     return without_pods(Condition("Ready", "False", "PodsNotReady"), pods=(pod,))
 
 
+def older(*conditions: Condition, **changes: object) -> Facts:
+    """The pod is of a version that lacks the job type."""
+    pods = (replace(POD, answer=structs.replace(ANSWER, types=())),)
+    return with_worker(replace(WORKER, conditions=conditions, pods=pods, **changes))  # type: ignore[arg-type]
+
+
 def job(**state: object) -> Facts:
     return with_answer(structs.replace(ANSWER, jobs=(JobState("01M8", "charge-card", 40, **state),)))  # type: ignore[arg-type]
 
@@ -180,7 +186,7 @@ FAULTS = {
     "limit reached": Fault(
         with_type(TypeState("charge-card", running=4, parallelism=4)),
         "stops",
-        "runs 4 jobs of type 'charge-card'",
+        "runs as many jobs of type 'charge-card' as its limit allows: 4",
         "operator.md#limits",
     ),
     "a rate": Fault(
@@ -189,11 +195,43 @@ FAULTS = {
     "all slots busy": Fault(
         with_answer(structs.replace(ANSWER, slots=Slots(64, 64))),
         "stops",
-        "all 64 slots",
+        "no slot of pay-1 of shop/pay is free, of 64",
         "production.md#rochallorworkersaturated",
     ),
     "an older version": Fault(
         with_answer(structs.replace(ANSWER, types=())), "stops", "does not take 'charge-card'", TROUBLE + "rollingout"
+    ),
+    "a job type of a version that does not start": Fault(
+        older(
+            Condition("Ready", "False", "ImagePullBackOff", "no such image"), Condition("Degraded", "False", "Healthy")
+        ),
+        "stops",
+        "ImagePullBackOff: its version of the worker does not take 'charge-card': no such image",
+        TROUBLE + "imagepullbackoff",
+    ),
+    "a job type of a version on trial": Fault(
+        older(READY, Condition("Progressing", "True", "CanaryWaiting", "9 of 100 jobs")),
+        "stops",
+        "does not take 'charge-card': 9 of 100 jobs",
+        TROUBLE + "canarywaiting",
+    ),
+    "a job type of a version that failed its trial": Fault(
+        older(READY, Condition("Progressing", "False", "CanaryFailed"), Condition("Degraded", "True", "CanaryFailed")),
+        "stops",
+        "CanaryFailed",
+        TROUBLE + "canaryfailed",
+    ),
+    "a job type that the operator has not seen": Fault(
+        older(READY, observed=False),
+        "stops",
+        "shop/pay: no operator has seen its last change",
+        "production.md#rochalloroperatordown",
+    ),
+    "no operator": Fault(
+        without_pods(READY, observed=False),
+        "stops",
+        "shop/pay: no operator has seen its last change",
+        "production.md#rochalloroperatordown",
     ),
     "the lease of a worker that died": Fault(
         with_worker(replace(WORKER, pods=(replace(POD, ended_at=NOW - timedelta(seconds=10), ended_why="OOMKilled"),))),
@@ -206,6 +244,36 @@ FAULTS = {
         "unknown",
         "another worker may have it, or they ask another engine",
         TROUBLE + "ready-but-no-jobs-get-done",
+    ),
+    "postponed by its breaker": Fault(
+        with_answer(
+            structs.replace(
+                ANSWER,
+                types=(TypeState("charge-card", parked=1, breaker="open", reason="no route"),),
+                jobs=(JobState("01M8", "charge-card", 40, parked=True),),
+            )
+        ),
+        "stops",
+        "pay-1 of shop/pay: BreakerOpen: runs of 'charge-card' fail one after another: no route",
+        TROUBLE + "breakeropen",
+    ),
+    "backoff": Fault(
+        job(left=20, ended=True),
+        "waits",
+        "its run has ended in pay-1 of shop/pay: a retry's backoff goes on",
+        "handlers.md#errors-and-retries-of-one-handler",
+    ),
+    "an outcome that the engine does not take": Fault(
+        with_answer(
+            structs.replace(
+                ANSWER,
+                problem="EngineUnreachable: cannot connect",
+                jobs=(JobState("01M8", "charge-card", 40, ended=True),),
+            )
+        ),
+        "stops",
+        "EngineUnreachable: cannot connect",
+        TROUBLE + "engineunreachable",
     ),
     "postponed": Fault(job(parked=True), "waits", "its job is postponed", "handlers.md"),
     "past its lease": Fault(job(left=0), "stops", "past its lease", TROUBLE + "handlers-that-outlive-their-lease"),

@@ -33,7 +33,13 @@ STATES = st.builds(
     reason=TEXT,
 )
 JOBS = st.builds(
-    JobState, st.sampled_from(["01M8", "other"]), TYPES, st.floats(0, 99), st.none() | st.floats(-9, 99), BOOLEANS
+    JobState,
+    st.sampled_from(["01M8", "other"]),
+    TYPES,
+    st.floats(0, 99),
+    st.none() | st.floats(-9, 99),
+    BOOLEANS,
+    BOOLEANS,
 )
 ANSWERS = st.builds(
     Answer,
@@ -55,6 +61,7 @@ WORKERS = st.builds(
     TEXT,
     st.lists(TYPES, max_size=2).map(tuple),
     suspended=BOOLEANS,
+    observed=BOOLEANS,
     wanted=st.none() | COUNTS,
     ready=COUNTS,
     transport=st.sampled_from(["rest", "kafka"]),

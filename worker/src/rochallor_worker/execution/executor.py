@@ -123,6 +123,7 @@ class Executor:
                             return
                         if not isinstance(outcome, Postponed):
                             self._journal.decided(delivery.job, outcome)
+                            place.ended = True
                             await self._pause_before_retry(delivery, handler, outcome)
                             verdict = await self._report(delivery, outcome, trace)
                             delivery.settle(verdict)

@@ -27,6 +27,8 @@ class Place:
         self._slots = slots
         self._waits = False
         self.held = True
+        self.ended = False
+        """Whether the job's handler has ended, and the outcome is decided: what is left is to report it."""
 
     @property
     def waits(self) -> bool:

@@ -79,6 +79,7 @@ def _job(run: Run, now: float) -> dict[str, Any]:
         "left": None if run.lease is None else max(0.0, run.lease.end - now),
         "lost": run.lease is not None and run.lease.lost,
         "parked": not run.place.held,
+        "ended": run.place.ended,
     }
 
 

@@ -32,7 +32,7 @@ class _Said(msgspec.Struct, frozen=True, rename="camel"):
     """Part of a JSON answer, field by field; others are ignored, and missing ones have their defaults."""
 
 
-class TypeState(_Said):
+class TypeState(_Said, frozen=True):
     """What a worker says of one of its job types."""
 
     name: str
@@ -49,7 +49,7 @@ class TypeState(_Said):
     """Jobs per second."""
 
 
-class JobState(_Said):
+class JobState(_Said, frozen=True):
     """A job that a worker has."""
 
     instance: str
@@ -60,16 +60,18 @@ class JobState(_Said):
     """Of its lease; None without one, as over Kafka."""
     parked: bool = False
     """Postponed: it waits in the worker, and holds no slot."""
+    ended: bool = False
+    """Its handler has ended, but the engine does not have the outcome yet."""
 
 
-class Slots(_Said):
+class Slots(_Said, frozen=True):
     """The slots of a worker."""
 
     total: int = 0
     busy: int = 0
 
 
-class Answer(_Said):
+class Answer(_Said, frozen=True):
     """What a worker says at /status.json."""
 
     worker: str = ""
@@ -106,7 +108,7 @@ class Pod:
     ended_why: str = ""
 
 
-class Condition(_Said):
+class Condition(_Said, frozen=True):
     """A condition of a RochallorWorker or of a pod."""
 
     type: str = ""
@@ -127,6 +129,8 @@ class Worker:
     name: str
     job_types: tuple[str, ...]
     suspended: bool = False
+    observed: bool = True
+    """Whether an operator has seen its last change."""
     wanted: int | None = None
     """How many pods it should have; None if an autoscaler decides."""
     ready: int = 0

@@ -154,6 +154,7 @@ def worker_of(resource: Resource, pods: tuple[Pod, ...]) -> Worker:
         name=str(resource),
         job_types=tuple(spec.job_types),
         suspended=spec.suspend,
+        observed=resource.is_observed,
         wanted=0 if spec.suspend else None if spec.autoscaling is not None else spec.replicas,
         ready=status.ready_replicas,
         engine=spec.engine.grpc_target if over_grpc else spec.engine.url,

@@ -7,12 +7,13 @@ import difflib
 from collections.abc import Iterator
 from datetime import timedelta
 
-from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Facts, JobState, Step, Worker
+from rochallor_worker.why.facts import DEFAULT_LEASE, Answer, Facts, JobState, Step, TypeState, Worker
 from rochallor_worker.why.stops import Stop, best, of_reason
 
 SWEEP_SECONDS = 15.0
 """How often the engine recovers leases that have ended (engine.md)."""
 NOT_TAKEN = "troubleshooting.md#ready-but-no-jobs-get-done"
+NO_OPERATOR = "production.md#rochalloroperatordown"
 
 
 def task(facts: Facts, step: Step) -> Stop:
@@ -23,23 +24,32 @@ def task(facts: Facts, step: Step) -> Stop:
     for worker in serving:
         for pod in worker.pods:
             job = pod.answer.job_of(facts.instance_id, step.job_type) if pod.answer is not None else None
-            if job is not None:
-                return _held(f"{pod.name} of {worker.name}", job)
+            if pod.answer is not None and job is not None:
+                return next(_held(f"{pod.name} of {worker.name}", pod.answer, job))
     if not serving:
         return _nobody(facts, facts.workers, step.job_type)
     return best(_worker(facts, step, worker) for worker in serving)
 
 
-def _held(where: str, job: JobState) -> Stop:
-    """Return what the worker that has the job does with it."""
+def _held(name: str, answer: Answer, job: JobState) -> Iterator[Stop]:
+    """Yield what the worker that has the job does with it, the first thing first."""
+    kind = answer.of(job.type)
+    if job.parked and kind is not None and kind.breaker == "open":
+        yield _breaker(name, kind)
     if job.parked:
-        return Stop("waits", f"its job is postponed, and waits in {where} for its next run", "handlers.md")
-    running = f"its handler runs in {where} for {job.age:.0f} s"
+        yield Stop("waits", f"its job is postponed, and waits in {name} for its next run", "handlers.md")
+    if job.ended and answer.problem:
+        yield _problem(name, answer)
+    if job.ended:
+        why = f"its run has ended in {name}: a retry's backoff goes on, or the outcome is on its way"
+        yield Stop("waits", why, "handlers.md#errors-and-retries-of-one-handler")
+    running = f"its handler runs in {name} for {job.age:.0f} s"
     if job.left is None:
-        return Stop("moves", running)
-    if job.left <= 0:
-        return Stop("stops", f"{running}, past its lease", "troubleshooting.md#handlers-that-outlive-their-lease")
-    return Stop("moves", f"{running}; its lease holds for {job.left:.0f} s")
+        yield Stop("moves", running)
+    elif job.left <= 0:
+        yield Stop("stops", f"{running}, past its lease", "troubleshooting.md#handlers-that-outlive-their-lease")
+    else:
+        yield Stop("moves", f"{running}; its lease holds for {job.left:.0f} s")
 
 
 def _nobody(facts: Facts, workers: tuple[Worker, ...], job_type: str) -> Stop:
@@ -54,7 +64,8 @@ def _worker(facts: Facts, step: Step, worker: Worker) -> Stop:
     ready = [pod for pod in worker.pods if pod.ready]
     if worker.ready == 0 and not ready:
         return next(_without_pods(worker))
-    asked = [next(_in_pod(f"{pod.name} of {worker.name}", pod.answer, step)) for pod in ready if pod.answer is not None]
+    answers = [(f"{pod.name} of {worker.name}", pod.answer) for pod in ready if pod.answer is not None]
+    asked = [next(_in_pod(name, answer, step, worker)) for name, answer in answers]
     if not asked or (len(asked) < max(len(ready), worker.ready) and best(asked).state == "stops"):
         return _not_asked(worker)
     found = best(asked)
@@ -69,6 +80,8 @@ def _without_pods(worker: Worker) -> Iterator[Stop]:
     for pod in worker.pods:
         if pod.answer is not None and pod.answer.problem:
             yield _problem(f"{pod.name} of {name}", pod.answer)
+    if not worker.observed:
+        yield _unseen(worker)
     for kind, bad in (("Degraded", True), ("Ready", False), ("AutoscalerReady", False), ("Ready", True)):
         found = worker.condition(kind)
         if found is not None and found.holds is bad:
@@ -76,27 +89,47 @@ def _without_pods(worker: Worker) -> Iterator[Stop]:
     yield of_reason(name, "PodsNotReady", "it has no ready pod")
 
 
-def _in_pod(name: str, answer: Answer, step: Step) -> Iterator[Stop]:
+def _in_pod(name: str, answer: Answer, step: Step, worker: Worker) -> Iterator[Stop]:
     """Yield what keeps a ready pod from taking a job, the first reason first; at last that nothing does."""
     if answer.problem:
         yield _problem(name, answer)
     kind = answer.of(step.job_type)
     if kind is None:
-        yield of_reason(name, "RollingOut", f"its version of the worker does not take {step.job_type!r}")
+        yield next(_older(name, step, worker))
         return
     if kind.breaker == "open":
-        yield of_reason(name, "BreakerOpen", f"runs of {step.job_type!r} fail one after another: {kind.reason}")
+        yield _breaker(name, kind)
     if kind.parallelism is not None and kind.running >= kind.parallelism:
-        why = f"{name} runs {kind.running} jobs of type {step.job_type!r}, as many as its limit allows"
+        why = f"{name} runs as many jobs of type {step.job_type!r} as its limit allows: {kind.running}"
         yield Stop("stops", why, "operator.md#limits")
     if 0 < answer.slots.total <= answer.slots.busy:
         yield Stop(
-            "stops", f"all {answer.slots.total} slots of {name} are busy", "production.md#rochallorworkersaturated"
+            "stops", f"no slot of {name} is free, of {answer.slots.total}", "production.md#rochallorworkersaturated"
         )
     if kind.per_second is not None:
         why = f"{name} begins {kind.per_second:g} runs a second of type {step.job_type!r}: others may be first"
         yield Stop("waits", why, "operator.md#limits")
     yield Stop("moves", f"nothing that is known: {name} has room for its job")
+
+
+def _older(name: str, step: Step, worker: Worker) -> Iterator[Stop]:
+    """Yield why a ready pod is of a version that lacks a job type of the resource, the first reason first."""
+    if not worker.observed:
+        yield _unseen(worker)
+    lacks = f"its version of the worker does not take {step.job_type!r}"
+    for kind, bad in (("Ready", False), ("Progressing", True), ("Degraded", True)):
+        found = worker.condition(kind)
+        if found is not None and found.holds is bad:
+            yield of_reason(name, found.reason, f"{lacks}: {found.message}")
+    yield of_reason(name, "RollingOut", lacks)
+
+
+def _unseen(worker: Worker) -> Stop:
+    return Stop("stops", f"{worker.name}: no operator has seen its last change: is one running?", NO_OPERATOR)
+
+
+def _breaker(name: str, kind: TypeState) -> Stop:
+    return of_reason(name, "BreakerOpen", f"runs of {kind.name!r} fail one after another: {kind.reason}")
 
 
 def _problem(name: str, answer: Answer) -> Stop:
