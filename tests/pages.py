@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 END_OF_STEP = "\x1e"
+
+
+@cache
+def has_section(page: str) -> bool:
+    """Whether docs/ has a page, and the page the section after its #, if any."""
+    name, _, anchor = page.partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.MULTILINE)
+    return not anchor or anchor in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
 class Step(NamedTuple):

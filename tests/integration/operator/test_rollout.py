@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cluster import programs
 from integration.operator.api import Api, Object, condition, has
 from integration.operator.fleet import Fleet, Version, phase
 from integration.operator.process import Operator
 from integration.operator.samples import NAME, container, hpa, pod_annotations, pods, resource
+from rochallor_worker.cli.main import plugin
 from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from typer.testing import Result
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -114,6 +119,19 @@ def test_a_version_that_does_not_start_is_removed_before_it_has_a_job(
         assert fleet.seen("broken:2") == 0
 
 
+def command(api: Api, *words: str) -> Result:
+    """Run `kubectl rochallor rollout`."""
+    folder = Path(programs.tool("kubectl")).parent
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "KUBECONFIG": str(api.kubeconfig)}
+    return CliRunner().invoke(plugin, ["rollout", *words, NAME, f"--namespace={api.namespace}"], env=environment)
+
+
+def annotations(api: Api) -> Object:
+    """Those of ours on the resource."""
+    notes: Object = api.the("RochallorWorker", NAME)["metadata"].get("annotations", {})
+    return {name: value for name, value in notes.items() if name.startswith("rochallor.io/")}
+
+
 def test_a_person_decides(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(api, kubeconfig, monkeypatch):
         change(api, "bad:2", rollout=PLAN | {"onFailure": "Pause"})
@@ -121,13 +139,17 @@ def test_a_person_decides(api: Api, kubeconfig: Path, monkeypatch: pytest.Monkey
         assert condition(live, "Degraded")["reason"] == "CanaryFailed"
         assert image_of(api.the("Deployment", CANARY)) == "bad:2"
         tried = live["status"]["rollout"]["revision"]
-        api.patch("RochallorWorker", NAME, {"metadata": {"annotations": {"rochallor.io/abort": tried}}})
+        shown = command(api, "status", "--json")
+        assert (shown.exit_code, json.loads(shown.stdout)["revision"]) == (1, tried)
+        assert command(api, "abort").stdout.endswith(f"the operator is asked to abort version {tried}\n")
         api.until_the("RochallorWorker", NAME, phase("Failed"))
         api.until("Deployment", CANARY, lambda live: live is None)
-        notes = {"rochallor.io/abort": None, "rochallor.io/promote": tried}
-        api.patch("RochallorWorker", NAME, {"metadata": {"annotations": notes}})
+        assert command(api, "abort").stderr.endswith("nothing to abort: the rollout is Failed\n")
+        assert command(api, "promote").exit_code == 0
+        assert annotations(api) == {"rochallor.io/promote": tried}
         api.until_the("RochallorWorker", NAME, phase("Stable"))
         assert image_of(api.the("Deployment", NAME)) == "bad:2"
+        assert command(api, "promote").stderr.endswith("nothing to promote: the rollout is Stable\n")
 
 
 def test_the_stable_pods_are_scaled_suspended_and_put_right_during_a_trial(

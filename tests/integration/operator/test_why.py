@@ -1,9 +1,13 @@
-"""`why` names faults as the operator, the API server and pods' pages show them; no pod really runs."""
+"""`why` names faults as the operator, the API server and pods' pages show them; no pod really runs.
+
+e2e/test_why.py has those of real pods.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +19,7 @@ import pytest
 from cluster import programs
 from integration.operator.api import has
 from integration.operator.samples import NAME, make_available, pods, replicas, resource
+from pages import has_section
 from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.why import kubectl
 from rochallor_worker.why.gather import gather
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from integration.operator.api import Api, Object
+    from integration.operator.process import Operator
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -70,6 +76,11 @@ def missing_secret() -> Object:
             ("Degraded", "True", "PolicyViolation"),
             "PolicyViolation",
         ),
+        (
+            resource(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}),
+            ("Degraded", "True", "InvalidSpec"),
+            "InvalidSpec",
+        ),
     ],
 )
 def test_what_the_resource_says_is_named(
@@ -80,6 +91,8 @@ def test_what_the_resource_says_is_named(
     found = why()
     assert (found.state, found.unknown) == ("stops", ())
     assert f"{api.namespace}/{NAME}: {named}" in found.why
+    assert found.page == f"troubleshooting.md#{condition[2].lower()}"
+    assert has_section(found.page)
 
 
 def test_a_job_type_that_nobody_serves(api: Api, why: Callable[..., Verdict]) -> None:
@@ -88,21 +101,35 @@ def test_a_job_type_that_nobody_serves(api: Api, why: Callable[..., Verdict]) ->
     assert "'charge-card' is served: is one of them misspelt?" in why("charge-crad").why
 
 
+def container(**state: Any) -> dict[str, Any]:
+    """The status of a pod whose container is in a state."""
+    worker = {"name": "worker", "image": "worker:1", "imageID": "", "ready": False, "restartCount": 1, "state": state}
+    return {"containerStatuses": [worker]}
+
+
+RUNNING = container(running={"startedAt": "2026-01-01T00:00:00Z"})
+UNSCHEDULED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient memory.",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
 @pytest.mark.parametrize(
-    ("state", "reason"),
+    ("status", "reason"),
     [
-        ({"state": {"waiting": {"reason": "ErrImagePull", "message": "…"}}}, "ImagePullBackOff"),
-        ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "CrashLoopBackOff"),
+        (container(waiting={"reason": "ErrImagePull", "message": "…"}), "ImagePullBackOff"),
+        (container(waiting={"reason": "CrashLoopBackOff"}), "CrashLoopBackOff"),
+        ({"phase": "Pending", "conditions": [UNSCHEDULED]}, "Unschedulable"),
     ],
 )
-def test_a_pod_that_does_not_start(api: Api, why: Callable[..., Verdict], state: dict[str, Any], reason: str) -> None:
+def test_a_pod_that_does_not_start(api: Api, why: Callable[..., Verdict], status: dict[str, Any], reason: str) -> None:
     api.create(resource())
     api.until_the("Deployment", NAME, replicas(1))
     [pod] = pods(api)
-    container = {"name": "worker", "image": "worker:1", "imageID": "", "ready": False, "restartCount": 1, **state}
-    api.patch(
-        "Pod", pod["metadata"]["name"], {"status": {"phase": "Pending", "containerStatuses": [container]}}, "/status"
-    )
+    api.patch("Pod", pod["metadata"]["name"], {"status": status}, "/status")
     api.until_the("RochallorWorker", NAME, has("Ready", "False", reason))
     found = why()
     assert (found.state, found.page) == ("stops", f"troubleshooting.md#{reason.lower()}")
@@ -122,6 +149,21 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None: ...
+
+
+SERVED = {"name": "charge-card"}
+PROBLEM = "troubleshooting.md#"
+ON_THE_PAGE: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "has room for its job", ""),
+    ({"slots": {"total": 4, "busy": 4}}, "is free, of 4", "production.md#rochallorworkersaturated"),
+    ({"types": [SERVED | {"breaker": "open", "reason": "no route"}]}, "no route", PROBLEM + "breakeropen"),
+    ({"types": [SERVED | {"parallelism": 1, "running": 1}]}, "as its limit allows: 1", "operator.md#limits"),
+    ({"types": []}, "its version of the worker does not take 'charge-card'", PROBLEM + "rollingout"),
+    ({"problem": "TransportMismatch: over Kafka"}, "TransportMismatch: over Kafka", PROBLEM + "transportmismatch"),
+    ({"problem": "TopicNotFound: no topic for it"}, "TopicNotFound: no topic for it", PROBLEM + "topicnotfound"),
+    ({"problem": "Draining: no more jobs are taken"}, "Draining: no more jobs", PROBLEM + "draining"),
+]
+"""What a pod says, what must be named, and where to read on."""
 
 
 @pytest.fixture
@@ -146,29 +188,23 @@ def test_what_a_pod_does_is_asked_through_the_api_server(
     make_available(api, 1)
     [pod] = pods(api)
     name = pod["metadata"]["name"]
-    api.patch("Pod", name, {"status": {"podIP": page, "podIPs": [{"ip": page}]}}, "/status")
-    served, slots = {"name": "charge-card"}, {"total": 4, "busy": 1}
-    for said, named in (
-        ({"slots": slots, "types": [served]}, "has room for its job"),
-        ({"slots": {"total": 4, "busy": 4}, "types": [served]}, "all 4 slots"),
-        ({"slots": slots, "types": [served | {"breaker": "open", "reason": "no route"}]}, "no route"),
-        ({"slots": slots, "types": [served | {"parallelism": 1, "running": 1}]}, "as many as its limit allows"),
-        ({"slots": slots, "types": []}, "its version of the worker does not take 'charge-card'"),
-        ({"problem": "TransportMismatch: over Kafka", "slots": slots, "types": [served]}, "TransportMismatch"),
-    ):
-        monkeypatch.setattr(_Page, "said", said)
+    api.patch("Pod", name, {"status": {"podIP": page, "podIPs": [{"ip": page}]} | RUNNING}, "/status")
+    for said, named, where in ON_THE_PAGE:
+        monkeypatch.setattr(_Page, "said", {"slots": {"total": 4, "busy": 1}, "types": [SERVED], **said})
         found = why()
         assert named in found.why
         assert name in found.why
-        assert found.unknown == ()
+        assert (found.page, found.unknown) == (where, ())
+        assert not where or has_section(where)
 
 
 def test_a_pod_that_cannot_be_asked_is_named(api: Api, why: Callable[..., Verdict]) -> None:
     api.create(resource())
     make_available(api, 1)
+    [pod] = pods(api)
+    api.patch("Pod", pod["metadata"]["name"], {"status": RUNNING}, "/status")
     found = why()
     assert (found.state, "could not all be asked" in found.why) == ("unknown", True)
-    [pod] = pods(api)
     assert [said for said in found.unknown if pod["metadata"]["name"] in said] == list(found.unknown)
     assert [link.what for link in found.chain] == ["instance", "step", "job type", "worker", "pod"]
 
@@ -179,7 +215,21 @@ def test_a_quota_keeps_pods_from_being_created(api: Api, why: Callable[..., Verd
     api.until_the("ResourceQuota", "none", lambda live: "hard" in live.get("status", {}))
     api.create(resource())
     api.until_the("RochallorWorker", NAME, has("Degraded", "True", "QuotaExceeded"))
-    assert "QuotaExceeded" in why().why
+    found = why()
+    assert (found.state, found.page) == ("stops", "troubleshooting.md#quotaexceeded")
+    assert "QuotaExceeded" in found.why
+
+
+def test_no_operator_has_seen_the_resource(api: Api, operator: Operator, why: Callable[..., Verdict]) -> None:
+    operator.process.send_signal(signal.SIGSTOP)
+    try:
+        api.create(resource())
+        found = why()
+    finally:
+        operator.process.send_signal(signal.SIGCONT)
+    assert (found.state, found.page) == ("stops", "production.md#rochalloroperatordown")
+    assert f"{api.namespace}/{NAME}: no operator has seen its last change" in found.why
+    assert has_section(found.page)
 
 
 def test_an_api_server_that_is_away_is_named(

@@ -14,11 +14,11 @@ RESOURCE = {
 POD = {
     "metadata": {"name": "pay-1", "namespace": "shop", "labels": {"app.kubernetes.io/instance": "pay"}},
     "status": {
-        "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
         "containerStatuses": [
             {
                 "name": "worker",
+                "state": {"running": {"startedAt": "2026-11-30T02:59:51Z"}},
                 "lastState": {
                     "terminated": {"finishedAt": "2026-11-30T02:59:50Z", "reason": "OOMKilled", "exitCode": 137}
                 },

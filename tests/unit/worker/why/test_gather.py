@@ -22,7 +22,7 @@ from rochallor_worker.why.gather import gather
 from rochallor_worker.why.kubectl import Kubectl
 from rochallor_worker.why.verdict import verdict
 from unit.worker.engines import FaultyEngine, definition, loop_time
-from unit.worker.why.fake_kubectl import RESOURCE, Cluster
+from unit.worker.why.fake_kubectl import POD, RESOURCE, Cluster
 
 
 @pytest.fixture
@@ -73,6 +73,32 @@ async def test_an_answer_that_cannot_be_read_is_named(
     assert len(facts.unknown) == 1
     assert said in facts.unknown[0]
     assert verdict(facts).state == "unknown"
+
+
+async def test_a_pod_whose_worker_does_not_run_is_not_asked(cluster: Cluster, engine: FakeEngine) -> None:
+    waiting = {"name": "worker", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    cluster.pods = {"items": [POD | {"status": {"containerStatuses": [waiting]}}]}
+    assert (await gather(engine, "o-1", cluster.install(), ())).unknown == ()
+    assert not any("--raw" in call for call in cluster.calls)
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ({"type": "WAIT"}, "step 'paid' waits for its signal"),
+        (
+            {"type": "WAIT", "boundaryEvents": [{"type": "TIMER", "duration": "PT1H", "targetStepId": "e"}]},
+            "step 'paid' waits for its signal, or for its timer (PT1H)",
+        ),
+    ],
+)
+async def test_a_step_that_waits_is_named(step: dict[str, Any], why: str) -> None:
+    engine = FakeEngine()
+    paid = {"id": "paid", "name": "Paid", "nextStep": "e", **step}
+    await engine.upload_definition({"id": "p", "name": "p", "steps": [paid, {"id": "e", "name": "E", "type": "END"}]})
+    await engine.start_instance("p", business_key="o-1")
+    found = verdict(await gather(engine, "o-1", None, ()))
+    assert (found.state, found.why, found.page) == ("waits", why, "asking.md#steps-that-wait")
 
 
 async def test_a_refusal_of_kubectl_is_named(cluster: Cluster, engine: FakeEngine, tmp_path: Path) -> None:

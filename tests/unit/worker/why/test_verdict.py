@@ -3,14 +3,13 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from pages import ROOT
+from pages import ROOT, has_section
 from rochallor_worker.why.facts import Answer, Condition, Facts, JobState, Pod, Slots, Step, TypeState, Worker
 from rochallor_worker.why.stops import ORDER, REASONS
 from rochallor_worker.why.verdict import Verdict, verdict
@@ -96,21 +95,13 @@ FACTS = st.builds(
 )
 
 
-@cache
-def exists(page: str) -> bool:
-    """Whether a page of docs/ has the section."""
-    name, _, anchor = page.partition("#")
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / name).read_text(), re.MULTILINE)
-    return not anchor or anchor in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
-
-
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_named(name: str) -> None:
     fault = FAULTS[name]
     found = verdict(fault.facts)
     assert fault.named in found.why
     assert (found.state, found.page) == (fault.state, fault.page)
-    assert not found.page or exists(found.page)
+    assert not found.page or has_section(found.page)
 
 
 def test_nothing_stops_a_sound_instance() -> None:
@@ -151,7 +142,7 @@ def test_every_answer_is_one_line_with_a_page_that_exists(facts: Facts) -> None:
     texts = [found.why, *(link.found for link in found.chain), *found.unknown]
     assert all("\n" not in text for text in texts)
     assert found.why
-    assert not found.page or exists(found.page)
+    assert not found.page or has_section(found.page)
     assert len(found.unknown) == len(facts.unknown)
 
 

@@ -100,16 +100,17 @@ class _Ended(_Json):
 
 
 class _State(_Json):
+    running: dict[str, object] | None = None
     terminated: _Ended | None = None
 
 
 class _Container(_Json):
     name: str = ""
+    state: _State = msgspec.field(default_factory=_State)
     last_state: _State = msgspec.field(default_factory=_State)
 
 
 class _PodStatus(_Json):
-    phase: str = ""
     conditions: list[Condition] = []
     container_statuses: list[_Container] = []
 
@@ -121,9 +122,14 @@ class PodObject(_Json):
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
 
     @property
+    def worker(self) -> _Container:
+        """Its container with the worker."""
+        return next((one for one in self.status.container_statuses if one.name == CONTAINER), _Container())
+
+    @property
     def runs(self) -> bool:
-        """Whether there may be a worker to ask."""
-        return self.status.phase == "Running"
+        """Whether there is a worker to ask."""
+        return self.worker.state.running is not None
 
 
 class Listing(_Json, Generic[T]):
@@ -135,7 +141,7 @@ class Listing(_Json, Generic[T]):
 def pod_of(pod: PodObject, answer: Answer | None) -> Pod:
     """Return a pod with what its worker has answered."""
     ready = any(one.type == "Ready" and one.holds for one in pod.status.conditions)
-    last = next((one.last_state.terminated for one in pod.status.container_statuses if one.name == CONTAINER), None)
+    last = pod.worker.last_state.terminated
     ended_at = last.finished_at if last is not None else None
     if ended_at is not None and ended_at.tzinfo is None:
         ended_at = None  # it can't be compared
