@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from contract import replay
+from rochallor_worker.cli.connections import engine_connection
 from rochallor_worker.doctor.facts import Answer
 from rochallor_worker.doctor.findings import Finding
 from rochallor_worker.engine.credentials import Credentials
@@ -26,7 +27,7 @@ def replayed(settings: Settings, facts: Facts, only: str) -> Iterator[Finding]:
     """Replay the cases of the engine's generation; yield how many are answered as recorded, and each that is not."""
     generation = "A" if facts.fenced is not Answer.YES else "D" if facts.renewable is Answer.YES else "C"
     cases = replay.load(generation, only)
-    credentials = Credentials(settings.connection)
+    credentials = Credentials(engine_connection(settings))
 
     def one(case: replay.Case) -> str | None:
         return replay.run(http, case, loose=True, without=replay.left_out(generation, case))

@@ -16,6 +16,7 @@ from fuzz.budget import examples
 from rochallor_worker import Registry, Runner
 from rochallor_worker.cli import process
 from rochallor_worker.cli.calling import START_ERROR
+from rochallor_worker.cli.connections import kafka_connection
 from rochallor_worker.cli.main import app
 from rochallor_worker.cli.settings import PREFIX, Settings
 from rochallor_worker.execution.journal import Journal
@@ -60,7 +61,7 @@ def _process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                         engine,
                         registry,
                         worker_id=settings.worker_id,
-                        kafka=settings.kafka,
+                        kafka=kafka_connection(settings),
                         job_types=settings.job_types,
                         parallelism=settings.parallelism,
                         journal=journal,

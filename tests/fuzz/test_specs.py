@@ -26,6 +26,7 @@ from rochallor_operator.desired.references import references
 from rochallor_operator.errors import InvalidSpecError, KubernetesError
 from rochallor_operator.spec.worker import Worker, parse
 from rochallor_worker.cli.settings import PREFIX, load
+from rochallor_worker.engine.client import Connection
 from rochallor_worker.engine.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def check_worker(worker: Worker, deployed: Object) -> None:
     given = {item["name"]: item["value"] for item in container["env"] if item["name"] not in theirs and "value" in item}
     ours = {name.removeprefix(PREFIX).lower(): value for name, value in given.items() if name.startswith(PREFIX)}
     settings = load(**ours)
-    Credentials(type(settings.connection)(headers=settings.connection.headers))
+    Credentials(Connection(headers=settings.engine_headers))
 
 
 def check(api: Api, spec: Object) -> str:

@@ -20,6 +20,7 @@ from rochallor_operator.spec.sections import seconds
 from rochallor_operator.spec.worker import RESERVED_ENV
 from rochallor_worker import Registry, Runner
 from rochallor_worker.cli import settings
+from rochallor_worker.cli.connections import engine_connection, kafka_connection
 from rochallor_worker.devengine.client import FakeEngine
 from rochallor_worker.events import Event, Executed, Reported
 from rochallor_worker.observability import http
@@ -74,7 +75,7 @@ def test_a_dollar_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     header = {"name": "X-Secret", "value": "$(HOME) $$ $"}
     spec = {"engine": {"url": "http://engine:8080", "headers": [header]}, "env": [{"name": "A", "value": "$(B)"}]}
     _, got = read(monkeypatch, spec)
-    assert got.connection.headers == (("X-Secret", "$(HOME) $$ $"),)
+    assert engine_connection(got).headers == (("X-Secret", "$(HOME) $$ $"),)
     (container,) = deployment(worker(**spec), "worker:1")["spec"]["template"]["spec"]["containers"]
     assert {"name": "A", "value": "$(B)"} in container["env"], "the user's variables may mean others"
 
@@ -89,7 +90,7 @@ def test_the_worker_understands_every_variable(monkeypatch: pytest.MonkeyPatch, 
         wish.engine.grpc_target,
         wish.outcome_transport or "rest",
     )
-    assert got.connection.headers == tuple((header.name, header.value) for header in wish.engine.headers)
+    assert engine_connection(got).headers == tuple((header.name, header.value) for header in wish.engine.headers)
     assert (tuple(got.job_types), got.parallelism) == (wish.job_types, wish.parallelism)
     assert got.poll_interval == pytest.approx(seconds(wish.poll_interval))
     assert got.lease == pytest.approx(seconds(wish.lease))
@@ -101,7 +102,7 @@ def test_the_worker_understands_every_variable(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_worker_understands_how_to_reach_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     wish, got = read(monkeypatch, KAFKA)
-    kafka = got.kafka
+    kafka = kafka_connection(got)
     assert wish.kafka is not None
     assert kafka is not None
     assert kafka.bootstrap_servers == wish.kafka.bootstrap_servers
@@ -120,7 +121,7 @@ def test_the_number_of_pods_is_a_file_where_the_worker_expects_it(monkeypatch: p
 
 def test_the_worker_understands_how_to_get_tokens_for_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     wish, got = read(monkeypatch, BEARER)
-    brokers, kafka = wish.kafka, got.kafka
+    brokers, kafka = wish.kafka, kafka_connection(got)
     assert brokers is not None
     assert brokers.oauth is not None
     assert brokers.create_topics is not None
@@ -136,7 +137,7 @@ def test_the_worker_understands_how_to_get_tokens_for_kafka(monkeypatch: pytest.
 
 def test_the_worker_finds_certificates_in_a_volume_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
     wish, got = read(monkeypatch, MOUNTED)
-    tls, connection = wish.engine.tls, got.connection
+    tls, connection = wish.engine.tls, engine_connection(got)
     assert (connection.ca_file, connection.cert_file, connection.key_file) == (tls.ca_file, tls.cert_file, tls.key_file)
     assert files(wish) == []
     (container,) = deployment(worker(**MOUNTED), "worker:1")["spec"]["template"]["spec"]["containers"]
@@ -152,7 +153,7 @@ def test_worker_and_definition_refuse_the_same_properties() -> None:
 
 def test_the_worker_understands_how_to_get_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     wish, got = read(monkeypatch, OAUTH)
-    client, oauth = wish.engine.oauth, got.connection.oauth
+    client, oauth = wish.engine.oauth, engine_connection(got).oauth
     assert client is not None
     assert oauth is not None
     assert (oauth.token_url, oauth.scope, oauth.audience) == (client.token_url, client.scope, client.audience)

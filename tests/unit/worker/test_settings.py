@@ -1,5 +1,6 @@
 import pytest
 
+from rochallor_worker.cli.connections import engine_connection
 from rochallor_worker.cli.parsing import parse_duration
 from rochallor_worker.cli.settings import load, unknown_variables
 from rochallor_worker.errors import StartError
@@ -50,7 +51,7 @@ def test_lists_and_headers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROCHALLOR_ENGINE_HEADERS", "X-Team: blue\nX-Env: a:b\n")
     settings = load()
     assert settings.job_types == ["a", "b", "c"]
-    assert settings.connection.headers == (("X-Team", "blue"), ("X-Env", "a:b"))
+    assert engine_connection(settings).headers == (("X-Team", "blue"), ("X-Env", "a:b"))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from rochallor_worker.cli import logs
+from rochallor_worker.cli.connections import engine_connection, kafka_connection
 from rochallor_worker.cli.settings import Settings, unknown_variables
 from rochallor_worker.engine.client import EngineClient
 from rochallor_worker.engine.rest.client import RestClient
@@ -91,7 +92,7 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
             engine,
             registry,
             worker_id=settings.worker_id,
-            kafka=settings.kafka,
+            kafka=kafka_connection(settings),
             job_types=settings.job_types,
             parallelism=settings.parallelism,
             threads=settings.threads,
@@ -114,7 +115,7 @@ async def _run(settings: Settings, registry: Registry) -> list[str]:
         activity = Activity(runner.job_types, time.monotonic)
         runner.observers += [metrics.observe, activity.observe, sampler.observe]
         if settings.metrics_compat:
-            dispatch: Dispatch = "polling" if settings.kafka is None else "kafka"
+            dispatch: Dispatch = "kafka" if settings.transport == "kafka" else "polling"
             runner.observers.append(SdkMetrics(metrics.registry, dispatch).observe)
         if (traces := _traces(settings)) is not None:
             runner.trace_with(traces)
@@ -183,10 +184,10 @@ def connect(settings: Settings) -> EngineClient:
         with needs("grpc", "gRPC"):
             from rochallor_worker.engine.grpc.client import GrpcClient  # noqa: PLC0415 — REST alone needs none of it
 
-        return GrpcClient(settings.engine_grpc_target, settings.connection, timeout=CALL_SECONDS)
+        return GrpcClient(settings.engine_grpc_target, engine_connection(settings), timeout=CALL_SECONDS)
     if settings.engine_url is None:
         raise StartError("ROCHALLOR_ENGINE_URL is not set: must be a URL such as http://engine:8080")
-    return RestClient(settings.engine_url, settings.connection, timeout=CALL_SECONDS)
+    return RestClient(settings.engine_url, engine_connection(settings), timeout=CALL_SECONDS)
 
 
 def _make_room_for_the_loop(settings: Settings) -> None:

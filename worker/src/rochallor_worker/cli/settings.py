@@ -23,17 +23,9 @@ from rochallor_worker.cli.parsing import (
     split,
     url_with_port,
 )
-from rochallor_worker.engine.client import Connection, OAuth
 from rochallor_worker.errors import StartError
 from rochallor_worker.registry import Registry
-from rochallor_worker.source.kafka.connection import (
-    GroupProtocol,
-    Kafka,
-    NewTopics,
-    SaslMechanism,
-    SecurityProtocol,
-    TokenEndpoint,
-)
+from rochallor_worker.source.kafka.connection import GroupProtocol, SaslMechanism, SecurityProtocol
 
 PREFIX = "ROCHALLOR_"
 _URL = r'^https?://[!-"$-.0->A-~]+(/[!-"$->@-~]*)?$'
@@ -308,45 +300,6 @@ class Settings(BaseSettings):
         return self.outcome_transport if self.transport == "kafka" else self.transport
 
     @property
-    def kafka(self) -> Kafka | None:
-        """How to reach Kafka; None unless jobs come from there. Raises `StartError` if its address is missing."""
-        if self.transport != "kafka":
-            return None
-        if self.kafka_bootstrap_servers is None:
-            raise StartError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set: must be host:port, such as kafka:9092")
-        new = self.kafka_create_topics
-        return Kafka(
-            bootstrap_servers=self.kafka_bootstrap_servers,
-            security_protocol=self.kafka_security_protocol,
-            sasl_mechanism=self.kafka_sasl_mechanism,
-            username=self.kafka_sasl_username,
-            username_file=self.kafka_sasl_username_file,
-            password=self.kafka_sasl_password,
-            password_file=self.kafka_sasl_password_file,
-            oauth=self._kafka_oauth,
-            ca_file=self.kafka_ca_file,
-            cert_file=self.kafka_cert_file,
-            key_file=self.kafka_key_file,
-            dedup_window=self.kafka_dedup_window,
-            dead_letter=self.kafka_dead_letter,
-            group_protocol=self.kafka_group_protocol,
-            create_topics=None if new is None else NewTopics(new.partitions, new.replication_factor),
-            properties=self.kafka_properties,
-        )
-
-    @property
-    def _kafka_oauth(self) -> TokenEndpoint | None:
-        if self.kafka_oauth_token_url is None:
-            return None
-        return TokenEndpoint(
-            self.kafka_oauth_token_url,
-            self.kafka_oauth_client_id_file,
-            self.kafka_oauth_client_secret_file,
-            self.kafka_oauth_scope,
-            self.kafka_oauth_extensions,
-        )
-
-    @property
     def token_in_clear(self) -> bool:
         """Whether a token, or the secret that one is got with, is sent without TLS."""
         address = (self.engine_grpc_target if self.calls_over == "grpc" else self.engine_url) or ""
@@ -358,27 +311,6 @@ class Settings(BaseSettings):
     def sends_token(self) -> bool:
         """Whether calls to the engine carry a bearer token."""
         return bool(self.engine_token or self.engine_token_file or self.engine_oauth_token_url)
-
-    @property
-    def connection(self) -> Connection:
-        """How to reach the engine."""
-        return Connection(
-            token=self.engine_token,
-            token_file=self.engine_token_file,
-            oauth=None
-            if self.engine_oauth_token_url is None
-            else OAuth(
-                self.engine_oauth_token_url,
-                self.engine_oauth_client_id_file,
-                self.engine_oauth_client_secret_file,
-                self.engine_oauth_scope,
-                self.engine_oauth_audience,
-            ),
-            headers=self.engine_headers,
-            ca_file=self.engine_ca_file,
-            cert_file=self.engine_cert_file,
-            key_file=self.engine_key_file,
-        )
 
 
 def load(**overrides: Any) -> Settings:

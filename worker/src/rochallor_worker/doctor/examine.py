@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from rochallor_worker.cli import settings as reading
+from rochallor_worker.cli.connections import kafka_connection
 from rochallor_worker.cli.process import connect
 from rochallor_worker.cli.settings import Settings
 from rochallor_worker.doctor.engine import check_engine
@@ -80,7 +81,7 @@ async def _engine(settings: Settings, *, probing: bool) -> list[Finding]:
 
 async def _kafka(settings: Settings, job_types: list[str]) -> list[Finding]:
     try:
-        kafka = settings.kafka
+        kafka = kafka_connection(settings)
         if kafka is None:
             return []
         with needs("kafka", "Kafka"):
