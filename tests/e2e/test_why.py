@@ -106,7 +106,6 @@ def with_token(key: str, url: str = "http://dev-engine:8080") -> dict[str, Any]:
     return {"url": url, "tokenSecret": {"name": "tokens", "key": key}}
 
 
-KAFKA = {"transport": "kafka", "kafka": {"bootstrapServers": "nowhere:9092"}}
 LIMITS = [{"jobType": "limited", "parallelism": 1}, {"jobType": "paced", "perSecond": 0.001}]
 CANARY = {"strategy": "Canary", "steps": [{"share": "50%", "pause": "1s"}]}
 WORKERS = [
@@ -121,7 +120,7 @@ WORKERS = [
     worker("no-handler"),
     worker("no-engine", engine={"url": "http://nowhere:8080"}),
     worker("no-access", engine=with_token("wrong", "http://locked-engine:8080")),
-    worker("no-kafka", **KAFKA),
+    worker("no-kafka", transport="kafka", kafka={"bootstrapServers": "nowhere:9092"}),
 ]
 
 
@@ -151,7 +150,7 @@ FAULTS = {
     "guarded": Fault("stops", "ConnectionError: no route to the bank", PROBLEM + "breakeropen"),
     "patient": Fault("waits", "a retry's backoff goes on", "handlers.md#errors-and-retries-of-one-handler"),
     "spent": Fault("stops", "FAILED at step 'do': ConnectionError: no route to the bank", "asking.md#what-has-failed"),
-    "later": Fault("waits", "its job is postponed, and waits in served-", "handlers.md"),
+    "later": Fault("waits", "its job is postponed, and waits in served-", "handlers.md#not-now-postpone"),
     "new": Fault("stops", "CanaryFailed: its version of the worker does not take 'new'", PROBLEM + "canaryfailed"),
 }
 """By job type, which is also the definition and the business key of an instance that it stops."""

@@ -126,10 +126,10 @@ def command(api: Api, *words: str) -> Result:
     return CliRunner().invoke(plugin, ["rollout", *words, NAME, f"--namespace={api.namespace}"], env=environment)
 
 
-def annotations(api: Api) -> Object:
+def notes(api: Api) -> Object:
     """Those of ours on the resource."""
-    notes: Object = api.the("RochallorWorker", NAME)["metadata"].get("annotations", {})
-    return {name: value for name, value in notes.items() if name.startswith("rochallor.io/")}
+    found: Object = api.the("RochallorWorker", NAME)["metadata"].get("annotations", {})
+    return {name: value for name, value in found.items() if name.startswith("rochallor.io/")}
 
 
 def test_a_person_decides(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_person_decides(api: Api, kubeconfig: Path, monkeypatch: pytest.Monkey
         api.until("Deployment", CANARY, lambda live: live is None)
         assert command(api, "abort").stderr.endswith("nothing to abort: the rollout is Failed\n")
         assert command(api, "promote").exit_code == 0
-        assert annotations(api) == {"rochallor.io/promote": tried}
+        assert notes(api) == {"rochallor.io/promote": tried}
         api.until_the("RochallorWorker", NAME, phase("Stable"))
         assert image_of(api.the("Deployment", NAME)) == "bad:2"
         assert command(api, "promote").stderr.endswith("nothing to promote: the rollout is Stable\n")

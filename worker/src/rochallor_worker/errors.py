@@ -4,7 +4,7 @@
     ├── StartError             the worker cannot start; one line for the person who configured it
     ├── NonRetryableError      raised by a handler: trying this job again cannot help
     ├── Postpone               raised by a handler: not now (handlers/postpone.py)
-    ├── Away                   Kubernetes, or a worker's page, could not be asked (why/kubectl.py)
+    ├── Away                   Kubernetes, or a worker's page, could not be asked: one line
     ├── NotOnTrial             there is no version to show, promote or abort (cli/rollout.py)
     └── EngineError            a call to the engine did not succeed
         ├── Unreachable        the request did not reach the engine: sending it again is always safe
@@ -45,11 +45,15 @@ class NonRetryableError(RochallorError):
     """Raise this from a handler when running the job again cannot help: the job and its instance become FAILED."""
 
 
+class Away(RochallorError):  # noqa: N818 — named for the state it describes
+    """Kubernetes, or a worker's page, could not be asked. Its text says which, and why, in one line."""
+
+
 class EngineError(RochallorError):
     """A call to the engine did not succeed. Its text names the call and the reason."""
 
 
-class Unreachable(EngineError):  # noqa: N818 — named for the state it describes
+class Unreachable(EngineError):  # noqa: N818
     """The request provably did not reach the engine: no connection, or a gateway turned it away."""
 
 

@@ -157,6 +157,14 @@ def test_a_watched_instance_is_shown_until_its_end(
     assert [json.loads(line)["status"] for line in lines] == ["ACTIVE", "CANCELLED"]
 
 
+async def test_a_watch_without_a_first_answer_ends() -> None:
+    async def look() -> Shown:
+        raise Unreachable("away")
+
+    with pytest.raises(Unreachable):
+        await present(look, as_json=False, again=True)
+
+
 async def test_a_watch_survives_an_engine_that_is_away(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

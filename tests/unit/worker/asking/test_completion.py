@@ -1,5 +1,8 @@
 """The shells' completion, which typer makes from the parser."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -29,3 +32,8 @@ def test_commands_options_and_values_are_completed(shell: str) -> None:
 @SHELLS
 def test_the_script_of_each_shell_is_printed(shell: str) -> None:
     assert "complete" in CliRunner().invoke(app, ["--show-completion", shell], prog_name="rochallor-worker").stdout
+
+
+def test_completion_does_not_wait_for_what_only_commands_load() -> None:
+    program = "import sys, rochallor_worker.cli.main; sys.exit(not {'aiohttp', 'pydantic'}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -121,8 +121,9 @@ def test_what_is_not_possible_is_refused_in_one_line(
     assert len(cluster.calls) == 1
 
 
-def test_a_resource_that_does_not_exist_is_named(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("promote",), ("status", "--watch")])
+def test_a_resource_that_does_not_exist_is_named(cluster: Cluster, tmp_path: Path, words: tuple[str, ...]) -> None:
     said = 'Error from server (NotFound): rochallorworkers.rochallor.io "pay" not found'
     (tmp_path / "refusal").write_text(said)
-    result = run(cluster, "promote", "pay")
+    result = run(cluster, *words, "pay")
     assert (result.exit_code, result.stderr) == (1, f"kubectl get rochallorworkers.rochallor.io/pay: {said}\n")

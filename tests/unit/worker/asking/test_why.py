@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from rochallor_worker import cli
 from rochallor_worker.cli.main import plugin
 from rochallor_worker.devengine.client import FakeEngine
+from rochallor_worker.errors import Away
 from rochallor_worker.why import fleet
 from rochallor_worker.why.facts import Answer, JobState, Slots, TypeState
-from rochallor_worker.why.kubectl import Away
 from unit.worker.asking.conftest import Run
 from unit.worker.asking.test_commands import deployed, fail, started
 
@@ -84,7 +84,7 @@ def test_top_shows_each_pod_and_what_is_not_known(run: Run) -> None:
 def test_the_plugin_has_what_can_be_asked_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = CliRunner().invoke(plugin, ["--help"], prog_name="kubectl rochallor").stdout
     assert "Usage: kubectl rochallor [OPTIONS] COMMAND" in shown
-    assert all(name in shown for name in ("why", "top", "failures", "instances", "deploy"))
+    assert all(name in shown for name in ("why", "top", "failures", "instances", "deploy", "rollout"))
     assert "dev-engine" not in shown
     monkeypatch.setattr(sys, "argv", ["kubectl-rochallor", "--help"])
     with pytest.raises(SystemExit) as ended:

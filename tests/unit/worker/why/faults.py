@@ -275,7 +275,7 @@ FAULTS = {
         "EngineUnreachable: cannot connect",
         TROUBLE + "engineunreachable",
     ),
-    "postponed": Fault(job(parked=True), "waits", "its job is postponed", "handlers.md"),
+    "postponed": Fault(job(parked=True), "waits", "its job is postponed", "handlers.md#not-now-postpone"),
     "past its lease": Fault(job(left=0), "stops", "past its lease", TROUBLE + "handlers-that-outlive-their-lease"),
     "pods cannot be asked": Fault(
         with_worker(replace(WORKER, pods=(Pod("pay-1"),))),

@@ -1,8 +1,7 @@
-"""The command line. Commands that ask the engine are in modules of their own."""
+"""The command line. Larger commands, and those that ask the engine, are in modules of their own."""
 
 import asyncio
 import contextlib
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Annotated
 import typer
 
 from rochallor_worker.cli import instances, rollout
-from rochallor_worker.cli.calling import FAILED, START_ERROR, Handlers, read_definition, told
+from rochallor_worker.cli.calling import FAILED, START_ERROR, Handlers, told
 from rochallor_worker.cli.chaos import chaos
+from rochallor_worker.cli.check import check
 from rochallor_worker.cli.deploy import deploy
 from rochallor_worker.cli.failures import failures
 from rochallor_worker.cli.in_force import show_settings
@@ -88,45 +88,7 @@ def run(
         raise typer.Exit(1) from None
 
 
-@app.command(rich_help_panel=WORKER)
-def check(
-    handlers: Handlers = "",
-    definition: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Also look at a workflow definition (JSON): do the handlers fit? May be repeated."
-        ),
-    ] = None,
-) -> None:
-    """Import the handlers, read the settings, and list the handlers that would run; needs no engine.
-
-    With `--definition`, also list its job types without a handler, and the variables that handlers need and no step
-    provides. Exit status 2 if `run` would refuse the handlers, 1 if a definition cannot work with them.
-    """
-    from rochallor_worker.cli import checking, settings  # noqa: PLC0415
-    from rochallor_worker.devengine.definition import Definition  # noqa: PLC0415
-    from rochallor_worker.handlers.loading import load_registry  # noqa: PLC0415
-    from rochallor_worker.registry import checked_job_types  # noqa: PLC0415
-
-    try:
-        loaded = settings.load(**({"handlers": handlers} if handlers else {}))
-        for name in settings.unknown_variables(os.environ):
-            typer.echo(f"{name} is not a setting and is ignored: check its spelling", err=True)
-        registry = load_registry(loaded.handlers)
-        loaded.limit(registry)
-        served = checked_job_types(registry, loaded.job_types)
-        checking.load_clients(loaded)
-        definitions = {path: read_definition(path, Definition) for path in definition or ()}
-    except StartError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(START_ERROR) from None
-    running = [handler for handler in registry if handler.job_type in served]
-    checking.show(running)
-    remarks = [(path, remark) for path, known in definitions.items() for remark in checking.compare(known, running)]
-    for path, remark in remarks:
-        typer.echo(f"{path}: {remark.text}")
-    if any(remark.certain for _, remark in remarks):
-        raise typer.Exit(FAILED)
+app.command(rich_help_panel=WORKER)(check)
 
 
 @app.command(rich_help_panel=WORKER)

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from rochallor_worker.errors import AnswerLost, InternalError, Unreachable
+from rochallor_worker.errors import AnswerLost, Away, InternalError, Unreachable
 
 WATCH_SECONDS = 2.0
 """How often a watched answer is asked for again."""
@@ -81,7 +81,7 @@ async def present(look: Callable[[], Awaitable[Shown]], *, as_json: bool, again:
 async def _watch(look: Callable[[], Awaitable[Shown]], *, as_json: bool) -> None:
     """Print an answer whenever it changes, until it is final: in place on a terminal; as JSON, one line each.
 
-    What keeps the engine from answering is shown in its place.
+    Once there was one, what keeps the next from coming is shown in its place.
     """
     with ExitStack() as stack:
         out = console()
@@ -93,7 +93,9 @@ async def _watch(look: Callable[[], Awaitable[Shown]], *, as_json: bool) -> None
         while True:
             try:
                 shown = await look()
-            except (Unreachable, AnswerLost, InternalError) as error:
+            except (Unreachable, AnswerLost, InternalError, Away) as error:
+                if not last:
+                    raise
                 shown = Shown(Text(printable(str(error)), style="red"), {"error": str(error)})
             content = msgspec.json.encode(shown.program)
             if content != last and as_json:

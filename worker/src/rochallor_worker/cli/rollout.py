@@ -1,7 +1,7 @@
 """`kubectl rochallor rollout`: how a canary rollout stands; promotes or aborts the version on trial."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,8 +9,10 @@ from rochallor_worker.cli.calling import FAILED, AsJson, Watch, told
 from rochallor_worker.cli.output import Shown, present, table
 from rochallor_worker.cli.why import Context
 from rochallor_worker.errors import RochallorError
-from rochallor_worker.why.kubectl import Kubectl
-from rochallor_worker.why.kubernetes import Counts, Resource, Rollout
+
+if TYPE_CHECKING:
+    from rochallor_worker.why.kubectl import Kubectl
+    from rochallor_worker.why.kubernetes import Counts, Resource, Rollout
 
 PROMOTE, ABORT = "rochallor.io/promote", "rochallor.io/abort"
 """Annotations that name a version; the operator acts on them."""
@@ -42,7 +44,7 @@ def status(
 
     async def look() -> Shown:
         nonlocal failed
-        resource = await Kubectl(namespace, context).worker(name)
+        resource = await _kubectl(namespace, context).worker(name)
         state = _rollout(resource)
         failed = resource.is_observed and state.phase in STOPPED
         return Shown(_described(resource, state), state, final=resource.is_observed and state.phase in AT_REST)
@@ -57,18 +59,18 @@ def status(
 def promote(name: Name, namespace: Namespace = "", context: Context = "") -> None:
     """Promote the version on trial to all pods, without further steps. It may be one that has failed."""
     with told():
-        asyncio.run(_decide(Kubectl(namespace, context), name, "promote", ON_TRIAL | STOPPED, (PROMOTE, ABORT)))
+        asyncio.run(_decide(_kubectl(namespace, context), name, "promote", ON_TRIAL | STOPPED, (PROMOTE, ABORT)))
 
 
 @app.command()
 def abort(name: Name, namespace: Namespace = "", context: Context = "") -> None:
     """Abort the trial: the canary's pods drain, and the stable ones stay as they are."""
     with told():
-        asyncio.run(_decide(Kubectl(namespace, context), name, "abort", ON_TRIAL, (ABORT, PROMOTE)))
+        asyncio.run(_decide(_kubectl(namespace, context), name, "abort", ON_TRIAL, (ABORT, PROMOTE)))
 
 
 async def _decide(
-    kubectl: Kubectl, name: str, verb: str, possible: frozenset[str], annotations: tuple[str, str]
+    kubectl: "Kubectl", name: str, verb: str, possible: frozenset[str], annotations: tuple[str, str]
 ) -> None:
     """Write the first annotation for the version on trial, and remove the second, which would contradict it.
 
@@ -85,7 +87,13 @@ async def _decide(
     typer.echo(f"{resource}: the operator is asked to {verb} version {state.revision}")
 
 
-def _rollout(resource: Resource) -> Rollout:
+def _kubectl(namespace: str, context: str) -> "Kubectl":
+    from rochallor_worker.why.kubectl import Kubectl  # noqa: PLC0415 — it loads much
+
+    return Kubectl(namespace, context)
+
+
+def _rollout(resource: "Resource") -> "Rollout":
     if resource.spec.rollout.strategy != "Canary":
         raise NotOnTrial(f"{resource}: no canary rollouts: spec.rollout.strategy is {resource.spec.rollout.strategy}")
     if resource.status.rollout is None:
@@ -93,7 +101,7 @@ def _rollout(resource: Resource) -> Rollout:
     return resource.status.rollout
 
 
-def _described(resource: Resource, state: Rollout) -> Any:
+def _described(resource: "Resource", state: "Rollout") -> Any:
     rows = [
         ("phase", state.phase if resource.is_observed else f"{state.phase}, before the last change of the resource"),
         ("version", state.revision),
@@ -112,6 +120,6 @@ def _described(resource: Resource, state: Rollout) -> Any:
     return shown
 
 
-def _counted(counts: Counts) -> str:
+def _counted(counts: "Counts") -> str:
     slow = f", {counts.slow} slow" if counts.slow else ""
     return f"{counts.jobs} jobs in this step, {counts.failures} failed{slow}"

@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from rochallor_worker.asking.calls import each
+from rochallor_worker.errors import Away
 from rochallor_worker.why.facts import Answer, Pod, Worker
-from rochallor_worker.why.kubectl import Away, Kubectl, page
+from rochallor_worker.why.kubectl import Kubectl, page
 from rochallor_worker.why.kubernetes import WORKER_LABEL, PodObject, Resource, pod_of, worker_of
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from rochallor_worker.engine.client import UNREADABLE
-from rochallor_worker.errors import RochallorError
+from rochallor_worker.errors import Away
 from rochallor_worker.why.facts import Answer
 from rochallor_worker.why.kubernetes import POD_LABELS, Listing, PodObject, Resource
 
@@ -20,10 +20,6 @@ PAGE_PORT = 9090
 RESOURCES = "rochallorworkers.rochallor.io"
 
 T = TypeVar("T")
-
-
-class Away(RochallorError):  # noqa: N818 — named for the state it describes
-    """A source could not be asked. Its text says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ def _held(name: str, answer: Answer, job: JobState) -> Iterator[Stop]:
     if job.parked and kind is not None and kind.breaker == "open":
         yield _breaker(name, kind)
     if job.parked:
-        yield Stop("waits", f"its job is postponed, and waits in {name} for its next run", "handlers.md")
+        yield Stop(
+            "waits", f"its job is postponed, and waits in {name} for its next run", "handlers.md#not-now-postpone"
+        )
     if job.ended and answer.problem:
         yield _problem(name, answer)
     if job.ended:
