@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cluster.kubectl import Kubectl
 
-PODS = 4
+PODS = 6
 RETRIES = 10
 """So many that no job fails permanently by chance."""
 PER_S = 8

@@ -111,6 +111,16 @@ async def test_a_shorter_limit_counts_at_once() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_time_in_the_far_future_shields_no_longer_than_the_limit() -> None:
+    ahead = SHIELD | {SHIELDED_SINCE: "9999-01-01T00:00:00Z"}
+    cluster = Cluster(pod("a", ahead))
+    cluster.busy["a"] = True
+    async with shielding(cluster):
+        await asyncio.sleep(CHECK_S)
+        assert shielded(cluster) == set()
+
+
+@pytest.mark.looptime
 async def test_shields_are_removed_when_they_are_no_longer_wanted() -> None:
     theirs = {"karpenter.sh/do-not-disrupt": "true"}
     cluster = Cluster(running("a"), pod("theirs", theirs))

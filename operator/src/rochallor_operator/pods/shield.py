@@ -43,7 +43,8 @@ class Shields(BusyPods):
     def changes(self, pods: Iterable[Manifest], busy: Mapping[str, bool], limit: float) -> list[Change]:
         """The pods whose annotations are wrong, and what they should be; those that became busy first.
 
-        The limit holds for pods that don't answer, too. A pod with such annotations of others is left alone.
+        The limit holds for pods that don't answer, too, and for times from a clock that was ahead. A pod with such
+        annotations of others is left alone.
         """
         now = self._now()
         found: list[Change] = []
@@ -56,7 +57,7 @@ class Shields(BusyPods):
                     found.append((name, {**SHIELD, SHIELDED_SINCE: _text(now)}))
             elif busy.get(name) is False:
                 found.append((name, {**_NO_SHIELD, SHIELDED_SINCE: None}))
-            elif shielded and now - _seconds(since) >= limit:
+            elif shielded and abs(now - _seconds(since)) >= limit:
                 found.append((name, _NO_SHIELD))
         return sorted(found, key=lambda change: change[1].get(SHIELDED_SINCE) is None)
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_S: Final = 5.0
-"""The interval between two readings."""
+READ_S: Final = 3.0
+"""The interval between two readings: short, because a broken version takes jobs until one has shown it."""
 FRESH_S: Final = 30.0
 """How old a reading may be that is judged."""
 ASKED: Final = 50
@@ -158,7 +158,7 @@ class Counters:
     async def _look(self, watched: _Watched, canary: list[Manifest], stable: list[Manifest]) -> Seen:
         there = [_name(pod) for pod in canary], [_name(pod) for pod in stable]
         canary, stable = canary[:ASKED], stable[:ASKED]
-        theirs, others = await self._samples(canary, watched), await self._samples(stable, watched)
+        theirs, others = await asyncio.gather(self._samples(canary, watched), self._samples(stable, watched))
         watched.canary.add({pod: _counts(one) for pod, one in theirs.items()}, there[0])
         watched.stable.add({pod: _counts(one) for pod, one in others.items()}, there[1])
         alone = _open(theirs) - _open(others) if others else frozenset()
