@@ -1,230 +1,175 @@
 """`make bench-operator`: an operator process against a real control plane; prints a line per figure, asserts nothing.
 
-No pod runs: a stand-in for the kubelets reports every pod as ready, on the same processors. The variables
-BENCH_RESOURCES (1000) and BENCH_STEADY_SECONDS (120) make the run smaller.
+`--write` also writes docs/operator-benchmarks.md. The variables BENCH_RESOURCES (1000,5000), BENCH_STEADY_SECONDS (120)
+and BENCH_CHURN_SECONDS (60) make the run smaller.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
-import ssl
 import time
-from collections import Counter
-from contextlib import asynccontextmanager
-from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import httpx
-import yaml
-
+from bench import operator_page, page
+from bench.operator_cluster import SECRETS, Bench, running
 from cluster.controlplane import ControlPlane
-from integration.operator.process import Operator
-from integration.operator.samples import resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections import Counter
+    from collections.abc import Iterable
 
-ROOT = Path(__file__).parents[2]
-RESOURCES = int(os.environ.get("BENCH_RESOURCES", "1000"))
+RESOURCES = [int(count) for count in os.environ.get("BENCH_RESOURCES", "1000,5000").split(",")]
 STEADY_S = float(os.environ.get("BENCH_STEADY_SECONDS", "120"))
+CHURN_S = int(os.environ.get("BENCH_CHURN_SECONDS", "60"))
 FEW = 100
-CREATES_AT_ONCE = 16
-WORKERS = "apis/rochallor.io/v1alpha1/namespaces/default/rochallorworkers"
-DEPLOYMENTS = "apis/apps/v1/namespaces/default/deployments"
-PODS = "api/v1/namespaces/default/pods"
-READY = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+EDITED = 100
+"""How many edits are timed."""
 
 
-class Seen:
-    """The live objects of a collection, kept up to date by a watch."""
+@dataclass(frozen=True)
+class Grown:
+    """From `before` to `resources` resources, and what they cost afterwards."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, Any] = {}
-        self._change = asyncio.Condition()
-
-    async def follow(self, http: httpx.AsyncClient, path: str, changed: Callable[[Any], Awaitable[None]]) -> None:
-        """Watch until cancelled; `changed` is called with every object."""
-        async with http.stream("GET", path, params={"watch": "true"}, timeout=None) as stream:
-            stream.raise_for_status()
-            async for line in stream.aiter_lines():
-                event = json.loads(line)
-                live = event["object"]
-                async with self._change:
-                    self.objects[live["metadata"]["name"]] = None if event["type"] == "DELETED" else live
-                    self._change.notify_all()
-                await changed(live)
-
-    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until the objects fulfil a condition."""
-        async with self._change:
-            await self._change.wait_for(lambda: wanted(self.objects))
+    before: int
+    resources: int
+    created: float
+    """Seconds until the last of them was created."""
+    available: float
+    """Seconds until all were available."""
+    steady: float
+    """Seconds until the operator's last write."""
+    cpu: float
+    calls: Counter[str]
+    idle: Counter[str]
+    """Calls of STEADY_S in which nothing changed."""
+    idle_cpu: float
+    edits: list[float]
+    """Seconds from an edit of one resource to its Deployment, in ascending order."""
+    churn: Churn
+    megabytes: float
 
 
-class Bench:
-    """A control plane with one operator, with an administrator's access."""
+@dataclass(frozen=True)
+class Churn:
+    """1 % of the resources edited each second, and the token of another 1 % changed."""
 
-    def __init__(self, http: httpx.AsyncClient, operator: Operator) -> None:
-        self.http, self.operator = http, operator
-        self.workers, self.deployments, self.pods = Seen(), Seen(), Seen()
+    edits: list[float]
+    """Seconds from an edit to its Deployment, in ascending order."""
+    steady: float
+    """Seconds from the last edit until the operator's last write."""
+    cpu: float
+    calls: Counter[str]
+    megabytes: float
 
-    def name(self, number: int) -> str:
-        """Return the name of a resource."""
-        return f"bench-{number:04}"
 
-    async def create(self, first: int, end: int) -> None:
-        """Create resources, several at a time."""
-        numbers = iter(range(first, end))
+@dataclass(frozen=True)
+class Restarted:
+    """A new operator process, with everything in place already."""
 
-        async def some() -> None:
-            for number in numbers:
-                (await self.http.post(WORKERS, json=resource(self.name(number)))).raise_for_status()
+    resources: int
+    seconds: float
+    """Until each resource has been reconciled."""
+    cpu: float
+    calls: Counter[str]
+    megabytes: float
 
-        await asyncio.gather(*(some() for _ in range(CREATES_AT_ONCE)))
 
-    async def available(self, count: int) -> None:
-        """Wait until `count` resources are ready."""
-        await self.workers.until(lambda live: sum(map(_available, live.values())) >= count)
+async def few(bench: Bench) -> tuple[list[float], list[float]]:
+    """Return the seconds of edits, and of Deployments that come back, with FEW resources; in ascending order."""
+    await bench.create(range(FEW))
+    await bench.available(FEW)
+    await bench.quiet()
+    edits = sorted([await bench.edit(number, 7) for number in range(FEW)])
+    await bench.quiet()
+    return edits, sorted([await bench.delete(number) for number in range(20)])
 
-    async def start_pod(self, pod: Any) -> None:
-        """Report a new pod as running."""
-        if pod["status"].get("phase") == "Pending" and "deletionTimestamp" not in pod["metadata"]:
-            body = json.dumps({"status": READY | {"phase": "Running"}})
-            headers = {"Content-Type": "application/merge-patch+json"}
-            await self.http.patch(f"{PODS}/{pod['metadata']['name']}/status", content=body, headers=headers)
 
-    async def edit(self, number: int, parallelism: int) -> float:
-        """Return the seconds from the answer to an edit until the Deployment changes."""
-        name = self.name(number)
-        before = self.deployments.objects[name]["metadata"]["generation"]
-        headers = {"Content-Type": "application/merge-patch+json"}
-        body = json.dumps({"spec": {"parallelism": parallelism}})
-        (await self.http.patch(f"{WORKERS}/{name}", content=body, headers=headers)).raise_for_status()
+async def grow(bench: Bench, before: int, resources: int) -> Grown:
+    """Add resources and measure."""
+    await bench.quiet()
+    calls, cpu = bench.calls(), bench.cpu()
+    began = time.perf_counter()
+    await bench.create(range(before, resources))
+    created = time.perf_counter() - began
+    await bench.available(resources)
+    available = time.perf_counter() - began
+    steady = await bench.quiet() - began
+    calls, cpu = bench.calls() - calls, bench.cpu() - cpu
+    idle, idle_cpu = bench.calls(), bench.cpu()
+    await asyncio.sleep(STEADY_S)
+    idle, idle_cpu = bench.calls() - idle, bench.cpu() - idle_cpu
+    edits = sorted([await bench.edit(number, resources) for number in range(EDITED)])
+    await bench.quiet()
+    megabytes = bench.megabytes()
+    churned = await churn(bench, resources)
+    return Grown(before, resources, created, available, steady, cpu, calls, idle, idle_cpu, edits, churned, megabytes)
+
+
+async def churn(bench: Bench, resources: int) -> Churn:
+    """Each second, edit those resources that share a Secret, and change the Secret of others."""
+    calls, cpu = bench.calls(), bench.cpu()
+    edits: list[asyncio.Task[float]] = []
+    for second in range(CHURN_S):
         began = time.perf_counter()
-        await self.deployments.until(lambda live: live[name]["metadata"]["generation"] > before)
-        return time.perf_counter() - began
-
-    async def delete(self, number: int) -> float:
-        """Return the seconds from the deletion of a Deployment until it exists again."""
-        name = self.name(number)
-        old = self.deployments.objects[name]["metadata"]["uid"]
-        (await self.http.delete(f"{DEPLOYMENTS}/{name}")).raise_for_status()
-        began = time.perf_counter()
-        await self.deployments.until(lambda live: live[name] is not None and live[name]["metadata"]["uid"] != old)
-        return time.perf_counter() - began
-
-    def calls(self) -> Counter[str]:
-        """Return the operator's requests by verb and kind."""
-        found: Counter[str] = Counter()
-        for line in self.operator.http("/metrics").text.splitlines():
-            if line.startswith("rochallor_operator_api_calls_total{"):
-                labels, _, value = line.partition("{")[2].rpartition("} ")
-                found[labels.replace('"', "").replace("kind=", "").replace("verb=", "")] = int(float(value))
-        return found
+        numbers = range(second % SECRETS, resources, SECRETS)
+        edits += [asyncio.create_task(bench.edit(number, 10 + second)) for number in numbers]
+        await bench.rotate(second + SECRETS // 2, str(second))
+        await asyncio.sleep(began + 1 - time.perf_counter())
+    last = time.perf_counter()
+    seconds = sorted(await asyncio.gather(*edits))
+    steady = await bench.quiet() - last
+    return Churn(seconds, max(0.0, steady), bench.cpu() - cpu, bench.calls() - calls, bench.megabytes())
 
 
-def _available(worker: Any) -> bool:
-    conditions = (worker or {}).get("status", {}).get("conditions", [])
-    return any((item["type"], item["status"]) == ("Ready", "True") for item in conditions)
+async def restarted(bench: Bench, began: float, resources: int) -> Restarted:
+    """Wait until a new operator has reconciled everything."""
+    while bench.operator.metric("rochallor_operator_reconciles_total") < resources:
+        await asyncio.sleep(0.2)
+    seconds = time.perf_counter() - began
+    await bench.quiet()
+    return Restarted(resources, seconds, bench.cpu(), bench.calls(), bench.megabytes())
 
 
-@asynccontextmanager
-async def running(plane: ControlPlane) -> AsyncIterator[Bench]:
-    """Run an operator on the control plane, and the stand-in for the kubelets."""
-    context = ssl.create_default_context(cafile=plane.folder / "ca.crt")
-    headers = {"Authorization": f"Bearer {(plane.folder / 'token').read_text()}"}
-    limits = httpx.Limits(max_connections=64)
-    async with httpx.AsyncClient(
-        base_url=plane.url, headers=headers, verify=context, timeout=60, limits=limits
-    ) as http:
-        crd = yaml.safe_load((ROOT / "crds" / "rochallorworkers.rochallor.io.yaml").read_text())
-        await http.post("apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=crd)
-        while (await http.get(WORKERS)).is_error:
-            await asyncio.sleep(0.1)
-        with Operator(plane.kubeconfig, own_namespace="default", worker_image="worker:bench") as operator:
-            await asyncio.to_thread(operator.event, "watching")
-            bench = Bench(http, operator)
+async def measure(plane: ControlPlane) -> list[operator_page.Row]:
+    """Print the rows as they are measured, first with few resources, and return all."""
+    rows: list[operator_page.Row] = []
 
-            async def ignore(_: Any) -> None: ...
+    def show(more: Iterable[operator_page.Row]) -> None:
+        for row in more:
+            rows.append(row)
+            print(*row, sep=" | ", flush=True)
 
-            followers = [
-                asyncio.create_task(bench.workers.follow(http, WORKERS, ignore)),
-                asyncio.create_task(bench.deployments.follow(http, DEPLOYMENTS, ignore)),
-                asyncio.create_task(bench.pods.follow(http, PODS, bench.start_pod)),
-            ]
-            try:
-                yield bench
-            finally:
-                for task in followers:
-                    task.cancel()
-                await asyncio.wait(followers)
-
-
-async def measure(plane: ControlPlane) -> None:
-    """Print every figure, with few resources and then with all."""
     async with running(plane) as bench:
-        await bench.create(0, FEW)
-        await bench.available(FEW)
-        edits = sorted([await bench.edit(number, 7) for number in range(FEW)])
-        print(f"{FEW} resources: spec edit → Deployment p50 {median(edits):.3f} s, p99 {edits[-2]:.3f} s")
-        await bench.available(FEW)
-        recreations = sorted([await bench.delete(number) for number in range(20)])
-        middle, longest = median(recreations), recreations[-1]
-        print(f"{FEW} resources: Deployment deleted → recreated p50 {middle:.3f} s, longest {longest:.3f} s")
-        await bench.available(FEW)
-
-        before, cpu = bench.calls(), bench.operator.metric("process_cpu_seconds_total")
+        edits, recreations = await few(bench)
+        show(operator_page.few(FEW, edits, recreations))
+    before = FEW
+    for resources in RESOURCES:
         began = time.perf_counter()
-        await bench.create(FEW, RESOURCES)
-        created = time.perf_counter() - began
-        await bench.available(RESOURCES)
-        seconds = time.perf_counter() - began
-        more = RESOURCES - FEW
-        made = bench.calls() - before
-        cpu = bench.operator.metric("process_cpu_seconds_total") - cpu
-        print(
-            f"{more} more: created in {created:.0f} s, all available after {seconds:.0f} s, operator's CPU {cpu:.0f} s"
-        )
-        print(f"API calls each: {sum(made.values()) / more:.1f} = " + _shares(made, more))
-
-        await asyncio.sleep(15)  # let the last reconciles end
-        before, cpu = bench.calls(), bench.operator.metric("process_cpu_seconds_total")
-        await asyncio.sleep(STEADY_S)
-        steady = bench.calls() - before
-        cpu = bench.operator.metric("process_cpu_seconds_total") - cpu
-        canary = steady.pop("ConfigMap,patch", 0)
-        print(
-            f"steady for {STEADY_S:.0f} s: {dict(steady) or 'no calls'} besides {canary} of the canary, CPU {cpu:.1f} s"
-        )
-
-        edits = sorted([await bench.edit(number, 8) for number in range(FEW)])
-        print(f"{RESOURCES} resources: spec edit → Deployment p50 {median(edits):.3f} s, p99 {edits[-2]:.3f} s")
-        rss = bench.operator.metric("process_resident_memory_bytes") / 2**20
-    async with running(plane) as again:
-        began = time.perf_counter()
-        while again.operator.metric("rochallor_operator_reconciles_total") < RESOURCES:
-            await asyncio.sleep(0.2)
-        seconds = time.perf_counter() - began
-        print(f"all {RESOURCES} reconciled {seconds:.0f} s after a restart: {_shares(again.calls(), RESOURCES)} each")
-        again_rss = again.operator.metric("process_resident_memory_bytes") / 2**20
-    print(f"operator's RSS: {rss:.0f} MB, after a restart {again_rss:.0f} MB")
-
-
-def _shares(calls: Counter[str], count: int) -> str:
-    return ", ".join(f"{name} {number / count:.1f}" for name, number in calls.most_common())
+        async with running(plane) as bench:
+            show(operator_page.restarted(await restarted(bench, began, before)))
+            show(operator_page.grown(await grow(bench, before, resources), STEADY_S))
+        before = resources
+    began = time.perf_counter()
+    async with running(plane) as bench:
+        show(operator_page.restarted(await restarted(bench, began, before)))
+    return rows
 
 
 def main() -> None:
     """Measure and print."""
-    argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__).parse_args()
-    load = os.getloadavg()[0]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}")
+    parser = argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/operator-benchmarks.md")
+    wanted = parser.parse_args()
+    where = f"{page.machine()}, load {os.getloadavg()[0]:.1f} before the run"
+    print(where, flush=True)
     with ControlPlane() as plane:
-        asyncio.run(measure(plane))
+        plane.stop_controllers()
+        rows = asyncio.run(measure(plane))
+    if wanted.write:
+        operator_page.write(where, rows)
 
 
 if __name__ == "__main__":

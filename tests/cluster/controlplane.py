@@ -147,6 +147,10 @@ class ControlPlane:
         self._controllers.stop()
         self._controllers.start()
 
+    def stop_controllers(self) -> None:
+        """Stop the controllers alone: Deployments get no ReplicaSets."""
+        self._controllers.stop()
+
     def stop_apiserver(self) -> None:
         """Stop the API server alone: clients see refused connections until `start_apiserver`."""
         self._apiserver.stop()

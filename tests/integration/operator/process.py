@@ -22,13 +22,22 @@ SYSTEM = "rochallor-system"
 
 
 class Operator:
-    """`python -m rochallor_operator` against a kubeconfig; use it in a `with` block."""
+    """`python -m rochallor_operator` against a kubeconfig; use it in a `with` block.
 
-    def __init__(self, kubeconfig: Path, module: str = "rochallor_operator", **variables: str) -> None:
+    `path` is searched for modules first: for those that wrap it, or for another release.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        module: str = "rochallor_operator",
+        path: Path = Path(__file__).parents[2],
+        **variables: str,
+    ) -> None:
         self._module = module
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),  # of the modules that wrap it
+            "PYTHONPATH": str(path),
             "KUBECONFIG": str(kubeconfig),
             "ROCHALLOR_OPERATOR_HTTP_PORT": "0",
             "ROCHALLOR_OPERATOR_OWN_NAMESPACE": SYSTEM,

@@ -15,6 +15,7 @@ from rochallor_operator.cluster.cache import Cache
 from rochallor_operator.cluster.client import load_configuration
 from rochallor_operator.cluster.kube import Kube
 from rochallor_operator.errors import KubernetesError, StartError
+from rochallor_operator.names import KIND, MANAGED_BY_LABEL, MANAGER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,6 +79,39 @@ async def test_an_answer_that_is_not_json_is_a_transient_error(kind: str) -> Non
         finally:
             await kube.close()
     assert caught.value.status is None
+
+
+async def reads(kind: str, labels: dict[str, str]) -> int:
+    """How many requests two reads in a row take."""
+    requests = 0
+
+    async def answer(_: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        metadata = {"namespace": "shop", "name": "payments", "resourceVersion": "7", "labels": labels}
+        return web.json_response({"metadata": metadata})
+
+    api = web.Application()
+    api.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(api) as server:
+        kube = Kube(Configuration(host=str(server.make_url(""))), Cache(lambda: 0))
+        try:
+            assert await kube.get(kind, "shop", "payments") == await kube.get(kind, "shop", "payments")
+        finally:
+            await kube.close()
+    return requests
+
+
+@pytest.mark.parametrize("kind", [KIND, "Deployment", "Service", "ScaledObject"])
+async def test_what_the_watches_follow_is_read_once(kind: str) -> None:
+    assert await reads(kind, {MANAGED_BY_LABEL: MANAGER}) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "manager"), [("Secret", MANAGER), ("ConfigMap", MANAGER), ("Service", "helm"), ("ServiceAccount", "")]
+)
+async def test_contents_and_the_objects_of_others_are_read_each_time(kind: str, manager: str) -> None:
+    assert await reads(kind, {MANAGED_BY_LABEL: manager}) == 2
 
 
 async def test_an_operator_that_no_longer_leads_writes_nothing() -> None:

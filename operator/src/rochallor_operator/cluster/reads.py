@@ -9,8 +9,12 @@ from rochallor_operator.cluster.client import Client, path_of
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import (
     APIS,
+    CHILDREN,
     DELETION_COST,
+    FOREIGN,
     KIND,
+    MANAGED_BY_LABEL,
+    MANAGER,
     READY_PODS,
     SHIELD,
     SHIELDED_SINCE,
@@ -95,7 +99,12 @@ class Reads:
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The object from the cache, else the live one; None when there is none."""
         seen = self._cache.get(kind, namespace, name)
-        return seen if seen is not None else await self.read(kind, namespace, name)
+        if seen is not None:
+            return seen
+        live = await self.read(kind, namespace, name)
+        if live is not None and _is_followed(kind, live):
+            self._cache.put(live, kind)
+        return live
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The live object, or None when there is none."""
@@ -158,6 +167,13 @@ class Reads:
             if error.status == 404:
                 return None
             raise
+
+
+def _is_followed(kind: str, live: Manifest) -> bool:
+    """Whether kopf's watches deliver every change of an object, so that it may be cached. The content of Secrets and
+    ConfigMaps is never kept."""
+    child = kind in {*CHILDREN, *FOREIGN} and live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL) == MANAGER
+    return kind == KIND or child
 
 
 def _essence(pod: Manifest) -> Manifest:
