@@ -19,6 +19,10 @@ MARGIN = 1.0
 """Seconds kept free at the end of a lease to report the outcome; a fifth of the lease, if that is less."""
 
 
+TIME_TO_RUN = 2 / 3
+"""The part of a lease that a run should have: one that began with less, and is cut short, spends no retry."""
+
+
 class Grant(NamedTuple):
     """What the answer to a claim says about its lease."""
 
