@@ -275,7 +275,7 @@ class Executor:
             on_reached=lambda: self._emit(TimedOut(claimed.job_type)),
         )
         queued = limit.started_at - delivery.claimed_at
-        self._emit(Started(claimed.job_type, queued, waited(claimed, queued, datetime.now(UTC)) if first else None))
+        self._emit(Started(claimed.job_type, queued, waited(claimed, queued, _utc_now) if first else None))
         job = Job(
             id=claimed.id,
             instance_id=claimed.instance_id,
@@ -396,6 +396,10 @@ def _ours_until(delivery: Delivery) -> float:
     if (delivery.leaving is not None and delivery.leaving.is_set()) or (lease is not None and lease.lost):
         return -math.inf
     return math.inf if lease is None else lease.deadline
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _names(job: ClaimedJob) -> dict[str, Any]:
