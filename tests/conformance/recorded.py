@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def replayed(settings: Settings, facts: Facts, only: str) -> Iterator[Finding]:
     """Replay the cases of the engine's generation; yield how many are answered as recorded, and each that is not."""
     generation = "A" if facts.fenced is not Answer.YES else "D" if facts.renewable is Answer.YES else "C"
     cases = replay.load(generation, only)
-    credentials = Credentials(engine_connection(settings))
+    credentials, headers = asyncio.run(_credentials(settings))
 
     def one(case: replay.Case) -> str | None:
         return replay.run(http, case, loose=True, without=replay.left_out(generation, case))
@@ -35,7 +36,7 @@ def replayed(settings: Settings, facts: Facts, only: str) -> Iterator[Finding]:
     with (
         httpx.Client(
             base_url=settings.engine_url or "",
-            headers=dict(credentials.headers),
+            headers=headers,
             verify=credentials.tls.context if credentials.tls else True,
             timeout=60,
         ) as http,
@@ -47,3 +48,9 @@ def replayed(settings: Settings, facts: Facts, only: str) -> Iterator[Finding]:
     for case, result in zip(cases, results, strict=True):
         if result is not None:
             yield Finding(case.name, "warning", result, case.note)
+
+
+async def _credentials(settings: Settings) -> tuple[Credentials, dict[str, str]]:
+    """Return the credentials and the headers to send, with one access token for all cases."""
+    credentials = Credentials(engine_connection(settings))
+    return credentials, dict(await credentials.to_send())

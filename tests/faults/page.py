@@ -95,7 +95,9 @@ These need an engine that renews leases (D), and jobs that come over REST or gRP
 
 - **Long jobs.** A handler may run for hours on a lease of 30 s, through outages of less than half a lease. Elsewhere an
   async handler is interrupted at the end of its lease and its job retried; a sync one runs on, its result counts when
-  its job is redelivered here, and after the third lease that it outlives the job is failed permanently.
+  its job is redelivered here, and after the third lease that it outlives the job is failed permanently. A run that
+  began late in its lease, since the claim was answered late or waited for suspects of a crash, and is interrupted
+  before it had two thirds of one, spends no retry.
 - **No wasted work.** When an instance is cancelled, or the engine gives a job to another worker, the handler is
   stopped within a third of the lease. Elsewhere it runs on, and its result is dropped.
 - **Short leases.** With `ROCHALLOR_LEASE=5s` a dead worker's jobs can be claimed within 5 to 20 s, instead of 30 to

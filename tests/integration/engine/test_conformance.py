@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from conformance.promises import ALONE, TOGETHER
-from rochallor_worker.devengine import DevEngine, Fault
+from conformance.recorded import replayed
+from oauth import CLIENT_ID, CLIENT_SECRET, token_server
+from rochallor_worker.cli.settings import load
+from rochallor_worker.devengine import DevEngine, Fault, Gateway
+from rochallor_worker.doctor.facts import Answer, Facts
 
 TESTS = Path(__file__).parents[2]
 CASES = "complete-twice"
@@ -56,3 +60,19 @@ async def test_an_engine_that_fails() -> None:
     assert status == 1
     assert "injected fault" in printed
     assert "Traceback" not in printed
+
+
+async def test_recorded_cases_carry_an_access_token(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text(CLIENT_ID)
+    (tmp_path / "secret").write_text(CLIENT_SECRET)
+    facts = Facts(fenced=Answer.YES, renewable=Answer.YES)
+    async with token_server() as server, DevEngine(gateway=Gateway(accepts=server.accepts)) as engine:
+        settings = load(
+            engine_url=engine.url,
+            engine_oauth_token_url=server.url,
+            engine_oauth_client_id_file=str(tmp_path / "id"),
+            engine_oauth_client_secret_file=str(tmp_path / "secret"),
+        )
+        [found] = await asyncio.to_thread(lambda: list(replayed(settings, facts, CASES)))
+    assert found.found == "1 of 1 are answered as recorded (generation D)"
+    assert (len(server.issued), server.refused) == (1, [])

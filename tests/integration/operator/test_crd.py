@@ -113,6 +113,14 @@ BAD: dict[str, tuple[Object, str]] = {
         engine(tls={"caSecret": "ca"}),
         "write url with https://, or remove tls",
     ),
+    "a client certificate for an engine without TLS": (
+        engine(tls={"clientCertSecret": "c"}, oauth=CLIENT),
+        "write url with https://, or remove tls",
+    ),
+    "a CA for nothing in TLS": (
+        engine(tls={"caSecret": "ca"}, oauth=CLIENT | {"tokenUrl": "http://login"}),
+        "write url with https://, or remove tls; without TLS, only a token server needs a CA",
+    ),
     "a header with a colon": (
         engine(headers=[{"name": "A:", "value": "b"}]),
         "a header's name has letters, digits, '-', '_' and '.'",
@@ -599,6 +607,8 @@ def test_null_in_a_template_survives_server_side_apply(api: Api) -> None:
 
 
 FINE: dict[str, Object] = {
+    "a CA for the token servers alone": engine(tls={"caSecret": "ca"}, oauth=CLIENT)
+    | kafka(**BEARER | {"securityProtocol": "SASL_PLAINTEXT", "tls": {"caFile": "/ca.pem"}}),
     "grpc": {
         "transport": "grpc",
         "engine": {

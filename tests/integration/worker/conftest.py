@@ -16,6 +16,7 @@ from scrape import total
 WITHIN_S = 100.0
 """Whatever has not happened this long after it was due never will."""
 
+MODULE = "my_handlers.py"
 HANDLERS = """
 import asyncio, os, time
 from rochallor_worker import Job, NonRetryableError, Registry
@@ -121,13 +122,20 @@ class Worker:
 
 @asynccontextmanager
 async def worker_process(
-    folder: Path, engine: str, variables: Mapping[str, str] | None = None, /, *, code: str = HANDLERS, **settings: str
+    folder: Path,
+    engine: str,
+    variables: Mapping[str, str] | None = None,
+    /,
+    *options: str,
+    code: str = HANDLERS,
+    ended_by: signal.Signals = signal.SIGKILL,
+    **settings: str,
 ) -> AsyncIterator[Worker]:
-    """Run `rochallor-worker run` with a free metrics port; killed at the end if it still runs.
+    """Run `rochallor-worker run` with a free metrics port; ended at the end if it still runs.
 
-    `variables` are environment variables other than the worker's settings.
+    `variables` are environment variables other than the worker's settings, `options` those of the command.
     """
-    module = folder / "my_handlers.py"
+    module = folder / MODULE
     if not module.exists() or module.read_text() != code:  # another worker may be importing it
         module.write_text(code)
     environment = {
@@ -140,14 +148,17 @@ async def worker_process(
         **{f"ROCHALLOR_{name.upper()}": value for name, value in settings.items()},
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rochallor_worker", "run", env=environment, stderr=asyncio.subprocess.PIPE, cwd=folder
+        *(sys.executable, "-m", "rochallor_worker", "run", *options),
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
     )
     worker = Worker(process)
     try:
         yield worker
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(ended_by)
         await worker.ended()
         (folder / f"worker-{process.pid}.log").write_text(worker.log)  # to investigate a failure
 

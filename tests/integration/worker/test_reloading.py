@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
-from integration.worker.conftest import Worker
+from integration.worker.conftest import MODULE, Worker, worker_process
 from rochallor_worker import RestClient
 from rochallor_worker.cli.reloading import files
 from rochallor_worker.devengine import DevEngine
@@ -30,36 +29,22 @@ async def held(job: Job) -> dict:
 """
 
 
-@asynccontextmanager
-async def reloading(folder: Path, engine: DevEngine) -> AsyncIterator[Worker]:
-    settings = {"HANDLERS": "own_handlers:registry", "ENGINE_URL": engine.url, "METRICS_PORT": "0"}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rochallor_worker", "run", "--reload"),
-        env={**os.environ, **{f"ROCHALLOR_{name}": value for name, value in settings.items()}},
-        stderr=asyncio.subprocess.PIPE,
-        cwd=folder,
-    )
-    worker = Worker(process)
-    try:
-        yield worker
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await worker.ended()
+def reloading(folder: Path, engine: DevEngine, code: str) -> AbstractAsyncContextManager[Worker]:
+    # killed, it would leave the worker that it has started
+    return worker_process(folder, engine.url, None, "--reload", code=code, ended_by=signal.SIGTERM)
 
 
-def write(folder: Path, version: int) -> None:
-    (folder / "own_handlers.py").write_text(CODE.replace("VERSION", str(version)))
+def of(version: int) -> str:
+    return CODE.replace("VERSION", str(version))
 
 
 async def test_a_change_starts_another_worker_when_the_running_job_has_ended(engine: DevEngine, tmp_path: Path) -> None:
-    write(tmp_path, 1)
-    async with RestClient(engine.url) as client, reloading(tmp_path, engine) as worker:
+    async with RestClient(engine.url) as client, reloading(tmp_path, engine, of(1)) as worker:
         await worker.logged('"metrics_port"')
         await client.upload_definition(definition("held"))
         first = await client.start_instance("d")
         await until(lambda: any(event.kind == "claim" for event in engine.state.log))
-        write(tmp_path, 22)
+        (tmp_path / MODULE).write_text(of(22))
         await worker.logged("a file has changed")
         await worker.logged("draining")
         (tmp_path / "go").touch()
@@ -72,10 +57,9 @@ async def test_a_change_starts_another_worker_when_the_running_job_has_ended(eng
 
 
 async def test_code_that_cannot_be_loaded_waits_for_the_next_change(engine: DevEngine, tmp_path: Path) -> None:
-    (tmp_path / "own_handlers.py").write_text("registry =")
-    async with reloading(tmp_path, engine) as worker:
+    async with reloading(tmp_path, engine, "registry =") as worker:
         await worker.logged("it starts again when a file changes")
-        write(tmp_path, 1)
+        (tmp_path / MODULE).write_text(of(1))
         await worker.logged('"metrics_port"')
         worker.process.send_signal(signal.SIGINT)
         assert await worker.ended() == 0

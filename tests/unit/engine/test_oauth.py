@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logged import logged_by
-from rochallor_worker.engine.oauth import LIFETIME, RETRY_CAP, SETTLED_AFTER, Grant, Tokens, _lifetime
+from rochallor_worker.engine.oauth import LIFETIME, RETRY_CAP, SETTLED_AFTER, Grant, Tokens, _granted
 from rochallor_worker.errors import TurnedAway, Unreachable
 from unit.worker.engines import loop_time
 
@@ -151,15 +151,21 @@ def test_a_token_in_use_still_lasts(pauses: list[float], lifetime: float, takes:
 @pytest.mark.parametrize(
     ("sent", "seconds"),
     [
-        (60, 60),
-        ("3599", 3599),
-        (None, LIFETIME),
-        ("soon", LIFETIME),
-        ("nan", LIFETIME),
-        ("inf", LIFETIME),
-        (0, 1),
-        (-5, 1),
+        ("60", 60),
+        ('"3599"', 3599),
+        ("null", LIFETIME),
+        ('"soon"', LIFETIME),
+        ('"nan"', LIFETIME),
+        ('"inf"', LIFETIME),
+        ("true", LIFETIME),
+        ("[60]", LIFETIME),
+        ("1e400", LIFETIME),
+        ("9" * 400, LIFETIME),
+        ("1e12", 1e12),
+        ("0", 1),
+        ("-5", 1),
     ],
 )
-def test_lifetimes(sent: float | str | None, seconds: float) -> None:
-    assert _lifetime(sent) == seconds
+def test_whatever_a_server_calls_a_granted_costs_no_token(sent: str, seconds: float) -> None:
+    answer = f'{{"access_token": "t", "expires_in": {sent}}}'
+    assert _granted("the server", 200, answer.encode()) == Grant("t", seconds)

@@ -29,7 +29,7 @@ from rochallor_worker.events import (
 from rochallor_worker.execution.executor import MAX_RETRY_PAUSE, Attempts, Executor
 from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
-from rochallor_worker.execution.lease import Grant, Lease
+from rochallor_worker.execution.lease import MARGIN, Grant, Lease
 from rochallor_worker.execution.slots import Slots
 from rochallor_worker.handlers.limits import Limits
 from rochallor_worker.handlers.processes import Processes
@@ -122,6 +122,10 @@ def scene() -> Iterator[Scene]:
 
 def fails(_: Job) -> None:
     raise ValueError("boom")
+
+
+def final(_: Job) -> None:
+    raise NonRetryableError("never")
 
 
 async def endless(_: Job) -> None:
@@ -495,6 +499,38 @@ async def test_a_run_past_a_lease_that_cannot_be_renewed_counts_as_an_overrun(sc
     assert len(scene.journal) == 1
     await executing
     renewing.cancel()
+
+
+@pytest.mark.parametrize(("began_after", "spent"), [(0, 1), (9, 1), (11, 0), (28.93, 0)])
+async def test_a_run_cut_short_by_a_lease_that_it_had_little_of_spends_no_retry(
+    scene: Scene, began_after: float, spent: int
+) -> None:
+    delivery = scene.delivery(await scene.job(retries=5))
+    await asyncio.sleep(began_after)
+    await scene.run(delivery, handler(endless))
+    assert loop_time() == LEASE - MARGIN
+    assert scene.verdicts == (["accepted"] if spent else ["abandoned"])
+    assert scene.events[-1] == Reported("a", "failed_retryable", scene.verdicts[0], 0)
+    assert scene.engine.retries_remaining() == 5 - spent
+
+
+async def test_a_timeout_or_a_failure_late_in_a_lease_spends_a_retry(scene: Scene) -> None:
+    for began_after, function, timeout in ((20, endless, 5), (20, fails, None), (28, final, None)):
+        delivery = scene.delivery(await scene.job())
+        await asyncio.sleep(began_after)
+        await scene.run(delivery, handler(function, timeout))
+    assert scene.verdicts == ["accepted"] * 3
+
+
+async def test_a_sync_handler_that_ends_because_its_lease_does_is_cut_short_too(scene: Scene) -> None:
+    def a(job: Job) -> None:
+        assert job._cancelled.wait(60)
+        raise ValueError("cancelled")
+
+    delivery = scene.delivery(await scene.job())
+    await asyncio.sleep(LEASE - MARGIN - 0.1)
+    await scene.run(delivery, Handler("a", a, None, is_async=False))
+    assert scene.verdicts == ["abandoned"]
 
 
 async def test_an_outcome_decided_before_a_crash_is_sent_again(scene: Scene) -> None:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rochallor_worker import Job, NonRetryableError, Runner
@@ -157,6 +157,12 @@ def spares_bystanders(kills: list[tuple[int, float]]) -> bool:
     weights=st.lists(st.integers(0, 3), min_size=4, max_size=4),
     kills=st.lists(st.tuples(st.integers(0, 1), st.floats(0.1, 60)), max_size=3).filter(spares_bystanders),
     seed=st.integers(0, 2**32),
+)
+@example(  # a suspect of two crashes waits for others, until its lease has nearly ended
+    kinds=["long", "final", "twice", "long", "final", "long", "too long", "good", "too long", "twice", "long", "good"],
+    weights=[0, 2, 2, 3],
+    kills=[(1, 3.368369601564988), (1, 50.87209498313037), (0, 0.5)],
+    seed=6685279,
 )
 async def test_whatever_goes_wrong_each_job_ends_once_and_as_its_handler_decides(
     tmp_path_factory: pytest.TempPathFactory,

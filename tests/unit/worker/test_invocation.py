@@ -280,12 +280,12 @@ class Busy(Executor):
 
 
 @pytest.mark.looptime
-async def test_a_sync_handler_that_gets_no_thread_before_its_limit_times_out_and_is_never_run() -> None:
-    """Its retry would run beside it."""
+async def test_a_sync_handler_that_gets_no_thread_before_its_limit_is_postponed_and_not_run() -> None:
+    """Else the next run would be beside it; and only handlers that fail spend retries."""
     threads, job = Busy(), make_job()
     async with asyncio.timeout(3600):
         outcome = await invoke_and_log(Handler("t", returning({}), None, is_async=False), job, threads, limit_of(10))
-    assert outcome == Failed("handler timed out after 10 s", retryable=True)
+    assert outcome == Postponed(0, "no thread became free")
     assert asyncio.get_running_loop().time() == pytest.approx(10)
     [queued] = threads.waiting
     assert queued.cancelled()

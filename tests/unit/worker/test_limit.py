@@ -77,6 +77,38 @@ async def test_a_lost_lease_interrupts_at_once_and_counts_as_no_timeout() -> Non
     assert (under.lost, under.reached, reached) == (True, True, [])
 
 
+@pytest.mark.parametrize(
+    ("timeout", "began_after", "cut_short"),
+    [(None, 3, False), (None, 4, True), (4, 4, False), (5, 4, False), (6, 4, True)],
+)
+async def test_a_run_that_the_end_of_its_lease_interrupts_is_cut_short_if_it_never_had_two_thirds_of_one(
+    timeout: float | None, began_after: float, *, cut_short: bool
+) -> None:
+    held = lease()
+    await asyncio.sleep(began_after)
+    under = limit(timeout, held)
+    assert not under.cut_short
+    with pytest.raises(TimeoutError):
+        await run(under, 100)
+    assert under.cut_short is cut_short
+
+
+async def test_without_a_lease_no_run_is_cut_short() -> None:
+    under = limit(1)
+    with pytest.raises(TimeoutError):
+        await run(under, 100)
+    assert not under.cut_short
+
+
+async def test_a_run_whose_lease_goes_on_is_not_cut_short() -> None:
+    held = lease()
+    await asyncio.sleep(5)
+    under = limit(None, held)
+    await asyncio.sleep(4)
+    held.adopt(lease())
+    assert not under.cut_short
+
+
 async def test_a_lease_may_change_while_the_run_is_being_interrupted() -> None:
     held = lease()
 

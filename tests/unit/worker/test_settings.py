@@ -196,12 +196,33 @@ def test_ways_in_that_make_no_sense(given: dict[str, str], sentence: str) -> Non
             "ROCHALLOR_KAFKA_SECURITY_PROTOCOL='SASL_PLAINTEXT' is not valid: must be SSL or SASL_SSL when TLS files "
             "are set",
         ),
+        (
+            CLIENT | {"engine_url": "http://engine", "engine_cert_file": "c.pem", "engine_key_file": "k.pem"},
+            "ROCHALLOR_ENGINE_URL='http://engine' is not valid: must begin with https:// when TLS files are set",
+        ),
+        (
+            CLIENT | {"engine_url": "http://engine", "engine_ca_file": "ca", "engine_oauth_token_url": "http://login"},
+            "ROCHALLOR_ENGINE_URL='http://engine' is not valid: must begin with https:// when TLS files are set",
+        ),
     ],
 )
 def test_tls_files_that_would_not_be_used(plain: dict[str, str], sentence: str) -> None:
     with pytest.raises(StartError) as raised:
         load(**plain)
     assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        CLIENT | {"engine_url": "http://engine", "engine_ca_file": "ca.pem"},
+        BEARER | {"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ca_file": "ca.pem"},
+    ],
+)
+def test_a_private_ca_may_be_for_the_token_server_alone(given: dict[str, str]) -> None:
+    settings = load(**given)
+    assert "ca.pem" in {settings.connection.ca_file, settings.kafka_ca_file}
+    assert settings.token_in_clear is settings.sends_token
 
 
 def test_misspelt_variables_are_found() -> None:

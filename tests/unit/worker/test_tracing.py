@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -491,11 +493,11 @@ class Away(SpanExporter):
         self.go_on.set()
 
 
-def ended(number: int) -> list[ReadableSpan]:
+def ended(number: int, name: str = "s", **attributes: int) -> list[ReadableSpan]:
     finished = InMemorySpanExporter()
     traces = Traces("w", finished)
     for _ in range(number):
-        traces.tracer.start_span("s").end()
+        traces.tracer.start_span(name, attributes=attributes).end()
     traces.close()
     return list(finished.get_finished_spans())
 
@@ -552,6 +554,53 @@ def test_the_end_waits_for_no_exporter() -> None:
     assert exporter.asked.wait(30)
     exporting.close(0.01)
     assert exporting.dropped == 5
+
+
+class Encoding(Away):
+    """Encodes what it takes, as the real one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        encode_spans(spans)
+        return super().export(spans)
+
+
+def test_a_span_that_cannot_be_encoded_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    exporter = Encoding()
+    exporting = Exporting(exporter, most=100, batch=3, delay=60)
+    for span in (*ended(1), *ended(1, name="\ud800"), *ended(1)):
+        exporting.on_end(span)
+    exporting.close(30)
+    assert (exporting.dropped, exporter.taken) == (1, 2)
+    assert "spans cannot be encoded, and are dropped" in caplog.text
+
+
+def test_an_attribute_that_cannot_be_encoded_costs_a_line_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    [span], exporter = ended(1, n=2**70), Encoding()
+    exporting = Exporting(exporter, most=100, batch=1, delay=60)
+    exporting.on_end(span)
+    exporting.close(30)
+    assert (exporting.dropped, exporter.taken) == (0, 1)
+    [line] = [record for record in caplog.records if "Failed to encode" in record.getMessage()]
+    assert line.exc_info is None
+
+
+def test_of_a_collectors_answer_only_a_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Chatty(Away):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            logging.getLogger(OTLPSpanExporter.__module__).error("Failed: %s", "<p>no</p>\n" * 10_000)
+            return super().export(spans)
+
+    exporting = Exporting(Chatty(), most=100, batch=1, delay=60)
+    exporting.on_end(ended(1)[0])
+    wait_until(lambda: exporting.dropped == 1)
+    exporting.close(30)
+    [line] = [record.getMessage() for record in caplog.records if "exported" in record.getMessage()]
+    assert "Failed: <p>no</p> <p>no</p>" in line
+    assert len(line) < 600
 
 
 def test_an_error_of_the_library_costs_only_the_spans() -> None:

@@ -25,35 +25,40 @@ def job(created_at: datetime | None, locked_at: datetime | None = None) -> Claim
 
 def test_over_rest_this_machines_clock_does_not_count() -> None:
     ahead = NOW + timedelta(hours=3)
-    assert waited(job(ahead, ahead + timedelta(seconds=5)), 0.5, NOW) == 5.5
+    assert waited(job(ahead, ahead + timedelta(seconds=5)), 0.5, lambda: NOW) == 5.5
 
 
 def test_else_it_does() -> None:
-    assert waited(job(NOW - timedelta(hours=3)), 0.5, NOW) == 3 * 3600
+    assert waited(job(NOW - timedelta(hours=3)), 0.5, lambda: NOW) == 3 * 3600
 
 
 def test_clocks_that_differ_make_no_negative_wait() -> None:
-    assert waited(job(NOW + timedelta(seconds=2)), 0.5, NOW) == 0
-    assert waited(job(NOW, NOW - timedelta(seconds=2)), 0.5, NOW) == 0
+    assert waited(job(NOW + timedelta(seconds=2)), 0.5, lambda: NOW) == 0
+    assert waited(job(NOW, NOW - timedelta(seconds=2)), 0.5, lambda: NOW) == 0
 
 
 @pytest.mark.parametrize("locked_at", [None, NOW])
 def test_without_a_time_that_makes_sense_it_is_not_known(locked_at: datetime | None) -> None:
-    assert waited(job(None, locked_at), 0.5, NOW) is None
-    assert waited(job(datetime.min.replace(tzinfo=UTC), locked_at), 0.5, NOW) is None
+    assert waited(job(None, locked_at), 0.5, lambda: NOW) is None
+    assert waited(job(datetime.min.replace(tzinfo=UTC), locked_at), 0.5, lambda: NOW) is None
 
 
 @pytest.mark.parametrize("year", [1, 9999])
 def test_an_absurd_time_is_no_wait_of_zero(year: int) -> None:
     then = datetime(year, 1, 1, tzinfo=UTC)
-    assert waited(job(then), 0.5, NOW) is waited(job(then, NOW), 0.5, NOW) is waited(job(NOW, then), 0.5, NOW) is None
+    assert (
+        waited(job(then), 0.5, lambda: NOW)
+        is waited(job(then, NOW), 0.5, lambda: NOW)
+        is waited(job(NOW, then), 0.5, lambda: NOW)
+        is None
+    )
 
 
 @given(st.none() | MOMENTS, st.none() | MOMENTS, st.floats(0, 1e6), MOMENTS)
 def test_a_wait_is_never_negative_nor_absurd(
     created_at: datetime | None, locked_at: datetime | None, since_claim: float, now: datetime
 ) -> None:
-    found = waited(job(created_at, locked_at), since_claim, now)
+    found = waited(job(created_at, locked_at), since_claim, lambda: now)
     assert found is None or 0 <= found <= LONGEST
 
 

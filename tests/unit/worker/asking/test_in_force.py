@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rochallor_worker.cli.settings import PREFIX, Settings
+from rochallor_worker.cli.settings import PREFIX, Settings, load
 from unit.worker.asking.conftest import Run
 
 
@@ -32,11 +32,31 @@ def test_each_setting_has_its_value_and_says_where_it_comes_from(run: Run, monke
         "ROCHALLOR_LEASE": "90s",
         "ROCHALLOR_KAFKA_DEAD_LETTER": "1",
         "ROCHALLOR_JOB_TYPES": "a, b",
-        "ROCHALLOR_LIMITS": '{"jobType":"a","perSecond":20.0}',
+        "ROCHALLOR_LIMITS": '[{"jobType":"a","perSecond":20.0}]',
     }
     assert found["ROCHALLOR_TRANSPORT"] == ("rest", "default")
     assert found["ROCHALLOR_DRAIN_TIMEOUT"] == ("25s", "default")
     assert found["ROCHALLOR_HANDLER_TIMEOUT"] == ("", "default")
+
+
+def test_each_value_is_as_one_would_write_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "JOB_TYPES": "a,b",
+        "LIMITS": '[{"jobType": "a", "parallelism": 8}, {"jobType": "b", "breaker": false}]',
+        "KAFKA_PROPERTIES": '{"fetch.max.bytes": 1048576, "client.rack": "a\'b"}',
+        "KAFKA_CREATE_TOPICS": '{"partitions": 6, "replicationFactor": 3}',
+        "KAFKA_DEDUP_WINDOW": "1000000001ms",
+        "POLL_INTERVAL": "12.5ms",
+        "METRICS_COMPAT": "true",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    before, found = load(), shown(run)
+    assert found["ROCHALLOR_KAFKA_PROPERTIES"][0] == '{"fetch.max.bytes":"1048576","client.rack":"a\'b"}'
+    assert found["ROCHALLOR_POLL_INTERVAL"][0] == "0.0125s"
+    for variable, (value, _) in found.items():
+        monkeypatch.setenv(variable, value)
+    assert load() == before
 
 
 def test_secrets_are_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 from rochallor_worker.source.base import Problem
 from rochallor_worker.source.kafka import commits
 from rochallor_worker.source.kafka import consumer as module
-from rochallor_worker.source.kafka.connection import Kafka
+from rochallor_worker.source.kafka.connection import Kafka, NewTopics
 from rochallor_worker.source.kafka.consumer import Consumer
 
 if TYPE_CHECKING:
@@ -181,9 +181,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return made
 
 
-async def run(client: Client, listener: Listener, room: int = 100) -> Consumer:
+async def run(client: Client, listener: Listener, room: int = 100, **options: Any) -> Consumer:
     """Let the thread run through the script."""
-    consumer = Consumer(Kafka("broker:9092"), "a", "w", listener, room)
+    consumer = Consumer(Kafka("broker:9092", **options), "a", "w", listener, room)
     consumer.start()
     await asyncio.to_thread(client.done.wait)
     await consumer.stop()
@@ -457,6 +457,32 @@ async def test_the_brokers_are_asked_for_the_lag_of_a_paused_partition(
     await asyncio.to_thread(client.done.wait)
     await consumer.stop()
     assert seen == [lag]
+
+
+async def test_topics_that_are_missing_are_created_and_those_that_cannot_be_are_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, logged: list[MutableMapping[str, Any]]
+) -> None:
+    """The topic itself exists: it is consumed all the same."""
+    answers = deque(["'workflow.jobs.a.dlq' cannot be created: denied"] * 2)
+    monkeypatch.setattr(module, "create_missing", lambda *_: answers.popleft())
+    client.script.append(assigning(client))
+    client.queue.append(Record(0))
+    listener = Listener()
+    await run(client, listener, create_topics=NewTopics(1, 1), dead_letter=True)
+    assert 0 in listener.reported
+    [line] = [line for line in logged if line["event"] == "going on without a topic for dead letters"]
+    assert line["error"] == "'workflow.jobs.a.dlq' cannot be created: denied"
+    assert not answers
+
+
+async def test_topics_that_others_have_created_meanwhile_are_no_reason_for_a_warning(
+    client: Client, monkeypatch: pytest.MonkeyPatch, logged: list[MutableMapping[str, Any]]
+) -> None:
+    answers = deque(["Failed to get metadata: timed out", ""])
+    monkeypatch.setattr(module, "create_missing", lambda *_: answers.popleft())
+    await run(client, Listener(), create_topics=NewTopics(1, 1))
+    assert not answers
+    assert not [line for line in logged if line["event"].startswith("going on")]
 
 
 async def test_a_fatal_error_of_the_client_ends_the_worker(client: Client) -> None:

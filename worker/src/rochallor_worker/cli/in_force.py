@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import typer
+from pydantic_core import to_json
 
 from rochallor_worker.cli.calling import AsJson, told
 
@@ -44,9 +45,9 @@ def _text(value: Any, must_be: str) -> str:
         case bool():
             return str(int(value))
         case float() if must_be.startswith("a duration"):
-            return f"{value:g}s"
-        case list() | tuple():
-            return ", ".join(_text(one, "") for one in value)
-        case _ if hasattr(value, "model_dump_json"):
-            return str(value.model_dump_json(by_alias=True, exclude_none=True))
-    return str(value)
+            return f"{value:.6f}".rstrip("0").rstrip(".") + "s"
+        case str() | int():
+            return str(value)
+        case list():
+            return ", ".join(value)
+    return to_json(value, by_alias=True, exclude_none=True).decode() if value else ""

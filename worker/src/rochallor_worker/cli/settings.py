@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     ] = ()
     """Further headers sent with every call to the engine."""
     engine_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
-    """The only CAs to trust for the engine. Default: the system's."""
+    """The only CAs to trust for the engine; its token server may also have one of the system's. Default: the
+    system's."""
     engine_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
     """Identifies the worker to an engine that requires a client certificate."""
     engine_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
@@ -156,7 +157,8 @@ class Settings(BaseSettings):
     ] = {}
     """Further properties of Kafka's client (librdkafka), except those that the worker itself must set. No secrets."""
     kafka_ca_file: Annotated[str, Field(description="the path of a PEM file of CA certificates")] = ""
-    """The only CAs to trust for the brokers. Default: the system's."""
+    """The only CAs to trust for the brokers; their token server may also have one of the system's. Default: the
+    system's."""
     kafka_cert_file: Annotated[str, Field(description="the path of a PEM client certificate")] = ""
     """Identifies the worker to brokers that require a client certificate."""
     kafka_key_file: Annotated[str, Field(description="the path of the client certificate's PEM key")] = ""
@@ -279,12 +281,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
-        plain = self.engine_url is not None and self.engine_url.startswith("http://")
-        if self.calls_over == "rest" and plain and (self.engine_ca_file or self.engine_cert_file):
+        """Refuse files that nothing would use. A CA is for the token server, too; a client certificate isn't."""
+        plain = self.calls_over == "rest" and (self.engine_url or "").startswith("http://")
+        ca_file = "" if _over_tls(self.engine_oauth_token_url) else self.engine_ca_file
+        if plain and (ca_file or self.engine_cert_file):
             raise StartError(
                 f"{PREFIX}ENGINE_URL={self.engine_url!r} is not valid: must begin with https:// when TLS files are set"
             )
-        if "SSL" not in self.kafka_security_protocol and (self.kafka_ca_file or self.kafka_cert_file):
+        ca_file = "" if _over_tls(self.kafka_oauth_token_url) else self.kafka_ca_file
+        if "SSL" not in self.kafka_security_protocol and (ca_file or self.kafka_cert_file):
             protocol = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol!r}"
             raise StartError(f"{protocol} is not valid: must be SSL or SASL_SSL when TLS files are set")
         return self
@@ -302,8 +307,10 @@ class Settings(BaseSettings):
     @property
     def token_in_clear(self) -> bool:
         """Whether a token, or the secret that one is got with, is sent without TLS."""
-        address = (self.engine_grpc_target if self.calls_over == "grpc" else self.engine_url) or ""
-        secure = address.startswith("https://") or bool(self.engine_ca_file or self.engine_cert_file)
+        if self.calls_over == "grpc":
+            secure = _over_tls(self.engine_grpc_target) or bool(self.engine_ca_file or self.engine_cert_file)
+        else:
+            secure = _over_tls(self.engine_url)
         in_clear = (self.engine_oauth_token_url or "").startswith("http://")
         return (self.sends_token and not secure) or in_clear
 
@@ -311,6 +318,10 @@ class Settings(BaseSettings):
     def sends_token(self) -> bool:
         """Whether calls to the engine carry a bearer token."""
         return bool(self.engine_token or self.engine_token_file or self.engine_oauth_token_url)
+
+
+def _over_tls(address: str | None) -> bool:
+    return address is not None and address.startswith("https://")
 
 
 def load(**overrides: Any) -> Settings:

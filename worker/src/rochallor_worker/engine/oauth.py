@@ -61,7 +61,7 @@ class Grant(NamedTuple):
 class _Answer(msgspec.Struct):
     access_token: str = ""
     token_type: str = ""
-    expires_in: float | str | None = None
+    expires_in: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
 
 
@@ -189,10 +189,10 @@ def _granted(server: str, status: int, answer: bytes) -> Grant:
     return Grant(found.access_token, _lifetime(found.expires_in))
 
 
-def _lifetime(expires_in: float | str | None) -> float:
-    """Return a lifetime of at least a second; some servers send it as text, and some none."""
-    with suppress(TypeError, ValueError):
-        if math.isfinite(seconds := float(expires_in)):  # type: ignore[arg-type]
+def _lifetime(expires_in: msgspec.Raw) -> float:
+    """Return a lifetime of at least a second; some servers send it as text, some none, and no other costs the token."""
+    with suppress(ValueError):
+        if math.isfinite(seconds := float(bytes(expires_in).strip(b'"'))):
             return max(1.0, seconds)
     return LIFETIME
 

@@ -167,7 +167,7 @@ class Executor:
     async def _run(
         self, delivery: Delivery, handler: Handler, permit: Permit, place: Place, trace: Attempt
     ) -> Outcome | Postponed | None:
-        """Run the handler; return what came of it, and None if the job is not ours any more or cannot start in time."""
+        """Run the handler; return what came of it, and None if the job is left to its redelivery."""
         variables = await self._load_variables(delivery)
         if variables is None or not await self._verify_ownership(delivery):
             trace.note(outcome="not_run")
@@ -181,10 +181,22 @@ class Executor:
             )
             trace.note(outcome=_ended(outcome, delivery.job))
         self._record_run(delivery, outcome, limit)
+        if isinstance(outcome, Failed) and outcome.retryable and limit.cut_short:
+            trace.note(verdict="abandoned")
+            self._abandon(delivery, outcome)
+            return None
         outcome = await self._judge(delivery, outcome, permit, place, since=limit.started_at)
         if isinstance(outcome, Failed):
             log_failed(job, outcome)
         return outcome
+
+    def _abandon(self, delivery: Delivery, outcome: Failed) -> None:
+        """Leave a job that began too late in its lease to its redelivery: its failure would spend a retry."""
+        job = delivery.job
+        log.warning("a run began late in its lease and was cut short; the job is redelivered", **_names(job))
+        self._journal.ended(job)
+        self._emit(Reported(job.job_type, _kind(outcome, job), "abandoned", 0.0))
+        delivery.settle("abandoned")
 
     async def _judge(
         self, delivery: Delivery, outcome: Outcome | Postponed | None, permit: Permit, place: Place, since: float
@@ -264,7 +276,7 @@ class Executor:
             on_reached=lambda: self._emit(TimedOut(claimed.job_type)),
         )
         queued = limit.started_at - delivery.claimed_at
-        self._emit(Started(claimed.job_type, queued, waited(claimed, queued, datetime.now(UTC)) if first else None))
+        self._emit(Started(claimed.job_type, queued, waited(claimed, queued, _utc_now) if first else None))
         job = Job(
             id=claimed.id,
             instance_id=claimed.instance_id,
@@ -385,6 +397,10 @@ def _ours_until(delivery: Delivery) -> float:
     if (delivery.leaving is not None and delivery.leaving.is_set()) or (lease is not None and lease.lost):
         return -math.inf
     return math.inf if lease is None else lease.deadline
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _names(job: ClaimedJob) -> dict[str, Any]:

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 FIXED_LENGTH = 30.0
 """The length of every lease of an engine that cannot renew (engine.md)."""
+LONGEST = 86_400.0
+"""Seconds above which a lease makes no sense: the longest to ask for is an hour, and clocks differ by less."""
 MARGIN = 1.0
 """Seconds kept free at the end of a lease to report the outcome; a fifth of the lease, if that is less."""
+
+
+TIME_TO_RUN = 2 / 3
+"""The part of a lease that a run should have: one that began with less, and is cut short, spends no retry."""
 
 
 class Grant(NamedTuple):
@@ -44,7 +50,7 @@ def granted(job: ClaimedJob, asked: float, now: datetime) -> Grant:
     if job.lock_expires_at is None:
         return Grant(shortest, shortest)
     shown = (job.lock_expires_at - (job.locked_at or now)).total_seconds()
-    if job.locked_at is not None and shown <= 0:
+    if job.locked_at is not None and not 0 < shown <= LONGEST:
         return Grant(shortest, shortest)
     nominal = min((asked, FIXED_LENGTH), key=lambda length: abs(shown - length))
     return Grant(nominal, shown if job.locked_at is not None else nominal)

@@ -5,7 +5,7 @@ import contextlib
 import math
 from collections.abc import Callable
 
-from rochallor_worker.execution.lease import Lease
+from rochallor_worker.execution.lease import TIME_TO_RUN, Lease
 
 
 class Limit:
@@ -36,6 +36,17 @@ class Limit:
     def at(self) -> float:
         """When the handler must have ended, on the clock; infinity means never."""
         return -math.inf if self.lost else min(self._timeout_at, self._lease_at)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the end of the lease has interrupted a run that never had most of it.
+
+        It began late, since the claim was answered late or waited here, and that is not the handler's fault.
+        """
+        lease = self._lease
+        if lease is None or self._timeout_at <= self._lease_at or not (self.reached or self._clock() >= self._lease_at):
+            return False
+        return lease.end - self.started_at < TIME_TO_RUN * lease.grant.length
 
     @property
     def message(self) -> str:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 
 from rochallor_worker.execution.gates import Gate, Permit
 from rochallor_worker.execution.in_flight import Place
+from rochallor_worker.execution.lease import TIME_TO_RUN
 from rochallor_worker.source.base import Delivery
 
 TICK = 0.05
 """Seconds between two looks while a job is due and waits for its gate or a slot."""
 ROUNDING = 1e-6
 """Seconds that are not waited for: they are lost in rounding, and would be waited for again and again."""
-TIME_TO_RUN = 2 / 3
-"""The part of a lease that is left at least for another run of a job, where leases cannot be renewed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -35,7 +34,7 @@ class _Parked:
 
     @property
     def kept_until(self) -> float:
-        """Until when the job is certainly ours, with time for a run: one that the lease cuts off spends a retry."""
+        """Until when the job is certainly ours, with time for a run where its lease cannot be renewed."""
         lease = self.delivery.lease
         if lease is None:
             return math.inf

@@ -14,6 +14,7 @@ from rochallor_worker.execution.limit import Limit
 from rochallor_worker.handlers.failure import describe, permanent, postponement, traceback_of
 from rochallor_worker.handlers.lifespan import NO_STATE
 from rochallor_worker.handlers.middleware import Call, through
+from rochallor_worker.handlers.postpone import Postpone
 from rochallor_worker.handlers.results import outcome_of
 from rochallor_worker.job import Job, cancel, log_keys
 from rochallor_worker.logger import InJob, get_logger
@@ -137,8 +138,9 @@ async def _run_in_thread(
                 await asyncio.wait({running})
         if not running.done():
             cancel(job)
-            if queued.cancel():  # it has waited for a thread all the time
-                raise TimeoutError
+            if queued.cancel():  # it has waited for a thread all the time, which is no failure
+                limit.reached = limit.lost
+                raise Postpone("no thread became free", after=0)
             await _late(running, job)
     except asyncio.CancelledError:
         cancel(job)

@@ -6,10 +6,12 @@ from collections import deque
 from threading import Event, Lock, Thread
 
 from opentelemetry.context import attach, set_value
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from rochallor_worker.engine.client import one_line
 from rochallor_worker.errors import StartError
 from rochallor_worker.logger import get_logger
 
@@ -19,6 +21,8 @@ QUEUED_SPANS, BATCH_SPANS, DELAY_SECONDS = 2048, 512, 5.0
 """How many spans wait at most, how many are sent at once, and how long one waits for others: OpenTelemetry's defaults,
 for which it has variables."""
 MOST_DIGITS = 9
+_EXPORTER = logging.getLogger(OTLPSpanExporter.__module__)
+_ENCODER = logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal")
 
 log = get_logger(__name__)
 
@@ -51,7 +55,8 @@ class Exporting(SpanProcessor):
         self._closed = False
         self._wake = Event()
         self._said = _Said()
-        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._said)
+        _EXPORTER.addFilter(self._said)
+        _ENCODER.addFilter(_without_traceback)
         self._thread = Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
@@ -75,7 +80,8 @@ class Exporting(SpanProcessor):
         with self._counting:
             self._closed = True
             self.dropped += len(self._queue) + self._sending
-        logging.getLogger(OTLPSpanExporter.__module__).removeFilter(self._said)
+        _EXPORTER.removeFilter(self._said)
+        _ENCODER.removeFilter(_without_traceback)
         if self.dropped:
             log.warning("spans were dropped", dropped=self.dropped)
         self._exporter.shutdown()  # ends an export that waits for its next try
@@ -89,21 +95,33 @@ class Exporting(SpanProcessor):
                 self._export([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
 
     def _export(self, spans: list[ReadableSpan]) -> None:
-        self._sending = len(spans)
-        try:
-            failed = self._exporter.export(spans) is not SpanExportResult.SUCCESS
-        except Exception as error:  # noqa: BLE001 — whatever the library or a span's value does
-            self._said.reason, failed = str(error), True
+        self._sending = dropped = len(spans)
+        if self._sent(spans):
+            dropped = 0
+        elif 0 < len(rest := [*filter(_can_be_encoded, spans)]) < len(spans):
+            log.warning(
+                "spans cannot be encoded, and are dropped", dropped=len(spans) - len(rest), error=self._said.reason
+            )
+            dropped -= len(rest) if self._sent(rest) else 0
+        failed = dropped == len(spans)
         with self._counting:
             self._sending = 0
             if self._closed:
                 return
-            self.dropped += len(spans) if failed else 0
+            self.dropped += dropped
         if failed and not self._failing:
             log.warning("spans cannot be exported, and are dropped", error=self._said.reason)
         elif self._failing and not failed:
             log.info("spans are exported again", dropped=self.dropped)
         self._failing = failed
+
+    def _sent(self, spans: list[ReadableSpan]) -> bool:
+        """Send spans; return whether the collector has them."""
+        try:
+            return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception as error:  # noqa: BLE001 — whatever the library or a span's value does
+            self._said.reason = one_line(str(error))
+            return False
 
     def _drop(self, count: int) -> None:
         with self._counting:
@@ -116,8 +134,22 @@ class _Said(logging.Filter):
     reason = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self.reason = record.getMessage()
+        self.reason = one_line(record.getMessage())  # it has the collector's answer in it, whatever that is
         return False
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave one line of what the encoder logs about an attribute that it leaves out."""
+    record.exc_info = None
+    return True
+
+
+def _can_be_encoded(span: ReadableSpan) -> bool:
+    try:
+        encode_spans([span]).SerializePartialToString()
+    except Exception:  # noqa: BLE001 — likewise
+        return False
+    return True
 
 
 def otlp() -> OTLPSpanExporter:

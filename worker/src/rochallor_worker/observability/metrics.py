@@ -67,8 +67,9 @@ class Metrics:
         self._jobs = Counter(
             "rochallor_worker_jobs",
             "Jobs by how they ended here: completed, failed_retryable (will be retried), failed_final (will not), "
-            "refused (the engine did not accept the outcome), abandoned (the engine was not reached in time), late "
-            "(the answer came after the lease's end and proves nothing), lost (the lease was lost).",
+            "refused (the engine did not accept the outcome), abandoned (the engine was not reached in time, or the "
+            "run began late in its lease), late (the answer came after the lease's end and proves nothing), lost (the "
+            "lease was lost).",
             ["job_type", "outcome"],
             registry=registry,
         )

@@ -136,8 +136,9 @@ class PollingSource:
             log.error("the engine gave more jobs than asked for; the rest is left to its leases", got=len(jobs))
             del jobs[asked_for:]
         self._answered(asked_for, len(jobs))
+        now = datetime.now(UTC)
         # a lease began after the request left, so counted from there its end is never too late
-        return [Delivery(job, asked_at, Lease(job, asked_at, self._granted(job)), self._settle) for job in jobs]
+        return [Delivery(job, asked_at, Lease(job, asked_at, self._granted(job, now)), self._settle) for job in jobs]
 
     @contextlib.contextmanager
     def _asking(self, job_types: Sequence[str], count: int) -> Iterator[None]:
@@ -170,9 +171,9 @@ class PollingSource:
     async def aclose(self) -> None:
         """Nothing to release: leases end by themselves."""
 
-    def _granted(self, job: ClaimedJob) -> Grant:
+    def _granted(self, job: ClaimedJob, now: datetime) -> Grant:
         """Return the lease that a claim got; report when it differs from the last one."""
-        grant = granted(job, self._lease, datetime.now(UTC))
+        grant = granted(job, self._lease, now)
         known, self._grant = self._grant, grant
         if known is None or abs(grant.length - known.length) > 0.1 or grant.nominal != known.nominal:
             self._emit(Leased(grant.length, grant.clock_skew))

@@ -290,11 +290,20 @@ class Consumer:
     def _topic_exists(self) -> bool:
         """Whether the topic can be subscribed to; `problem` says why not."""
         self._alive_at = time.monotonic()
-        if (new := self._kafka.create_topics) is not None and self._alive_at - self._created_at > CREATE_SECONDS:
-            self._created_at = self._alive_at
-            self._diagnosis.not_created = create_missing(self._kafka, new, self.topic)
+        if self._alive_at - self._created_at > CREATE_SECONDS:
+            self._create_missing()
         self._diagnose()
-        return self.problem is None or self.problem.reason == "NotAssigned"
+        exists = self.problem is None or self.problem.reason == "NotAssigned"
+        if exists and self._diagnosis.not_created:  # somebody else has created it, but perhaps not its dead letters'
+            self._create_missing()
+            if why := self._diagnosis.not_created:
+                log.warning("going on without a topic for dead letters", topic=self.topic, error=why)
+        return exists
+
+    def _create_missing(self) -> None:
+        if (new := self._kafka.create_topics) is not None:
+            self._created_at = time.monotonic()
+            self._diagnosis.not_created = create_missing(self._kafka, new, self.topic)
 
     def _diagnose(self) -> None:
         """Find out what is wrong, with the login as it is now."""
