@@ -103,9 +103,10 @@ class Bench:
             await asyncio.sleep(0.2)
 
     async def quiet(self, seconds: float = 5.0) -> float:
-        """Wait until the operator has written nothing for some seconds; returns when its last write was seen."""
+        """Wait until nothing is queued, and the operator has written nothing for some seconds; returns when its last
+        write was seen."""
         writes, since = -1.0, time.perf_counter()
-        while time.perf_counter() < since + seconds:
+        while time.perf_counter() < since + seconds or self.operator.metric("rochallor_operator_queue_depth"):
             now = self.operator.writes()
             if now != writes:
                 writes, since = now, time.perf_counter()
