@@ -10,7 +10,8 @@ import argparse
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench import operator_page, page
@@ -77,6 +78,31 @@ class Restarted:
     megabytes: float
 
 
+@dataclass
+class Results:
+    """What has been measured so far; it is printed, too."""
+
+    rows: list[operator_page.Row] = field(default_factory=list)
+    sizes: list[Grown] = field(default_factory=list)
+    restarts: list[Restarted] = field(default_factory=list)
+
+    def add_size(self, one: Grown) -> None:
+        """Add a size."""
+        self.sizes.append(one)
+        self.show(operator_page.grown(one, STEADY_S))
+
+    def add_restart(self, one: Restarted) -> None:
+        """Add a restart."""
+        self.restarts.append(one)
+        self.show(operator_page.restarted(one))
+
+    def show(self, rows: Iterable[operator_page.Row]) -> None:
+        """Add rows, and print them."""
+        for row in rows:
+            self.rows.append(row)
+            print(*row, sep=" | ", flush=True)
+
+
 async def few(bench: Bench) -> tuple[list[float], list[float]]:
     """Return the seconds of edits, and of Deployments that come back, with FEW resources; in ascending order."""
     await bench.create(range(FEW))
@@ -133,29 +159,18 @@ async def restarted(bench: Bench, began: float, resources: int) -> Restarted:
     return Restarted(resources, seconds, bench.cpu(), bench.calls(), bench.megabytes())
 
 
-async def measure(plane: ControlPlane) -> list[operator_page.Row]:
-    """Print the rows as they are measured, first with few resources, and return all."""
-    rows: list[operator_page.Row] = []
-
-    def show(more: Iterable[operator_page.Row]) -> None:
-        for row in more:
-            rows.append(row)
-            print(*row, sep=" | ", flush=True)
-
+async def measure(plane: ControlPlane, results: Results) -> None:
+    """Print the figures as they are measured, first with few resources."""
     async with running(plane) as bench:
-        edits, recreations = await few(bench)
-        show(operator_page.few(FEW, edits, recreations))
-    before = FEW
-    for resources in RESOURCES:
+        results.show(operator_page.few(FEW, *await few(bench)))
+    for before, resources in pairwise([FEW, *RESOURCES]):
         began = time.perf_counter()
         async with running(plane) as bench:
-            show(operator_page.restarted(await restarted(bench, began, before)))
-            show(operator_page.grown(await grow(bench, before, resources), STEADY_S))
-        before = resources
+            results.add_restart(await restarted(bench, began, before))
+            results.add_size(await grow(bench, before, resources))
     began = time.perf_counter()
     async with running(plane) as bench:
-        show(operator_page.restarted(await restarted(bench, began, before)))
-    return rows
+        results.add_restart(await restarted(bench, began, RESOURCES[-1]))
 
 
 def main() -> None:
@@ -165,11 +180,12 @@ def main() -> None:
     wanted = parser.parse_args()
     where = f"{page.machine()}, load {os.getloadavg()[0]:.1f} before the run"
     print(where, flush=True)
+    results = Results()
     with ControlPlane() as plane:
         plane.stop_controllers()
-        rows = asyncio.run(measure(plane))
+        asyncio.run(measure(plane, results))
     if wanted.write:
-        operator_page.write(where, rows)
+        operator_page.write(where, results.rows, results.sizes[-1], results.restarts, STEADY_S)
 
 
 if __name__ == "__main__":

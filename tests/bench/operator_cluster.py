@@ -22,7 +22,7 @@ from integration.operator.process import Operator
 from integration.operator.samples import resource, secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
     from cluster.controlplane import ControlPlane
 
@@ -45,7 +45,9 @@ class Seen:
         self.objects: dict[str, Any] = {}
         self._waiting: defaultdict[str, list[tuple[Callable[[Any], bool], asyncio.Future[None]]]] = defaultdict(list)
 
-    async def follow(self, http: httpx.AsyncClient, path: str, changed: Callable[[Any], Awaitable[None]]) -> None:
+    async def follow(
+        self, http: httpx.AsyncClient, path: str, changed: Callable[[Any], Coroutine[Any, Any, None]]
+    ) -> None:
         """Watch until cancelled; `changed` is called with every object, for several at a time."""
         async with asyncio.TaskGroup() as calls:
             while True:  # the API server ends a watch after half an hour or more
@@ -101,9 +103,10 @@ class Bench:
             await asyncio.sleep(0.2)
 
     async def quiet(self, seconds: float = 5.0) -> float:
-        """Wait until the operator has written nothing for some seconds; returns when its last write was seen."""
+        """Wait until nothing is queued, and the operator has written nothing for some seconds; returns when its last
+        write was seen."""
         writes, since = -1.0, time.perf_counter()
-        while time.perf_counter() < since + seconds:
+        while time.perf_counter() < since + seconds or self.operator.metric("rochallor_operator_queue_depth"):
             now = self.operator.writes()
             if now != writes:
                 writes, since = now, time.perf_counter()

@@ -25,6 +25,7 @@ PAGE = """<!-- Written by `make bench-docs` from one run; edit the text in tests
 # Benchmarks
 
 {machine}. `make bench` repeats it on your machine.
+The operator has [a page of its own](operator-benchmarks.md).
 
 ## Throughput and cost
 

@@ -167,7 +167,7 @@ async def _work(
         group.create_task(reconciler.claims.run(queue.add))
         group.create_task(reconciler.beside.run(queue.add))
         group.create_task(canary.run())
-        group.create_task(resync(kube, reconciler, queue.add))
+        group.create_task(resync(kube, reconciler, queue))
         everywhere = not values.namespaces
         run = partial(watch.run, everywhere=everywhere)
         group.create_task(keep_watching(kube, values.namespaces, run, watch.outdated))

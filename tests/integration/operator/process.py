@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 SYSTEM = "rochallor-system"
+TESTS = Path(__file__).parents[2]
 
 
 class Operator:
@@ -31,7 +32,7 @@ class Operator:
         self,
         kubeconfig: Path,
         module: str = "rochallor_operator",
-        path: Path = Path(__file__).parents[2],
+        path: Path = TESTS,
         **variables: str,
     ) -> None:
         self._module = module

@@ -1,4 +1,4 @@
-"""An upgrade from the release before, with its real chart and operator, as docs/upgrading.md describes it.
+"""An upgrade from the release before, with its real chart and operator, as the CHANGELOG describes it.
 
 Whether pods are replaced shows in their Deployment: its generation is the number of times that it was changed.
 """
@@ -13,7 +13,7 @@ import pytest
 
 from integration.operator.api import RefusedError, condition, has
 from integration.operator.conftest import ACCOUNT, CHART, account_kubeconfig, helm, listed
-from integration.operator.process import Operator
+from integration.operator.process import TESTS, Operator
 from integration.operator.samples import (
     KEDA,
     code,
@@ -101,11 +101,9 @@ def fill(api: Api) -> None:
     api.create(with_code | {"spec": with_code["spec"] | {"image": IMAGE, "minReadySeconds": 0}})
 
 
-def serving(api: Api, image: str, path: Path | None = None) -> Operator:
+def serving(api: Api, image: str, path: Path = TESTS) -> Operator:
     """An operator with the rights of the chart that is installed, whose own release has this worker."""
-    kubeconfig = account_kubeconfig(api, ACCOUNT)
-    packages = {} if path is None else {"path": path}
-    return Operator(kubeconfig, worker_image=image, namespaces=api.namespace, **packages)
+    return Operator(account_kubeconfig(api, ACCOUNT), path=path, worker_image=image, namespaces=api.namespace)
 
 
 def deployments(api: Api) -> dict[str, Object]:

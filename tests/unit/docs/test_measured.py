@@ -2,14 +2,18 @@
 
 import re
 
+import pytest
+
+from bench import operator_page
 from bench.page import LEAST_SHARE, PAGE, throughput_row
 from bench.throughput import Result
 from pages import ROOT
 
 
-def test_the_benchmarks_have_the_text_of_their_program() -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert [text for text in re.split(r"\{\w+\}", PAGE) if text not in page] == []
+@pytest.mark.parametrize(("name", "text"), [("benchmarks.md", PAGE), ("operator-benchmarks.md", operator_page.PAGE)])
+def test_the_benchmarks_have_the_text_of_their_program(name: str, text: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    assert [part for part in re.split(r"\{\w+\}", text) if part not in page] == []
 
 
 def test_a_figure_that_misses_its_target_is_bold() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import Key
-from rochallor_operator.watch.resync import PERIOD_S, resync
+from rochallor_operator.watch.resync import MAX_DEPTH, PERIOD_S, resync
 
 pytestmark = pytest.mark.looptime
 
@@ -31,16 +31,28 @@ class FakeKube:
         return LISTED[namespace] if namespace else [key for keys in LISTED.values() for key in keys]
 
 
-async def reconciles(kube: FakeKube, served: frozenset[str] | None, known: list[Key]) -> dict[Key, list[float]]:
-    found: dict[Key, list[float]] = defaultdict(list)
+class Queue:
+    """Notes when each key is added."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.added: dict[Key, list[float]] = defaultdict(list)
+
+    def add(self, key: Key) -> None:
+        self.added[key].append(asyncio.get_running_loop().time())
+
+
+def start(kube: FakeKube, queue: Queue, served: frozenset[str] | None, known: list[Key]) -> asyncio.Task[None]:
     reconciler = SimpleNamespace(served=served, known=lambda: known)
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(
-        resync(cast("Any", kube), cast("Any", reconciler), lambda key: found[key].append(loop.time()))
-    )
+    return asyncio.create_task(resync(cast("Any", kube), cast("Any", reconciler), cast("Any", queue)))
+
+
+async def reconciles(kube: FakeKube, served: frozenset[str] | None, known: list[Key]) -> dict[Key, list[float]]:
+    queue = Queue()
+    task = start(kube, queue, served, known)
     await asyncio.sleep(5 * PERIOD_S)
     task.cancel()
-    return found
+    return queue.added
 
 
 async def test_each_resource_is_reconciled_in_every_period_and_never_all_at_once() -> None:
@@ -61,6 +73,18 @@ async def test_only_served_namespaces_are_listed() -> None:
 async def test_it_survives_an_unreachable_api_server() -> None:
     found = await reconciles(FakeKube(failures=3), None, [])
     assert all(len(times) >= 4 for times in found.values())
+
+
+async def test_it_waits_while_the_operator_is_behind() -> None:
+    queue = Queue()
+    queue.depth = MAX_DEPTH + 1
+    task = start(FakeKube(), queue, None, [])
+    await asyncio.sleep(2 * PERIOD_S)
+    assert not queue.added
+    queue.depth = MAX_DEPTH
+    await asyncio.sleep(PERIOD_S)
+    assert queue.added.keys() == {*LISTED["shop"], *LISTED["bank"]}
+    task.cancel()
 
 
 async def test_without_resources_it_waits() -> None:
