@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 CHARTS = Path(__file__).parent
 OPERATOR = CHARTS / "rochallor-operator"
 WORKER = CHARTS / "rochallor-worker"
-DEFINITION = CHARTS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
+CRDS = CHARTS.parent / "crds"
+DEFINITION = CRDS / "rochallorworkers.rochallor.io.yaml"
 
 
 HEAD = """\
@@ -229,7 +230,7 @@ FILES = {
     WORKER / "README.md": workers_readme,
     OPERATOR / "values.schema.json": operators_schema,
     OPERATOR / "README.md": operators_readme,
-    OPERATOR / "files" / DEFINITION.name: DEFINITION.read_text,
+    **{OPERATOR / "files" / crd.name: crd.read_text for crd in CRDS.glob("*.yaml")},
 }
 
 if __name__ == "__main__":

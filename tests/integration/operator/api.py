@@ -22,11 +22,13 @@ Object = dict[str, Any]
 COLLECTIONS = {
     "APIService": "apis/apiregistration.k8s.io/v1/apiservices",
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "ClusterEngineConnection": "apis/rochallor.io/v1alpha1/clusterengineconnections",
     "ClusterRole": "apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "Role": "apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
     "RoleBinding": "apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "ValidatingWebhookConfiguration": "apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+    "EngineConnection": "apis/rochallor.io/v1alpha1/namespaces/{}/engineconnections",
     "Event": "api/v1/namespaces/{}/events",
     "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
     "Lease": "apis/coordination.k8s.io/v1/namespaces/{}/leases",
