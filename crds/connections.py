@@ -82,9 +82,9 @@ properties:
           items: {type: string, maxLength: 63}
 """
 _CLUSTER_WIDE: Final = (
-    " The Secrets that it names are in the operator's own namespace and have the label rochallor.io/for-workers=true;"
-    " the operator copies the keys named here for each worker, which clusterConnections.copySecrets of its chart must"
-    " allow."
+    " A ClusterEngineConnection names Secrets of the operator's own namespace, which must have the label"
+    " rochallor.io/for-workers=true; the operator copies the keys in use for each worker, if its chart allows that"
+    " (clusterConnections.copySecrets)."
 )
 
 Schema = dict[str, Any]
@@ -146,6 +146,12 @@ def _schema(kind: str, worker: Schema) -> Schema:
 def _spec(of_worker: Schema) -> Schema:
     engine, kafka, telemetry = (of_worker[name] for name in ("engine", "kafka", "telemetry"))
     prometheus = of_worker["autoscaling"]["properties"]["prometheus"]
+    protocol = {
+        "rule": "!has(self.tls) || (has(self.securityProtocol) && self.securityProtocol in ['SSL', 'SASL_SSL'])",
+        "message": "write securityProtocol SSL or SASL_SSL, or remove tls",
+    }
+    # a worker's own rule leaves to the connection what the worker doesn't write
+    brokers = [rule for rule in kafka["x-kubernetes-validations"] if rule["message"] != protocol["message"]]
     return {
         "type": "object",
         "description": (
@@ -169,13 +175,7 @@ def _spec(of_worker: Schema) -> Schema:
             | {
                 "description": "How workers of transport kafka reach the brokers; it does not concern other workers.",
                 "required": ["bootstrapServers"],
-                "x-kubernetes-validations": [
-                    *kafka["x-kubernetes-validations"],
-                    {
-                        "rule": "!has(self.tls) || has(self.securityProtocol)",
-                        "message": "write securityProtocol SSL or SASL_SSL, or remove tls",
-                    },
-                ],
+                "x-kubernetes-validations": [*brokers, protocol],
                 "properties": {name: kafka["properties"][name] for name in OF_KAFKA},
             },
             "prometheus": prometheus

@@ -185,9 +185,7 @@ def test_what_a_connection_says_is_written_as_in_a_worker(name: str) -> None:
     left_out = of_worker.keys() - of_connection.keys()
     assert {".".join(path.split(".")[:3]) for path in left_out} == OF_THE_WORKER
     for path in (".engine", ".kafka"):
-        more, rules = of_connection.pop(path), of_worker.pop(path)
-        assert [
-            rule for rule in rules["x-kubernetes-validations"] if rule not in more["x-kubernetes-validations"]
-        ] == []
+        more, rules = (every.pop(path)["x-kubernetes-validations"] for every in (of_connection, of_worker))
+        assert {rule["message"] for rule in rules} <= {rule["message"] for rule in more}
     assert of_connection == {path: rules for path, rules in of_worker.items() if path not in left_out}
     assert spec["required"] == (["engine"] if name.startswith("e") else ["namespaceSelector", "engine"])
