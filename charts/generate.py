@@ -24,8 +24,8 @@ DEFINITION = CRDS / "rochallorworkers.rochallor.io.yaml"
 
 
 HEAD = """\
-# The values are the spec of a RochallorWorker, and networkPolicy; the release name becomes the worker's name. engine,
-# jobTypes and handlers are required, such as:
+# The values are the spec of a RochallorWorker, and networkPolicy; the release name becomes the worker's name. jobTypes,
+# handlers, and engine or engineRef are required, such as:
 #
 # engine:
 #   url: http://rochallor-engine:8080
@@ -83,8 +83,8 @@ rochallor-engine, and run your Python code for them.
     helm install rochallor-operator oci://REGISTRY/OWNER/charts/rochallor-operator \\
       --namespace rochallor-system --create-namespace
 
-An upgrade also upgrades the definition of the resource; an uninstall keeps it, and with it all workers. If another
-release or `kubectl apply` has made the definition, add `--take-ownership`.
+An upgrade also upgrades the definitions of the resources; an uninstall keeps them, and with them all workers. If
+another release or `kubectl apply` has made the definitions, add `--take-ownership`.
 
 ## Values
 
@@ -96,8 +96,8 @@ WORKERS_README = (
 # rochallor-worker
 
 One `RochallorWorker`, for people who deploy their workers with Helm. The cluster needs the chart rochallor-operator.
-The release's name becomes the worker's, and the values are the fields of its spec. `engine`, `jobTypes` and `handlers`
-are required, such as:
+The release's name becomes the worker's, and the values are the fields of its spec. `jobTypes`, `handlers`, and `engine`
+or `engineRef` are required, such as:
 
 ```yaml
 engine:
