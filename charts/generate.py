@@ -142,6 +142,7 @@ def values_schema() -> str:
     }
     more = {name: _or_null(_json_schema(field)) for name, field in NOT_OF_THE_SPEC.items()}
     schema["properties"] = {"global": {"type": "object"}, **fields, **more}
+    schema["anyOf"] = [{"required": [name]} for name in ("engine", "engineRef")]
     return json.dumps(schema, indent=2) + "\n"
 
 

@@ -92,7 +92,7 @@ Schema = dict[str, Any]
 
 def crd(kind: str) -> Schema:
     """The CRD of one of the kinds."""
-    worker = yaml.safe_load(WORKER.read_text(encoding="utf-8"))
+    worker: Schema = yaml.safe_load(WORKER.read_text(encoding="utf-8"))
     group, (version,) = worker["spec"]["group"], worker["spec"]["versions"]
     singular = kind.lower()
     return worker | {
