@@ -103,7 +103,8 @@ class Applier:
         # An autoscaler is removed before the Deployment's replicas are set, and created after they are handed over.
         await self._remove_unwanted(wish, done)
         done.blocked = await self._put_account(wish, done)
-        for companion in [*wish.copies, *wish.companions]:
+        done.blocked = await self._put_copies(wish, done) or done.blocked
+        for companion in wish.companions:
             with collect(done.problems):
                 await self.children.ensure(worker, companion)
         if wish.scale is not None:
@@ -159,6 +160,16 @@ class Applier:
         running = account_of(done.deployment["spec"]["template"]) if done.deployment is not None else None
         if account_of(wish.template) != name or running == name:
             return None
+        return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
+
+    async def _put_copies(self, wish: Desired, done: Applied) -> DegradedError | None:
+        """Put the copies of lent Secrets in place. Returns why no new pods may be made with one: it is someone else's,
+        and the policy has not been asked."""
+        refused: list[DegradedError] = []
+        for copy in wish.copies:
+            with collect(refused):
+                await self.children.ensure(wish.worker, copy)
+        done.problems += refused
         return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
 
     async def _put_deployment(self, wish: Desired, done: Applied) -> None:

@@ -19,7 +19,7 @@ from rochallor_operator.spec.worker import parse
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.names import Key, Manifest
@@ -154,13 +154,14 @@ class Connections:
         self.users.note(key, [ref, namespace, *{self._source(loan.secret) for loan in loans}])
         return Resolved(worker, await self._copies(ref, loans))
 
-    async def _copies(self, ref: ObjectRef, loans: Iterable[Loan]) -> dict[str, dict[str, str]]:
+    async def _copies(self, ref: ObjectRef, loans: list[Loan]) -> dict[str, dict[str, str]]:
+        if loans and not self._copy_secrets:
+            sentence = f"{ref} names Secrets, which the operator is not set to copy (copySecrets of its chart)"
+            raise DegradedError(Reason.CONNECTION_NOT_ALLOWED, sentence)
+        sources = {name: await self._source_of(ref, name) for name in sorted({loan.secret for loan in loans})}
         copies: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for loan in loans:
-            if not self._copy_secrets:
-                sentence = f"{ref} names Secrets, which the operator is not set to copy (copySecrets of its chart)"
-                raise DegradedError(Reason.CONNECTION_NOT_ALLOWED, sentence)
-            live = await self._source_of(ref, loan.secret)
+            live = sources[loan.secret]
             data = (live or {}).get("data") or {}
             if loan.key not in data:
                 there = "does not exist" if live is None else f"has no key {loan.key!r}"

@@ -42,7 +42,7 @@ def test_an_edit_reaches_each_of_many_workers_once_and_a_rotated_token_none(api:
     api.create(connection(url="https://old", **token))
     for number in range(WORKERS):
         api.create(connected(f"worker-{number}", replicas=0))
-    witness = {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "gateway", "key": "token"}}}]}
+    witness: Object = {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "gateway", "key": "token"}}}]}
     api.create(connected("witness", replicas=0, **witness))
 
     def urls() -> list[str | None]:

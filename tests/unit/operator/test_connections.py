@@ -16,7 +16,7 @@ from rochallor_operator.runtime.metrics import Condition
 from rochallor_operator.runtime.queue import Result
 from rochallor_operator.status.connection import connection_status
 from unit.operator.fake_cluster import KEY, RESOURCE, STABLE, FakeCluster, Killed
-from unit.operator.fake_kube import FakeKube
+from unit.operator.fake_kube import FakeKube, reconciler
 from unit.operator.samples import MINIMAL, resource
 from unit.operator.test_connection import SECTIONS
 
@@ -119,10 +119,7 @@ async def test_what_is_wrong_with_the_worker_itself_is_said_as_ever() -> None:
 async def test_a_right_that_lacks_is_a_condition() -> None:
     kube = FakeKube(engineRef={"name": "main"})
     kube.hidden[MAIN[0]] = KubernetesError(403, "cannot get engineconnections")
-    work = cluster_with(MAIN[0], None).operator()
-    work.connections._kube = work._kube = work._applier._kube = cast("Kube", kube)
-    work.connections._kube = cast("Kube", kube)
-    await work.reconcile(KEY)
+    await reconciler(kube).reconcile(KEY)
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot get engineconnections")
 
 
@@ -222,9 +219,9 @@ async def test_an_operator_of_some_namespaces_reads_none_of_the_cluster() -> Non
     asked: list[str] = []
     get = cluster.get
 
-    async def noting(kind: str, namespace: str, name: str) -> Manifest | None:
+    async def noting(kind: str, _namespace: str, name: str) -> Manifest | None:
         asked.append(kind)
-        return await get(kind, namespace, name)
+        return await get(kind, _namespace, name)
 
     cluster.get = noting  # type: ignore[method-assign]
     await operator.reconcile(KEY)

@@ -83,7 +83,8 @@ def engine_ref(resource: Mapping[str, Any], namespace: str) -> ObjectRef | None:
     reference = resource.get("spec", {}).get("engineRef")
     if reference is None:
         return None
-    kind, name = reference.get("kind", CONNECTION), reference.get("name")
+    fields = reference if isinstance(reference, dict) else {}
+    kind, name = fields.get("kind", CONNECTION), fields.get("name")
     if kind not in CONNECTIONS or not isinstance(name, str):
         raise InvalidSpecError(f"spec.engineRef: write a name, and one of the kinds {', '.join(CONNECTIONS)}")
     return ObjectRef(kind, "" if kind == CLUSTER_CONNECTION else namespace, name)
