@@ -68,8 +68,9 @@ docs: setup ## write the reference pages from the code, and build the site into 
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
 .PHONY: crd
-crd: setup ## OPENAPI=FILE (kubectl get --raw /openapi/v3/api/v1): write a pod's fields into the resource definition
-	$(RUN) python crds/generate.py $(OPENAPI)
+crd: setup ## write the definitions of connections; with OPENAPI=FILE (kubectl get --raw /openapi/v3/api/v1) a pod's fields too
+	$(if $(OPENAPI),$(RUN) python crds/generate.py $(OPENAPI))
+	$(RUN) python crds/connections.py
 
 .PHONY: charts
 charts: setup ## copy into the charts what they repeat of the resource definition

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 CHARTS = Path(__file__).parent
 OPERATOR = CHARTS / "rochallor-operator"
 WORKER = CHARTS / "rochallor-worker"
-DEFINITION = CHARTS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
+CRDS = CHARTS.parent / "crds"
+DEFINITION = CRDS / "rochallorworkers.rochallor.io.yaml"
 
 
 HEAD = """\
-# The values are the spec of a RochallorWorker, and networkPolicy; the release name becomes the worker's name. engine,
-# jobTypes and handlers are required, such as:
+# The values are the spec of a RochallorWorker, and networkPolicy; the release name becomes the worker's name. jobTypes,
+# handlers, and engine or engineRef are required, such as:
 #
 # engine:
 #   url: http://rochallor-engine:8080
@@ -82,8 +83,8 @@ rochallor-engine, and run your Python code for them.
     helm install rochallor-operator oci://REGISTRY/OWNER/charts/rochallor-operator \\
       --namespace rochallor-system --create-namespace
 
-An upgrade also upgrades the definition of the resource; an uninstall keeps it, and with it all workers. If another
-release or `kubectl apply` has made the definition, add `--take-ownership`.
+An upgrade also upgrades the definitions of the resources; an uninstall keeps them, and with them all workers. If
+another release or `kubectl apply` has made the definitions, add `--take-ownership`.
 
 ## Values
 
@@ -95,8 +96,8 @@ WORKERS_README = (
 # rochallor-worker
 
 One `RochallorWorker`, for people who deploy their workers with Helm. The cluster needs the chart rochallor-operator.
-The release's name becomes the worker's, and the values are the fields of its spec. `engine`, `jobTypes` and `handlers`
-are required, such as:
+The release's name becomes the worker's, and the values are the fields of its spec. `jobTypes`, `handlers`, and `engine`
+or `engineRef` are required, such as:
 
 ```yaml
 engine:
@@ -141,6 +142,7 @@ def values_schema() -> str:
     }
     more = {name: _or_null(_json_schema(field)) for name, field in NOT_OF_THE_SPEC.items()}
     schema["properties"] = {"global": {"type": "object"}, **fields, **more}
+    schema["anyOf"] = [{"required": [name]} for name in ("engine", "engineRef")]
     return json.dumps(schema, indent=2) + "\n"
 
 
@@ -229,7 +231,7 @@ FILES = {
     WORKER / "README.md": workers_readme,
     OPERATOR / "values.schema.json": operators_schema,
     OPERATOR / "README.md": operators_readme,
-    OPERATOR / "files" / DEFINITION.name: DEFINITION.read_text,
+    **{OPERATOR / "files" / crd.name: crd.read_text for crd in CRDS.glob("*.yaml")},
 }
 
 if __name__ == "__main__":

@@ -84,6 +84,15 @@ def definition(text: str, fields: Schema) -> str:
     return before + BEGIN + textwrap.indent(written + END, " " * INDENT) + after
 
 
+def main(*arguments: str) -> None:
+    """Write the CRD. Ends with one line if the argument isn't such a file."""
+    try:
+        (file,) = arguments
+        fields = pod_spec(json.loads(Path(file).read_text(encoding="utf-8")))
+    except (ValueError, OSError, KeyError):
+        sys.exit("crds/generate.py needs a FILE with the output of kubectl get --raw /openapi/v3/api/v1")
+    DEFINITION.write_text(definition(DEFINITION.read_text(encoding="utf-8"), fields), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    openapi = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    DEFINITION.write_text(definition(DEFINITION.read_text(encoding="utf-8"), pod_spec(openapi)), encoding="utf-8")
+    main(*sys.argv[1:])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
 
 DOCS = Path(__file__).parent
-DEFINITION = DOCS.parent / "crds" / "rochallorworkers.rochallor.io.yaml"
+CRDS = DOCS.parent / "crds"
 SHOWN = re.compile(r"^(<!-- code: (\S+) -->\n```\w+\n).*?(^```)$", re.MULTILINE | re.DOTALL)
 """Where a page shows a file of the repository."""
 SHARED = re.compile(r"(<!-- (?:text: README.md|shown in docs/index.md) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -82,31 +82,69 @@ def operator_metrics_page() -> str:
 
 def resource_page() -> str:
     """Every field of a RochallorWorker with its type, default, limits and rules."""
-    (version,) = yaml.safe_load(DEFINITION.read_text(encoding="utf-8"))["spec"]["versions"]
-    schema = version["schema"]["openAPIV3Schema"]
+    version, schema = _definition("rochallorworkers")
     spec, status = (schema["properties"][part] for part in ("spec", "status"))
     return (
         GENERATED
-        + f"# The resource RochallorWorker\n\n`rochallor.io/{version['name']}`, short name `rw`. "
+        + f"# The resource RochallorWorker\n\n`rochallor.io/{version}`, short name `rw`. "
         + f"{schema['description']}\n\n"
         + "The API server refuses a resource that breaks a rule, and quotes the rule; rules are in *italics* below."
         + " `kubectl explain rw.spec` shows the same fields.\n\n## metadata\n\n"
         + _list(_rules(schema))
         + f"\n## spec\n\n{spec['description']}\n\n"
-        + _table(
-            ("field", "type", "default", "meaning"),
-            (
-                (f"`{path}`", _type(field), "*required*" if required else _preset(field), _meaning(field))
-                for path, field, required in _fields(spec)
-            ),
-        )
+        + _spec_table(_fields(spec))
         + "\n### Rules over several fields\n\n"
         + _list(_rules(spec))
         + f"\n## status\n\n{status['description']}\n\n"
-        + _table(
-            ("field", "type", "meaning"),
-            ((f"`{path}`", _type(field), _meaning(field)) for path, field, _ in _fields(status)),
-        )
+        + _status_table(status)
+    )
+
+
+def connection_page() -> str:
+    """The fields of both kinds of connections; those that a worker has too are described with the worker."""
+    version, namespaced = _definition("engineconnections")
+    _, cluster = _definition("clusterengineconnections")
+    spec, status = (cluster["properties"][part] for part in ("spec", "status"))
+    fields = list(_fields(spec))
+    shared = [name for name in spec["properties"] if name != "namespaceSelector"]
+    inside = tuple(f"{name}." for name in shared)
+    kafka = ", ".join(f"`{path}`" for path, _, _ in fields if path.startswith("kafka.") and path.count(".") == 1)
+    return (
+        GENERATED
+        + f"# The resources EngineConnection and ClusterEngineConnection\n\n`rochallor.io/{version}`, short names `ec`"
+        + f" and `cec`. {namespaced['description']} A ClusterEngineConnection is the same for all namespaces that its"
+        + " namespaceSelector selects. [One connection for many workers](../connections.md) shows how they are used."
+        + f"\n\n## spec\n\n{spec['description']}\n\n"
+        + _spec_table(each for each in fields if not each[0].startswith(inside))
+        + f"\nThe fields inside {' and '.join([', '.join(f'`{name}`' for name in shared[:-1]), f'`{shared[-1]}`'])}"
+        + " are those of [a RochallorWorker](resource.md), with `prometheus` for its `autoscaling.prometheus`. Of"
+        + f" `kafka` they are {kafka}.\n"
+        + f"\n## status\n\n{status['description']}\n\n"
+        + _status_table(status)
+    )
+
+
+def _definition(plural: str) -> tuple[str, Schema]:
+    """The version of a resource definition, and its schema."""
+    definition = yaml.safe_load((CRDS / f"{plural}.rochallor.io.yaml").read_text(encoding="utf-8"))
+    (version,) = definition["spec"]["versions"]
+    return version["name"], version["schema"]["openAPIV3Schema"]
+
+
+def _spec_table(fields: Iterable[tuple[str, Schema, bool]]) -> str:
+    return _table(
+        ("field", "type", "default", "meaning"),
+        (
+            (f"`{path}`", _type(field), "*required*" if required else _preset(field), _meaning(field))
+            for path, field, required in fields
+        ),
+    )
+
+
+def _status_table(status: Schema) -> str:
+    return _table(
+        ("field", "type", "meaning"),
+        ((f"`{path}`", _type(field), _meaning(field)) for path, field, _ in _fields(status)),
     )
 
 
@@ -127,6 +165,7 @@ def files() -> dict[Path, str]:
     """Everything that is generated: each file's content."""
     pages = {
         "resource": resource_page,
+        "connection": connection_page,
         "settings": settings_page,
         "metrics": metrics_page,
         "operator-metrics": operator_metrics_page,

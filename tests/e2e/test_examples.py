@@ -54,6 +54,19 @@ def test_loan_approval(kubectl: Kubectl) -> None:
     assert health(kubectl.json("get", "rw/loan-approval"))[0] == "Healthy"
 
 
+def test_connection(kubectl: Kubectl) -> None:
+    example = EXAMPLES / "connection"
+    kubectl("apply", f"--filename={EXAMPLES / 'hello' / 'engine.yaml'}", f"--filename={example / 'connection.yaml'}")
+    kubectl("apply", f"--filename={example / 'worker.yaml'}")
+    for name in ("pack", "label"):
+        with product.explained(kubectl, f"deployment/{name}"):
+            kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=180s")
+    with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url, timeout=60) as engine:
+        [parcel] = run(engine, example, [{"customer": "Ada", "items": ["pen", "ink"]}])
+    assert (parcel["status"], parcel["variables"]["label"]) == ("COMPLETED", "2 pieces for Ada")
+    kubectl("wait", "engineconnection/main", "--for=jsonpath={.status.workers}=2", "--timeout=60s")
+
+
 def test_private_engine(kubectl: Kubectl, tmp_path: Path) -> None:
     example = EXAMPLES / "private-engine"
     make_secrets(kubectl, example / "secrets.sh", tmp_path)

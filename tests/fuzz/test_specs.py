@@ -24,6 +24,7 @@ from rochallor_operator.desired.pod import form_of_a_template, pod_template
 from rochallor_operator.desired.pod_security import breaches
 from rochallor_operator.desired.references import references
 from rochallor_operator.errors import InvalidSpecError, KubernetesError
+from rochallor_operator.spec.connection import UNKNOWN, engine_ref, merge
 from rochallor_operator.spec.worker import Worker, parse
 from rochallor_worker.cli.settings import PREFIX, load
 from rochallor_worker.engine.client import Connection
@@ -46,7 +47,8 @@ def seen(api: Api, made: Object) -> tuple[bool, Object]:
 def described(resource: Object) -> tuple[Worker, list[Object]] | str:
     """Return the worker and everything that the operator would apply for it, or its error message."""
     try:
-        worker = parse(resource)
+        named = engine_ref(resource, "shop")
+        worker = parse(resource if named is None else merge(resource, UNKNOWN))
         template = pod_template(worker, "worker:1")
         references(worker, template)
         with form_of_a_template():

@@ -47,6 +47,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [rochallor.io]
   resources: [rochallorworkers/finalizers]
   verbs: [update]
+- apiGroups: [rochallor.io]
+  resources: [engineconnections]
+  verbs: [get, list, watch]
+- apiGroups: [rochallor.io]
+  resources: [engineconnections/status]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
@@ -94,4 +100,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+{{- end }}
+
+{{- define "rochallor-operator.clusterRules" -}}
+- apiGroups: [rochallor.io]
+  resources: [clusterengineconnections]
+  verbs: [get, list, watch]
+- apiGroups: [rochallor.io]
+  resources: [clusterengineconnections/status]
+  verbs: [patch]
+# Their namespaceSelector goes by the labels of namespaces.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+{{- if .Values.clusterConnections.copySecrets }}
+# RBAC can't be limited to the copies.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch, delete]
+{{- end }}
 {{- end }}

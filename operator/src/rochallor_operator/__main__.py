@@ -166,6 +166,7 @@ async def _work(
         group.create_task(queue.run())
         group.create_task(reconciler.claims.run(queue.add))
         group.create_task(reconciler.beside.run(queue.add))
+        group.create_task(reconciler.connection_statuses.run())
         group.create_task(canary.run())
         group.create_task(resync(kube, reconciler, queue))
         everywhere = not values.namespaces

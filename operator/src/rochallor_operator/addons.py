@@ -107,11 +107,19 @@ class Addons:
         if not refusals:
             problem = not_supported(wishes[-1], live) or autoscaler_problem(live)
             return Addon(kind, name, problem=problem, bounds=bounds(kind, live))
-        before: Manifest | None = None
-        with collect([]):  # a kind that can't be written may not be readable either; the refusal says so already
-            before = await self._kube.get(kind, worker.namespace, name)
-        stays = before is not None and is_ours(before, worker.name, worker.uid)
-        return Addon(kind, name, refused=refusals[0], bounds=bounds(kind, before) if before and stays else None)
+        stays = await self.in_place(worker, kind)
+        return Addon(kind, name, refused=refusals[0], bounds=None if stays is None else stays.bounds)
+
+    async def in_place(self, worker: Worker, kind: str) -> Addon | None:
+        """The worker's object of a kind as it is, if there is one."""
+        live: Manifest | None = None
+        with collect([]):  # a kind that can't be written may not be readable either, and has been refused then
+            live = await self._kube.get(kind, worker.namespace, worker.name)
+        if live is None or not is_ours(live, worker.name, worker.uid):
+            return None
+        if kind not in AUTOSCALERS:
+            return Addon(kind, worker.name)
+        return Addon(kind, worker.name, problem=autoscaler_problem(live), bounds=bounds(kind, live))
 
 
 @contextmanager

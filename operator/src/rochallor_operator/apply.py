@@ -10,8 +10,8 @@ from rochallor_operator.addons import Addons
 from rochallor_operator.children import Children
 from rochallor_operator.content.copies import Copies
 from rochallor_operator.content.hashes import Found, Users, content, read
+from rochallor_operator.content.leftovers import Leftovers
 from rochallor_operator.content.pacing import LONGEST_S, Pacing
-from rochallor_operator.content.pod_counts import PodCounts
 from rochallor_operator.desired.deployment import Content, content_of
 from rochallor_operator.desired.environment import PODS_KEY
 from rochallor_operator.desired.references import Reference
@@ -22,6 +22,8 @@ from rochallor_operator.rollout.canaries import Canaries, Trial
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.desired.objects import Desired
     from rochallor_operator.observe import Addon
@@ -65,7 +67,7 @@ class Applier:
         self._copies: Final = Copies(kube)
         self._pacing: Final = Pacing(monotonic)
         self.children: Final = Children(kube)
-        self._counts: Final = PodCounts(kube)
+        self._leftovers: Final = Leftovers(kube, copy_secrets=policy.copy_secrets)
         self._canaries: Final = Canaries(kube, self.children, release.key)
         self._addons: Final = Addons(kube, self.children, policy.left_out)
         self.users: Final = Users()
@@ -76,7 +78,7 @@ class Applier:
         self.users.forget(key)
         self.children.forget(key)
         self._copies.forget(key)
-        self._counts.forget(key)
+        self._leftovers.forget(key)
         self._canaries.forget(key)
         self._pacing.forget(key)
 
@@ -93,13 +95,15 @@ class Applier:
             done.left = state
         # Noted before they are read, so that a change in between triggers another reconcile.
         sources = [*wish.uses, *wish.database]
-        self.users.note(Key(worker.namespace, worker.name), sources)
-        done.blocked = await breach(self._kube, self._policy, worker, wish.template, sources, wish.autoscaler)
+        self._note_uses(worker, sources)
+        lent = [copy["metadata"]["name"] for copy in wish.copies]
+        done.blocked = await breach(self._kube, self._policy, worker, wish.template, sources, wish.autoscaler, lent)
         if done.blocked is not None:
             return done
         # An autoscaler is removed before the Deployment's replicas are set, and created after they are handed over.
         await self._remove_unwanted(wish, done)
         done.blocked = await self._put_account(wish, done)
+        done.blocked = await self._put_copies(wish, done) or done.blocked
         for companion in wish.companions:
             with collect(done.problems):
                 await self.children.ensure(worker, companion)
@@ -118,8 +122,26 @@ class Applier:
             with collect(done.problems):
                 canary = None if done.trial is None else done.trial.canary
                 await self._copies.prune(worker, done.deployment, canary)
-                await self._counts.prune(worker, done.deployment)
+                if done.trial is None or not done.trial.differs:
+                    await self._leftovers.prune(wish, done.deployment)
         return done
+
+    async def leave(
+        self, worker: Worker, live: Manifest | None, state: State | None, problem: DegradedError
+    ) -> Applied:
+        """Change nothing, because of a problem that leaves unknown what is wanted; what is in place stays."""
+        done = Applied(live, left=state, problems=[problem])
+        if live is None:
+            done.blocked = problem
+        if worker.autoscaling is not None:
+            kind = "ScaledObject" if worker.autoscaling.provider == "keda" else "HorizontalPodAutoscaler"
+            done.autoscaler = await self._addons.in_place(worker, kind)
+        if worker.spec.metrics.pod_monitor:
+            done.pod_monitor = await self._addons.in_place(worker, "PodMonitor")
+        return done
+
+    def _note_uses(self, worker: Worker, uses: Iterable[Reference]) -> None:
+        self.users.note(Key(worker.namespace, worker.name), [use.object_in(worker.namespace) for use in uses])
 
     async def _remove_unwanted(self, wish: Desired, done: Applied) -> None:
         kept = wish.kinds | self._policy.left_out | await self._addons.kept_while_suspended(wish.worker)
@@ -138,6 +160,16 @@ class Applier:
         running = account_of(done.deployment["spec"]["template"]) if done.deployment is not None else None
         if account_of(wish.template) != name or running == name:
             return None
+        return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
+
+    async def _put_copies(self, wish: Desired, done: Applied) -> DegradedError | None:
+        """Put the copies of lent Secrets in place. Returns why no new pods may be made with one: it is someone else's,
+        and the policy has not been asked."""
+        refused: list[DegradedError] = []
+        for copy in wish.copies:
+            with collect(refused):
+                await self.children.ensure(wish.worker, copy)
+        done.problems += refused
         return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
 
     async def _put_deployment(self, wish: Desired, done: Applied) -> None:
@@ -200,7 +232,7 @@ class Applier:
         source = found.get(("ConfigMap", handlers.name)) if handlers is not None else None
         if source is not None and newest.code is not None:
             copy = code_name(worker.name, newest.code)
-            self.users.note(key, [*wish.uses, *wish.database, Reference("ConfigMap", copy, None, optional=False)])
+            self._note_uses(worker, [*wish.uses, *wish.database, Reference("ConfigMap", copy, None, optional=False)])
             await self._copies.put(worker, source, newest.code)
             done.handlers = {"configMap": copy, "resourceVersion": source["metadata"]["resourceVersion"]}
         return newest

@@ -12,6 +12,10 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "RochallorWorker"
 PLURAL: Final = "rochallorworkers"
+CONNECTION: Final = "EngineConnection"
+CLUSTER_CONNECTION: Final = "ClusterEngineConnection"
+CONNECTIONS: Final = (CONNECTION, CLUSTER_CONNECTION)
+"""Kinds of what resources name in engineRef. An older CRD release lacks them."""
 
 MANAGER: Final = "rochallor-operator"
 """Field manager of every server-side apply, and the value of the managed-by label."""
@@ -82,6 +86,18 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+class ObjectRef(NamedTuple):
+    """An object that resources use. namespace is "" for a kind of the whole cluster."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """For people who know the namespace."""
+        return f"{self.kind} {self.name!r}"
+
+
 class Release(NamedTuple):
     """An installed operator; all its replicas share one release."""
 
@@ -91,6 +107,11 @@ class Release(NamedTuple):
     """For resources that name no image."""
     key: bytes
     """Of the hashes that are visible on the pods."""
+
+    @property
+    def namespace(self) -> str:
+        """Its own namespace."""
+        return self.name.partition("/")[0]
 
 
 class Api(NamedTuple):
@@ -103,6 +124,9 @@ class Api(NamedTuple):
 
 APIS: Final = {
     KIND: Api(GROUP, VERSION, PLURAL),
+    CONNECTION: Api(GROUP, VERSION, "engineconnections"),
+    CLUSTER_CONNECTION: Api(GROUP, VERSION, "clusterengineconnections"),
+    "Namespace": Api("", "v1", "namespaces"),
     "ConfigMap": Api("", "v1", "configmaps"),
     "Secret": Api("", "v1", "secrets"),
     "Pod": Api("", "v1", "pods"),
@@ -157,6 +181,11 @@ def revision_name(worker: str, revision: str) -> str:
 def scale_name(worker: str) -> str:
     """Name of the ConfigMap from which a worker's pods read how many of them there are."""
     return f"{worker}-scale"
+
+
+def copy_name(worker: str, section: str) -> str:
+    """Name of the Secret with what a connection's section (engine, kafka or prometheus) lends a worker's pods."""
+    return f"{worker}-{section}-copy"
 
 
 def worker_names(kind: str, child: str) -> list[str]:

@@ -12,7 +12,7 @@ from rochallor_operator.names import account_name
 from rochallor_operator.status.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.desired.references import Reference
@@ -35,12 +35,21 @@ class Policy:
     """Kinds of children that the operator doesn't make and has no rights on."""
     backlog: bool = True
     """Whether the operator reads the engines' databases."""
+    copy_secrets: bool = False
+    """Whether it copies the Secrets of ClusterEngineConnections to their workers."""
 
 
 async def breach(
-    kube: Kube, policy: Policy, worker: Worker, template: Manifest, uses: Iterable[Reference], scaling: list[Manifest]
+    kube: Kube,
+    policy: Policy,
+    worker: Worker,
+    template: Manifest,
+    uses: Iterable[Reference],
+    scaling: list[Manifest],
+    lent: Collection[str] = (),
 ) -> DegradedError | None:
-    """Why the policy forbids a merged template or the objects that it uses; None when it allows them.
+    """Why the policy forbids a merged template or the objects that it uses; None when it allows them. A connection of
+    the cluster has already been allowed, with the Secrets `lent` that are copies of its own.
 
     Raises InvalidSpecError when the template doesn't have the form of a pod template.
     """
@@ -61,8 +70,9 @@ async def breach(
         if (borrowed := _of_the_cluster(trigger)) is not None:
             return _refusal(policy, *borrowed)
     if policy.template == "restricted":
-        needed |= {(use.kind, use.name) for use in uses if use.kind == "Secret"}
+        needed |= {(use.kind, use.name) for use in uses if use.kind == "Secret" and use.namespace is None}
         needed |= {("Secret", name) for wish in scaling for name in _secrets_of(wish)}
+        needed -= {("Secret", name) for name in lent}
         references = [
             trigger["authenticationRef"] for trigger in _triggers_of(scaling) if "authenticationRef" in trigger
         ]

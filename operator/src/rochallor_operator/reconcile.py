@@ -12,6 +12,8 @@ from rochallor_operator.apply import Applied, Applier, handlers_shown
 from rochallor_operator.beside import Beside
 from rochallor_operator.children import is_ours
 from rochallor_operator.claims import Claims
+from rochallor_operator.connection_statuses import ConnectionStatuses
+from rochallor_operator.connections import Connections, Resolved
 from rochallor_operator.desired.objects import desired
 from rochallor_operator.errors import DegradedError, InvalidSpecError, KubernetesError
 from rochallor_operator.names import API_VERSION, KIND, METRICS_PORT, Key, Manifest, Release, canary_name, selector
@@ -22,7 +24,6 @@ from rochallor_operator.policy import Policy
 from rochallor_operator.rollout.state import WITH_CANARY, State, recorded
 from rochallor_operator.runtime.metrics import RECONCILE_SECONDS, RECONCILES, Condition
 from rochallor_operator.runtime.queue import Result
-from rochallor_operator.spec.worker import Worker, parse
 from rochallor_operator.status.conditions import status, was_ready
 from rochallor_operator.status.events import transitions
 from rochallor_operator.status.reasons import Reason
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rochallor_operator.cluster.kube import Kube
+    from rochallor_operator.names import ObjectRef
+    from rochallor_operator.spec.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,13 @@ class Reconciler:
         self._applier: Final = Applier(kube, release, policy)
         self._readiness: Final = Readiness(report_port)
         self._conditions: dict[Key, list[Condition]] = {}
+        self.connections: Final = Connections(
+            kube, release.namespace, lambda: self.served is None, copy_secrets=policy.copy_secrets
+        )
+        self.connection_statuses: Final = ConnectionStatuses(
+            kube, self.connections.users.of, lambda key: self._conditions.get(key, [])
+        )
+        self.connections.on_change = self.connection_statuses.add
         self.claims: Final = Claims(kube, release.name, monotonic)
         self.beside: Final = Beside(kube, report_port, lambda: self.served is None, backlog=policy.backlog)
         self.served: frozenset[str] | None = None
@@ -89,22 +99,21 @@ class Reconciler:
         return await self._reconcile(key, resource)
 
     async def _reconcile(self, key: Key, resource: Manifest) -> Result:
-        """The five steps of a reconcile. An invalid spec changes no object and is reported in the status."""
+        """The five steps of a reconcile. An invalid spec, or a connection that can't be used, changes no object and is
+        reported in the status."""
         worker: Worker | None = None
         live = await self._kube.get("Deployment", key.namespace, key.name)
         try:
-            worker = parse(resource)
+            found = await self.connections.resolve(key, resource)
+            worker = found.worker
             autoscaler = resource.get("status", {}).get("autoscaler")
             if autoscaler is not None:
                 self._applier.children.expect(key, autoscaler["kind"])
             self.beside.follow(key, resource, worker)
-            state, canary = recorded(resource), None
-            if state is not None and state.phase in WITH_CANARY:
-                canary = await self._kube.get("Deployment", key.namespace, canary_name(key.name))
-            wish = desired(worker, self._worker_image, live, canary)
-            done = await self._applier.apply(wish, live, state)
-            self.beside.ready_pods.tell(key, done.ready_pods)
-            await self.beside.follow_database(key, resource, wish, done)
+            if found.problem is None:
+                done = await self._apply(key, resource, found, live)
+            else:
+                done = await self._applier.leave(worker, live, recorded(resource), found.problem)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)
         seen = await self._observe(key, resource, worker, done)
@@ -113,6 +122,16 @@ class Reconciler:
         if seen.settled:
             return Result.SETTLED
         return Result.REFUSED if seen.refused else Result.UNSETTLED
+
+    async def _apply(self, key: Key, resource: Manifest, found: Resolved, live: Manifest | None) -> Applied:
+        state, canary = recorded(resource), None
+        if state is not None and state.phase in WITH_CANARY:
+            canary = await self._kube.get("Deployment", key.namespace, canary_name(key.name))
+        wish = desired(found.worker, self._worker_image, live, canary, found.copies)
+        done = await self._applier.apply(wish, live, state)
+        self.beside.ready_pods.tell(key, done.ready_pods)
+        await self.beside.follow_database(key, resource, wish, done)
+        return done
 
     async def _observe(self, key: Key, resource: Manifest, worker: Worker | None, done: Applied) -> Observation:
         """What the cluster looks like after the apply."""
@@ -177,7 +196,11 @@ class Reconciler:
         before = {field: value for field, value in resource.get("status", {}).items() if field != "challenge"}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         after = status(resource, seen, now) | self.claims.status_fields(key, resource)
+        known = self._conditions.get(key)
         self._conditions[key] = [_condition(condition) for condition in after["conditions"]]
+        connection = self.connections.named_by(key)
+        if connection is not None and self._conditions[key] != known:
+            self.connection_statuses.add(connection)
         if after == before:
             return
         metadata = {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]}
@@ -204,6 +227,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._applier.forget(key)
+        self.connections.forget(key)
         self.beside.forget(key)
         self._readiness.forget(key)
         self._conditions.pop(key, None)
@@ -213,9 +237,14 @@ class Reconciler:
         return self._applier.children.on_event(kind, live, deleted=deleted)
 
     @property
-    def applied_kinds(self) -> set[str]:
-        """Kinds of which a child has been applied; the watch clears it when it starts."""
-        return self._applier.children.applied_kinds
+    def kinds_in_use(self) -> set[str]:
+        """Kinds of which a child has been applied or a connection read since the watch started."""
+        return self._applier.children.applied_kinds | self.connections.read_kinds
+
+    def restart_watch(self) -> None:
+        """Note that the watch starts: which kinds are in use is found out again."""
+        self._applier.children.applied_kinds.clear()
+        self.connections.read_kinds.clear()
 
     def conditions(self) -> Iterable[list[Condition]]:
         """The last known conditions of every resource."""
@@ -225,13 +254,13 @@ class Reconciler:
         """All resources that existed at their last reconcile."""
         return list(self._conditions)
 
-    def users_of(self, kind: str, namespace: str, name: str) -> list[Key]:
-        """The resources whose pods use this Secret or ConfigMap."""
-        return self._applier.users.of(kind, namespace, name)
+    def users_of(self, used: ObjectRef) -> list[Key]:
+        """The resources that depend on this object."""
+        return sorted({*self._applier.users.of(used), *self.connections.users.of(used)})
 
     def users_of_any(self, kind: str) -> list[Key]:
-        """The resources whose pods use any Secret, or any ConfigMap."""
-        return self._applier.users.of_any(kind)
+        """The resources that depend on any object of a kind."""
+        return sorted({*self._applier.users.of_any(kind), *self.connections.users.of_any(kind)})
 
 
 def _condition(condition: Manifest) -> Condition:

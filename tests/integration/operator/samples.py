@@ -29,6 +29,25 @@ def resource(name: str = NAME, **spec: Any) -> Object:
     }
 
 
+def connected(name: str = NAME, kind: str = "EngineConnection", **spec: Any) -> Object:
+    """The same with what the connection `main` says instead of an engine of its own."""
+    wish = resource(name, engineRef={"name": "main", "kind": kind}, **spec)
+    if "engine" not in spec:
+        del wish["spec"]["engine"]
+    return wish
+
+
+def connection(name: str = "main", kind: str = "EngineConnection", /, **engine: Any) -> Object:
+    """A connection, to the same engine as a resource's; a field that is None is left out."""
+    fields = {"url": "http://engine:8080"} | engine
+    return {
+        "apiVersion": "rochallor.io/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"engine": {field: value for field, value in fields.items() if value is not None}},
+    }
+
+
 def with_config_map(name: str = NAME) -> Object:
     """The same with handlers in the ConfigMap `code`."""
     return resource(name, handlers={"configMap": {"name": "code", "module": "handlers:registry"}})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from integration.operator.api import Api, Object
 
 RELEASE = version("rochallor-operator")
+CRDS = CHART.parents[1] / "crds"
 
 
 def render(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,11 +51,13 @@ def test_lint() -> None:
     assert "[WARNING]" not in done.stdout
 
 
-def test_the_crd_is_the_file_and_is_kept() -> None:
-    source = yaml.safe_load((CHART / "files" / "rochallorworkers.rochallor.io.yaml").read_text())
-    rendered = only("CustomResourceDefinition")
-    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert rendered == source
+def test_the_crds_are_the_files_and_are_kept() -> None:
+    sources = [yaml.safe_load(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))]
+    rendered = [manifest for manifest in objects() if manifest["kind"] == "CustomResourceDefinition"]
+    for crd in rendered:
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert sorted(rendered, key=lambda crd: crd["metadata"]["name"]) == sources
+    assert len(sources) == 3
     kinds = {manifest["kind"] for manifest in objects("--set", "crds.install=false")}
     rights = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
     assert kinds == rights | {"ServiceAccount", "Deployment", "Pod"}
@@ -181,14 +184,15 @@ def test_users_who_may_edit_a_namespace_may_have_workers_there(cluster: Api) -> 
     read = {"get", "list", "watch"}
     write = {"create", "update", "patch", "delete", "deletecollection"}
 
-    def given(role: Object) -> tuple[set[str], set[str]]:
-        return verbs(role, "rochallorworkers"), verbs(role, "rochallorworkers/scale")
+    def given(role: Object) -> list[set[str]]:
+        kinds = ("rochallorworkers", "engineconnections", "clusterengineconnections", "rochallorworkers/scale")
+        return [verbs(role, kind) for kind in kinds]
 
-    scale = {"update", "patch"}
+    writer = [read | write, read | write, read, read | {"update", "patch"}]
     # One role of the chart is added after the other.
-    cluster.until_the("ClusterRole", "view", lambda live: given(live) == (read, read))
-    cluster.until_the("ClusterRole", "edit", lambda live: given(live) == (read | write, read | scale))
-    cluster.until_the("ClusterRole", "admin", lambda live: given(live) == (read | write, read | scale))
+    cluster.until_the("ClusterRole", "view", lambda live: given(live) == [read] * 4)
+    cluster.until_the("ClusterRole", "edit", lambda live: given(live) == writer)
+    cluster.until_the("ClusterRole", "admin", lambda live: given(live) == writer)
 
 
 def test_edit_is_left_alone_on_request() -> None:
@@ -223,6 +227,32 @@ def test_kinds_that_are_left_out_need_no_right(value: str, kinds: set[str]) -> N
 def test_databases_are_read_unless_said_otherwise() -> None:
     name = "ROCHALLOR_OPERATOR_BACKLOG"
     assert (variables()[name], variables("--set", "backlog=false")[name]) == ("true", "false")
+
+
+def rights(kind: str, *arguments: str) -> set[tuple[str, str]]:
+    """What the chart's roles of a kind allow: pairs of a resource and a verb."""
+    rules = [rule for item in objects(*arguments) if item["kind"] == kind for rule in item["rules"]]
+    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_secrets_are_written_for_connections_of_the_cluster_only_when_that_is_asked_for() -> None:
+    on = ("--set", "clusterConnections.copySecrets=true")
+    more = rights("ClusterRole", *on) - rights("ClusterRole")
+    assert more == {("secrets", verb) for verb in ("create", "patch", "delete")}
+    assert rights("Role", *on) == rights("Role")
+    name = "ROCHALLOR_OPERATOR_COPY_SECRETS"
+    assert (variables()[name], variables(*on)[name]) == ("false", "true")
+
+
+def test_named_namespaces_have_no_connections_of_the_cluster() -> None:
+    named = ("--set", "watchNamespaces={a,b}")
+    connections = {("engineconnections", verb) for verb in ("get", "list", "watch")}
+    of_the_cluster = {("clusterengineconnections", "watch"), ("namespaces", "watch")}
+    assert connections | of_the_cluster <= rights("ClusterRole")
+    given = rights("Role", *named)
+    assert connections <= given
+    assert not {resource for resource, _ in given} & {"clusterengineconnections", "namespaces"}
+    assert rights("Role", *named, "--set", "clusterConnections.copySecrets=true") == given
 
 
 @pytest.mark.parametrize("where", [(), ("--set", "watchNamespaces={a,b}")], ids=["all", "named"])

@@ -43,6 +43,11 @@ def kafka(**fields: Any) -> Object:
     }
 
 
+def connected(**fields: Any) -> Object:
+    """A worker that leaves to a connection what it doesn't write."""
+    return {"engine": None, "engineRef": {"name": "main"}, **fields}
+
+
 STEP: Object = {"share": "10%", "pause": "5m"}
 
 
@@ -61,7 +66,7 @@ def limit(**fields: Any) -> Object:
 
 
 BAD: dict[str, tuple[Object, str]] = {
-    "no engine": ({"engine": None}, "spec.engine: Required value"),
+    "no engine": ({"engine": None}, "write engine or engineRef"),
     "engine without url": ({"engine": {}}, "write engine.url, such as http://engine:8080"),
     "kafka without url": ({"engine": {}, **KAFKA}, "write engine.url, such as http://engine:8080"),
     "grpc without target": ({"transport": "grpc"}, "write engine.grpcTarget, such as engine:9090"),
@@ -134,7 +139,7 @@ BAD: dict[str, tuple[Object, str]] = {
     "unknown outcomes": ({**KAFKA, "outcomeTransport": "kafka"}, 'supported values: "rest", "grpc"'),
     "transport without kafka": ({"transport": "kafka"}, "write kafka (at least kafka.bootstrapServers) with transport"),
     "kafka without transport": ({"kafka": BROKERS}, "with transport kafka, and only then"),
-    "kafka without brokers": (kafka(bootstrapServers=None), "spec.kafka.bootstrapServers: Required value"),
+    "kafka without brokers": (kafka(bootstrapServers=None), "write kafka.bootstrapServers, such as kafka-0:9092"),
     "broker without port": (kafka(bootstrapServers="kafka"), "write host:port, several separated by commas"),
     "broker of no port": (kafka(bootstrapServers="a:65535,b:65536"), "write host:port, several separated by commas"),
     "brokers with a space": (kafka(bootstrapServers="a:1, b:2"), "write host:port, several separated by commas"),
@@ -179,7 +184,18 @@ BAD: dict[str, tuple[Object, str]] = {
     ),
     "certificates without TLS": (
         kafka(tls={"caSecret": "ca"}),
+        "write kafka.securityProtocol SSL or SASL_SSL, or remove kafka.tls",
+    ),
+    "certificates with a protocol without TLS": (
+        kafka(securityProtocol="PLAINTEXT", tls={"caSecret": "ca"}),
         "write securityProtocol SSL or SASL_SSL, or remove tls",
+    ),
+    "kafka of a connection without transport": (connected(kafka={}), "with transport kafka, and only then"),
+    "a connection without a name": ({"engineRef": {}}, "spec.engineRef.name: Required value"),
+    "a connection of no name": ({"engineRef": {"name": "The engine"}}, "an object's name has 1 to 253 characters"),
+    "a connection of another kind": (
+        {"engineRef": {"name": "main", "kind": "Secret"}},
+        'supported values: "EngineConnection", "ClusterEngineConnection"',
     ),
     "dedup window": (kafka(dedupWindow="1d"), "write a whole number and ms, s, m or h, at most 24h, such as 10m"),
     "long dedup window": (kafka(dedupWindow="1441m"), "write a whole number and ms, s, m or h, at most 24h"),
@@ -527,11 +543,16 @@ BAD: dict[str, tuple[Object, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_wrong_spec_is_refused(api: Api, case: str) -> None:
     change, sentence = BAD[case]
-    wrong = resource()
-    wrong["spec"] = {name: value for name, value in (wrong["spec"] | change).items() if value is not None}
     with pytest.raises(RefusedError) as caught:
-        api.create(wrong, dryRun="All", fieldValidation="Strict")
+        api.create(_changed(change), dryRun="All", fieldValidation="Strict")
     assert sentence in str(caught.value)
+
+
+def _changed(change: Object) -> Object:
+    """The sample with other fields; None removes one."""
+    changed = resource(**change)
+    changed["spec"] = {name: value for name, value in changed["spec"].items() if value is not None}
+    return changed
 
 
 @pytest.mark.parametrize("name", ["1st", "a" * 56, "a.b"])
@@ -703,12 +724,24 @@ FINE: dict[str, Object] = {
     "keda with a query": engine(**DATABASE)
     | scaling(provider="keda", prometheus=PROMETHEUS, backlog={"query": "SELECT 1", "target": 10}),
     "keda for kafka": KAFKA | scaling(minReplicas=0, provider="keda", kafkaLagThreshold=100),
+    "a connection": connected(),
+    "a connection of the cluster": {"engine": None, "engineRef": {"name": "a.b", "kind": "ClusterEngineConnection"}},
+    "a connection over grpc, with a header": connected(
+        transport="grpc", engine={"headers": [{"name": "X-Tenant", "value": "a"}]}
+    ),
+    "a connection for kafka": connected(transport="kafka", outcomeTransport="grpc"),
+    "a connection for kafka with some of its own": connected(
+        transport="kafka", kafka={"tls": {"caSecret": "ca"}, "deadLetter": True}
+    ),
+    "a connection with the metrics": connected(**scaling(provider="keda", targetWait="5s")),
+    "a connection with the database": connected(**scaling(minReplicas=0, backlog={})),
+    "a connection beside everything": {"engineRef": {"name": "main"}, **KAFKA},
 }
 
 
 @pytest.mark.parametrize("case", FINE)
 def test_a_correct_spec_is_accepted(api: Api, case: str) -> None:
-    api.create(resource(**FINE[case]), dryRun="All", fieldValidation="Strict")
+    api.create(_changed(FINE[case]), dryRun="All", fieldValidation="Strict")
 
 
 def test_defaults(api: Api) -> None:
@@ -728,14 +761,105 @@ def test_defaults(api: Api) -> None:
     assert "telemetry" not in spec, "pods without it must not be replaced"
 
 
+def connection(kind: str, **spec: Any) -> Object:
+    """A connection with an engine, and for any namespace."""
+    selector: Object = {"namespaceSelector": {}} if kind == "ClusterEngineConnection" else {}
+    said = {"engine": {"url": "http://engine:8080"}} | selector | spec
+    head = {"apiVersion": "rochallor.io/v1alpha1", "kind": kind, "metadata": {"name": "main"}}
+    return head | {"spec": {name: value for name, value in said.items() if value is not None}}
+
+
+SELECTED: Object = {
+    "matchLabels": {"team": "shop"},
+    "matchExpressions": [
+        {"key": "stage", "operator": "In", "values": ["test", "live"]},
+        {"key": "example.com/closed", "operator": "DoesNotExist"},
+    ],
+}
+WRONG_CONNECTIONS: dict[str, tuple[Object, str]] = {
+    "no engine": ({"engine": None}, "spec.engine: Required value"),
+    "no address": ({"engine": {}}, "write url, such as http://engine:8080, or grpcTarget, such as engine:9090"),
+    "a url without scheme": ({"engine": {"url": "engine"}}, "write an http:// or https:// address"),
+    "two tokens": (engine(tokenSecret={"name": "t", "key": "k"}, oauth=CLIENT), "remove tokenSecret or oauth"),
+    "no brokers": ({"kafka": {}}, "spec.kafka.bootstrapServers: Required value"),
+    "brokers' certificates without TLS": (
+        {"kafka": BROKERS | {"tls": {"caSecret": "ca"}}},
+        "write securityProtocol SSL or SASL_SSL, or remove tls",
+    ),
+    "how jobs are processed": ({"kafka": BROKERS | {"deadLetter": True}}, 'unknown field "spec.kafka.deadLetter"'),
+    "no Prometheus": ({"prometheus": {}}, "spec.prometheus.address: Required value"),
+    "no collector": ({"telemetry": {}}, "spec.telemetry.endpoint: Required value"),
+    "a field of workers": ({"jobTypes": ["a"]}, 'unknown field "spec.jobTypes"'),
+}
+WRONG_SELECTORS: dict[str, tuple[Object | None, str]] = {
+    "none": (None, "spec.namespaceSelector: Required value"),
+    "no operator": ({"matchExpressions": [{"key": "a"}]}, "matchExpressions[0].operator: Required value"),
+    "an unknown operator": ({"matchExpressions": [{"key": "a", "operator": "Is"}]}, 'supported values: "In", "NotIn"'),
+    "no values": (
+        {"matchExpressions": [{"key": "a", "operator": "In", "values": []}]},
+        "write values with operator In",
+    ),
+    "values of nothing": (
+        {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]},
+        "write values with operator In and NotIn, and only then",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["EngineConnection", "ClusterEngineConnection"])
+@pytest.mark.parametrize("case", WRONG_CONNECTIONS)
+def test_a_wrong_connection_is_refused(api: Api, kind: str, case: str) -> None:
+    change, sentence = WRONG_CONNECTIONS[case]
+    with pytest.raises(RefusedError) as caught:
+        api.create(connection(kind, **change), dryRun="All", fieldValidation="Strict")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("case", WRONG_SELECTORS)
+def test_a_connection_of_the_cluster_says_for_whom_it_is(api: Api, case: str) -> None:
+    selector, sentence = WRONG_SELECTORS[case]
+    wrong = connection("ClusterEngineConnection", namespaceSelector=selector)
+    with pytest.raises(RefusedError) as caught:
+        api.create(wrong, dryRun="All", fieldValidation="Strict")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["EngineConnection", "ClusterEngineConnection"])
+def test_a_connection_with_everything_is_accepted(api: Api, kind: str) -> None:
+    everything = connection(
+        kind,
+        engine={
+            "url": "https://engine.example.com",
+            "grpcTarget": "https://engine.example.com:443",
+            "tls": {"caSecret": "ca", "clientCertSecret": "cert"},
+            "oauth": CLIENT,
+            "headers": [{"name": "X-Tenant", "value": "a"}],
+            **DATABASE,
+        },
+        kafka=BROKERS | BEARER | {"tls": {"caSecret": "ca"}, "properties": {"fetch.max.bytes": "1048576"}},
+        prometheus=PROMETHEUS | {"tokenSecret": {"name": "a", "key": "b"}},
+        telemetry={"endpoint": "http://collector.monitoring:4318"},
+        **({"namespaceSelector": SELECTED} if kind == "ClusterEngineConnection" else {}),
+    )
+    accepted = api.create(everything, dryRun="All", fieldValidation="Strict")
+    assert accepted["spec"] == everything["spec"] | {"telemetry": everything["spec"]["telemetry"] | {"sampleRatio": 1}}
+
+
+def test_what_a_worker_does_not_write_of_its_brokers_is_left_to_the_connection(api: Api) -> None:
+    """A default would win over the connection's value."""
+    live = api.create(resource(engineRef={"name": "main"}, transport="kafka", kafka={}), dryRun="All")
+    assert live["spec"]["kafka"] == {"dedupWindow": "10m", "deadLetter": False, "groupProtocol": "classic"}
+    assert live["spec"]["engineRef"]["kind"] == "EngineConnection"
+
+
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/worker.yaml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
 def test_the_examples_are_accepted(api: Api, file: Path) -> None:
-    workers = [item for item in yaml.safe_load_all(file.read_text()) if item["kind"] == "RochallorWorker"]
-    assert workers
-    for example in workers:
+    ours = [item for item in yaml.safe_load_all(file.read_text()) if item["apiVersion"].startswith("rochallor.io/")]
+    assert "RochallorWorker" in {item["kind"] for item in ours}
+    for example in ours:
         api.create(example, dryRun="All", fieldValidation="Strict")
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -32,6 +32,7 @@ from integration.operator.samples import (
     resource,
     secret,
     with_config_map,
+    with_label,
 )
 from integration.operator.test_chart import objects
 from rochallor_operator.names import APIS, KIND
@@ -135,10 +136,17 @@ def places(cluster: Api) -> Iterator[Callable[[], Api]]:
         yield make
 
 
+OF_THE_CLUSTER = {"clusterengineconnections", "clusterengineconnections/status", "namespaces"}
+"""What belongs to no namespace. Without a right to it, an operator has no ClusterEngineConnections."""
+COPYING = ("--set", "clusterConnections.copySecrets=true")
+
+
 def test_each_mode_gives_the_same_rights_where_it_serves() -> None:
     served = rules_of("Role", "a", "--set", "watchNamespaces={a,b}")
-    assert served == rules_of("ClusterRole", None)
-    assert len(served) == len(set(served)), "a right is given twice"
+    everywhere = rules_of("ClusterRole", None)
+    assert served == [right for right in everywhere if right.resource not in OF_THE_CLUSTER]
+    given = rules_of("ClusterRole", None, *COPYING)
+    assert len(given) == len(set(given)), "a right is given twice"
 
 
 # Without these there is no condition: the operator can't write one, or has none for it.
@@ -148,20 +156,26 @@ IN_THE_LOG = {
     Right("apps", "deployments", "get"),
     Right("rochallor.io", "rochallorworkers", "get"),
     Right("rochallor.io", "rochallorworkers/status", "patch"),
+    Right("rochallor.io", "engineconnections/status", "patch"),
 }
+TO_COPY = {Right("", "secrets", verb) for verb in ("create", "patch", "delete")}
 
 
 def test_a_reconcile_without_a_right_says_so(cluster: Api, kubeconfig: Path, places: Callable[[], Api]) -> None:
     """A namespace for each right, in which the operator has all others."""
-    every = rules_of("ClusterRole", None)
-    listening = [right for right in every if right.for_watching]
-    needed = [right for right in every if not right.for_watching]
-    assert set(needed) > IN_THE_LOG
+    every = rules_of("ClusterRole", None, *COPYING)
+    listening = [right for right in every if right.for_watching or right.resource in OF_THE_CLUSTER]
+    needed = [right for right in every if right not in listening]
+    assert set(needed) > IN_THE_LOG | TO_COPY
     cluster.replace("ClusterRole", ACCOUNT, {"rules": [right.rule for right in listening]})
+    with Api(cluster.kubeconfig, SYSTEM) as system:
+        system.create(with_label(secret("lent", token="t")))
+        grant(system, ACCOUNT, [Right("", "secrets", "get")])
+    cluster.create(LENT)
     lacking = [(places(), right) for right in needed]
     for api, right in lacking:
         grant(api, ACCOUNT, [other for other in needed if other != right])
-    with Operator(kubeconfig, worker_image="worker:test") as operator:
+    with Operator(kubeconfig, worker_image="worker:test", copy_secrets="true") as operator:
         operator.event("watching")
         for api, right in lacking:
             create_all(api, right)
@@ -178,7 +192,7 @@ def test_a_reconcile_without_a_right_says_so(cluster: Api, kubeconfig: Path, pla
         cluster.replace("ClusterRole", ACCOUNT, {"rules": [right.rule for right in every]})
         left = [api for api, _ in lacking if api.get(KIND, NAME)]
         for api in left:
-            api.patch(KIND, NAME, {"spec": {"drainTimeout": "5s"}})
+            api.patch(KIND, NAME, {"spec": {"drainTimeout": "5s", "engineRef": None}})
         for api in left:
             api.until_the(KIND, NAME, has("Degraded", "False", "Healthy"))
 
@@ -189,8 +203,22 @@ FOR_CANARIES = {
 }
 
 
+def connection(kind: str, **spec: Any) -> Object:
+    """A connection `main`, for workers that have an address of their own."""
+    said = {"engine": {"url": "http://engine:8080"}} | spec
+    return {"apiVersion": "rochallor.io/v1alpha1", "kind": kind, "metadata": {"name": "main"}, "spec": said}
+
+
+LENT = connection(
+    "ClusterEngineConnection",
+    namespaceSelector={},
+    engine={"url": "http://engine:8080", "tokenSecret": {"name": "lent", "key": "token"}},
+)
+
+
 def create_all(api: Api, right: Right) -> None:
     """A resource that asks for everything there is."""
+    api.create(connection("EngineConnection"))
     api.create(code())
     api.create(secret("db", dsn="postgres://"))
     api.create(secret("token", token="t"))
@@ -200,8 +228,13 @@ def create_all(api: Api, right: Right) -> None:
     wish = with_config_map()
     limits: Object = {"limits": [{"jobType": "charge-card", "perSecond": 5, "scope": "resource"}]}
     wish["spec"] |= {"engine": engine, "minReadySeconds": 0} | limits | budget | scaling | MONITORED
+    # one that is there has just been seen, and isn't read
+    wish["spec"]["engineRef"] = {"name": "missing" if right.resource == "engineconnections" else "main"}
     if right in FOR_CANARIES:
         wish["spec"]["rollout"] = {"strategy": "Canary"}
+    if right in TO_COPY:
+        del engine["tokenSecret"]
+        wish["spec"]["engineRef"]["kind"] = "ClusterEngineConnection"
     api.create(wish)
 
 
@@ -219,6 +252,9 @@ def provoke(api: Api, right: Right) -> None:
         api.until_the(KIND, NAME, lambda live: "rollout" in live.get("status", {}))
         api.patch(KIND, NAME, {"spec": {"parallelism": 2}})
         api.until_the("Deployment", f"{NAME}-canary", lambda _: True)
+        api.replace(KIND, NAME, {"spec": resource()["spec"]})
+    elif right == Right("", "secrets", "delete"):
+        api.until_the("Secret", f"{NAME}-engine-copy", lambda _: True)
         api.replace(KIND, NAME, {"spec": resource()["spec"]})
     elif right.resource == "replicasets":
         until_rolled_out(api)
@@ -251,6 +287,27 @@ def refused(live: Object, right: Right) -> bool:
 def mentions(sentence: str, lines: list[Object]) -> bool:
     """Whether the log names it."""
     return sentence in str(lines)
+
+
+def test_a_connection_of_the_cluster_without_a_right_says_so(
+    cluster: Api, kubeconfig: Path, places: Callable[[], Api]
+) -> None:
+    """One operator after another, since no Role can give these rights."""
+    every = rules_of("ClusterRole", None)
+    own = [right for right in every if right.resource in OF_THE_CLUSTER and not right.for_watching]
+    assert {right.resource for right in own} == OF_THE_CLUSTER
+    cluster.apply(connection("ClusterEngineConnection", namespaceSelector={}))
+    for right in own:
+        cluster.replace("ClusterRole", ACCOUNT, {"rules": [other.rule for other in every if other != right]})
+        api = places()
+        with Operator(kubeconfig, worker_image="worker:test") as operator:
+            operator.event("watching")
+            name = "missing" if right.resource == "clusterengineconnections" else "main"
+            api.create(resource(engineRef={"name": name, "kind": "ClusterEngineConnection"}))
+            if right.verb == "patch":
+                operator.until(partial(mentions, right.refusal))
+            else:
+                api.until_the(KIND, NAME, partial(refused, right=right))
 
 
 def test_a_watch_without_a_right_says_so(cluster: Api, places: Callable[[], Api]) -> None:

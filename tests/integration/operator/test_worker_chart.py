@@ -57,7 +57,9 @@ def test_lint(tmp_path: Path) -> None:
     assert "[WARNING]" not in done.stdout
 
 
-@pytest.mark.parametrize("more", [{}, FULL], ids=["what-is-required", "every-kind-of-value"])
+@pytest.mark.parametrize(
+    "more", [{}, FULL, {"engineRef": {"name": "main"}}], ids=["what-is-required", "every-kind-of-value", "connection"]
+)
 def test_the_values_are_the_spec_of_a_valid_resource(tmp_path: Path, api: Api, more: Object) -> None:
     spec = resource(**more)["spec"]
     manifest = rendered(tmp_path, **spec)
@@ -84,7 +86,8 @@ def test_replicas_that_kubectl_has_set_stand_in_the_way_of_helm_4(tmp_path: Path
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({}, "missing properties 'engine', 'jobTypes', 'handlers'"),
+        ({}, "missing properties 'jobTypes', 'handlers'"),
+        ({"jobTypes": ["a"], "handlers": {"module": "a:b"}}, "missing property 'engineRef'"),
         (resource(paralellism=8)["spec"], "additional properties 'paralellism' not allowed"),
         (resource(parallelism=0)["spec"], "minimum: got 0, want 1"),
         (resource(transport="amqp")["spec"], "value must be one of 'rest', 'grpc', 'kafka'"),

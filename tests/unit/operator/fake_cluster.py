@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rochallor_operator.errors import KubernetesError
 from rochallor_operator.names import Key, Release
+from rochallor_operator.policy import Policy
 from rochallor_operator.reconcile import Reconciler
 from unit.operator.samples import resource
 
@@ -45,7 +46,8 @@ class FakeCluster:
 
     def operator(self) -> Reconciler:
         """A new operator, to which the watch has listed all children."""
-        made = Reconciler(cast("Kube", self), Release("system/operator", "worker:1", b"key"))
+        policy = Policy(copy_secrets=True)
+        made = Reconciler(cast("Kube", self), Release("system/operator", "worker:1", b"key"), policy=policy)
         for (kind, _), live in self.live.items():
             if kind == "Deployment":
                 made.on_child_event(kind, live, deleted=False)
@@ -98,6 +100,9 @@ class FakeCluster:
 
     async def get(self, kind: str, _namespace: str, name: str) -> Manifest | None:
         return copy.deepcopy(await self._request(lambda: self.live.get((kind, name))))
+
+    async def serves(self, _kind: str) -> bool:
+        return True
 
     async def pods(self, _namespace: str, _selector: Mapping[str, str]) -> list[Manifest]:
         return []

@@ -82,6 +82,9 @@ class FakeKube:
         self.events.append(f"{manifest['type']} {manifest['reason']}")
         return manifest
 
+    async def serves(self, _kind: str) -> bool:
+        return True
+
     async def pods(self, _namespace: str, _selector: dict[str, str]) -> list[Manifest]:
         self.read.append("Pod")
         return self.listed

@@ -12,6 +12,7 @@ import pytest
 from rochallor_operator.apply import Applied, Applier
 from rochallor_operator.desired.objects import desired
 from rochallor_operator.errors import KubernetesError
+from rochallor_operator.names import ObjectRef
 from rochallor_operator.policy import Policy
 from unit.operator.fake_kube import KEY, RELEASE, FakeKube, reconciler, roll_out
 from unit.operator.samples import resource, worker
@@ -59,7 +60,7 @@ async def test_a_change_of_a_copy_concerns_its_worker_as_one_of_the_source_does(
     kube = Kube()
     applier, _ = await applied(kube, **HANDLERS)
     for name in ("code", kube.mounted):
-        assert applier.users.of("ConfigMap", "shop", name) == [KEY]
+        assert applier.users.of(ObjectRef("ConfigMap", "shop", name)) == [KEY]
     applier.forget(KEY)
     assert applier.users.of_any("ConfigMap") == []
 

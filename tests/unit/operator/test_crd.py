@@ -1,11 +1,14 @@
-"""The CRD is written by hand; these tests keep it consistent with its copy and with the code that reads it."""
+"""The CRD of workers is written by hand; these tests keep it consistent with the code that reads it. Those of
+connections repeat parts of it."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest, account_name, service_name
@@ -19,6 +22,7 @@ FILE = ROOT / "crds" / "rochallorworkers.rochallor.io.yaml"
 CRD: Manifest = yaml.safe_load(FILE.read_text())
 VERSION: Manifest = CRD["spec"]["versions"][0]
 SPEC: Manifest = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
+FILES = sorted(FILE.parent.glob("*.yaml"))
 
 
 def _properties(schema: Manifest, path: str = "spec") -> Iterator[tuple[str, Manifest]]:
@@ -101,8 +105,15 @@ def _open(schema: Manifest, path: str = "spec") -> Iterator[str]:
         yield from _open(child, path + name)
 
 
-def test_nothing_in_a_spec_is_unbounded() -> None:
-    assert list(_open(SPEC)) == []
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_nothing_in_a_spec_is_unbounded(file: Path) -> None:
+    assert list(_open(_schema(file)["spec"])) == []
+
+
+def _schema(file: Path) -> Manifest:
+    (version,) = yaml.safe_load(file.read_text())["spec"]["versions"]
+    parts: Manifest = version["schema"]["openAPIV3Schema"]["properties"]
+    return parts
 
 
 COUNTED = re.compile(r"pods?|jobs|seconds|percentage|generation|percent|number", re.IGNORECASE)
@@ -123,8 +134,9 @@ def _flaws(field: Manifest) -> Iterator[str]:
         yield "does not show a duration's form"
 
 
-def test_every_description_is_a_sentence_with_default_and_unit() -> None:
-    schema = VERSION["schema"]["openAPIV3Schema"]["properties"]
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_description_is_a_sentence_with_default_and_unit(file: Path) -> None:
+    schema = _schema(file)
     flaws = [
         f"{path} {flaw}: {field.get('description')}"
         for part in ("spec", "status")
@@ -132,3 +144,48 @@ def test_every_description_is_a_sentence_with_default_and_unit() -> None:
         for flaw in _flaws(field)
     ]
     assert flaws == []
+
+
+def test_the_crds_of_connections_are_up_to_date() -> None:
+    module = importlib.util.spec_from_file_location("connections", ROOT / "crds" / "connections.py")
+    assert module is not None
+    assert module.loader is not None
+    connections = importlib.util.module_from_spec(module)
+    module.loader.exec_module(connections)
+    files = connections.files()
+    assert sorted([FILE, *files]) == FILES
+    for file, text in files.items():
+        assert file.read_text() == text, "run: make crd"
+
+
+def _rules(schema: Manifest, path: str = "") -> Iterator[tuple[str, Manifest]]:
+    """Every field with what the API server checks of it, without the texts for people."""
+    yield path, {name: value for name, value in schema.items() if name not in {"description", "properties", "items"}}
+    for name, inner in schema.get("properties", {}).items():
+        yield from _rules(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from _rules(schema["items"], f"{path}[]")
+
+
+SECTIONS = {
+    "engine": SPEC["properties"]["engine"],
+    "kafka": SPEC["properties"]["kafka"],
+    "prometheus": SPEC["properties"]["autoscaling"]["properties"]["prometheus"],
+    "telemetry": SPEC["properties"]["telemetry"],
+}
+OF_THE_WORKER = {".kafka.dedupWindow", ".kafka.deadLetter", ".kafka.groupProtocol", ".kafka.createTopics"}
+
+
+@pytest.mark.parametrize("name", ["engineconnections", "clusterengineconnections"])
+def test_what_a_connection_says_is_written_as_in_a_worker(name: str) -> None:
+    """The same fields with the same rules, in the same form; only what a section must have is more."""
+    of_worker = dict(rule for section, schema in SECTIONS.items() for rule in _rules(schema, f".{section}"))
+    spec = _schema(FILE.with_name(f"{name}.rochallor.io.yaml"))["spec"]
+    of_connection = {path: rules for path, rules in _rules(spec) if path.startswith(tuple(f".{s}" for s in SECTIONS))}
+    left_out = of_worker.keys() - of_connection.keys()
+    assert {".".join(path.split(".")[:3]) for path in left_out} == OF_THE_WORKER
+    for path in (".engine", ".kafka"):
+        more, rules = (every.pop(path)["x-kubernetes-validations"] for every in (of_connection, of_worker))
+        assert {rule["message"] for rule in rules} <= {rule["message"] for rule in more}
+    assert of_connection == {path: rules for path, rules in of_worker.items() if path not in left_out}
+    assert spec["required"] == (["engine"] if name.startswith("e") else ["namespaceSelector", "engine"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rochallor_operator.errors import KubernetesError
+from rochallor_operator.names import ObjectRef
 from rochallor_operator.runtime.queue import Result
 from unit.operator.fake_kube import CHILDREN, EVERYTHING, KEY, FakeKube, reconciler, roll_out
 from unit.operator.samples import pod, resource
@@ -69,14 +70,14 @@ async def test_another_database_is_noticed_and_none_has_no_condition() -> None:
     work = reconciler(kube)
     await work.reconcile(KEY)
     assert kube.condition("BacklogServed")[1] == "SecretNotFound"
-    assert work.users_of("Secret", KEY.namespace, "db") == [KEY]
+    assert work.users_of(ObjectRef("Secret", KEY.namespace, "db")) == [KEY]
     kube.live["Secret"] = {"data": {"dsn": "aG9zdD1kYg=="}}
     await work.reconcile(KEY)
     assert kube.condition("BacklogServed")[1] == "SecretNotFound", "until it is read"
     kube.change()
     await work.reconcile(KEY)
     assert not [one for one in kube.status["conditions"] if one["type"] == "BacklogServed"]
-    assert work.users_of("Secret", KEY.namespace, "db") == []
+    assert work.users_of(ObjectRef("Secret", KEY.namespace, "db")) == []
 
 
 @pytest.mark.parametrize("refused", ["ServiceAccount", "Service", "PodDisruptionBudget", "Deployment"])
@@ -324,10 +325,10 @@ async def test_a_source_that_may_not_be_read_is_a_condition(kind: str, field: st
     assert await work.reconcile(KEY) is Result.REFUSED
     assert kube.applied == ["ServiceAccount", "Service"]
     assert kube.condition("Degraded") == ("True", "Forbidden", "cannot get it")
-    assert work.users_of(kind, "shop", "code") == [KEY]
+    assert work.users_of(ObjectRef(kind, "shop", "code")) == [KEY]
     del kube.live["RochallorWorker"]
     await work.reconcile(KEY)
-    assert work.users_of(kind, "shop", "code") == []
+    assert work.users_of(ObjectRef(kind, "shop", "code")) == []
 
 
 @pytest.mark.parametrize("status", [None, 409, 500, 503])

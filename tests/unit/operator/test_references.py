@@ -10,7 +10,7 @@ from rochallor_operator.content.hashes import Users
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.desired.references import Reference, references
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.names import Key
+from rochallor_operator.names import Key, ObjectRef
 from unit.operator.samples import worker
 from unit.operator.test_desired import FULL, KAFKA, LIMITED, TEMPLATE
 
@@ -93,16 +93,18 @@ def test_an_optional_volume_may_be_missing() -> None:
 def test_the_index_follows_what_is_used() -> None:
     users = Users()
     one, two = Key("shop", "one"), Key("shop", "two")
-    users.note(one, uses(**FULL))
-    users.note(two, uses(**KAFKA))
-    assert users.of("Secret", "shop", "gateway") == [one, two]
-    assert users.of("ConfigMap", "shop", "gateway") == []
-    assert users.of("Secret", "other", "gateway") == []
-    users.note(one, uses())
-    assert users.of("Secret", "shop", "gateway") == [two]
+    gateway = ObjectRef("Secret", "shop", "gateway")
+    users.note(one, [use.object_in("shop") for use in uses(**FULL)])
+    users.note(two, [use.object_in("shop") for use in uses(**KAFKA)])
+    assert users.of(gateway) == [one, two]
+    assert users.of_any("Secret") == [one, two]
+    assert users.of(ObjectRef("ConfigMap", "shop", "gateway")) == []
+    assert users.of(ObjectRef("Secret", "other", "gateway")) == []
+    users.note(one, [use.object_in("shop") for use in uses()])
+    assert users.of(gateway) == [two]
     users.forget(two)
     users.forget(two)
-    assert users.of("Secret", "shop", "gateway") == []
+    assert users.of(gateway) == []
 
 
 @pytest.mark.parametrize(

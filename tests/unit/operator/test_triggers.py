@@ -52,7 +52,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     reconciler = Mock(policy=Policy())
     reconciler.known.return_value = KNOWN
     reconciler.served = None
-    reconciler.applied_kinds = set()
+    reconciler.kinds_in_use = set()
     return Watch(Mock(), Mock(), Mock(), reconciler, Cache(lambda: 0), Mock(), "system")
 
 
@@ -99,13 +99,13 @@ async def test_a_kind_that_is_added_later_makes_the_watch_outdated(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kopfwatch, "watch", lambda *_: None)
-    watch.reconciler.applied_kinds.add("PodMonitor")  # before its CRD was removed
+    watch.reconciler.kinds_in_use.add("PodMonitor")  # before its CRD was removed
     watch.kube.serves = AsyncMock(side_effect=lambda kind: kind == "ScaledObject")  # type: ignore[method-assign]
     await watch.run((), everywhere=True)
     assert not watch.outdated()
-    watch.reconciler.applied_kinds.update({"Deployment", "ScaledObject", "ConfigMap"})
+    watch.reconciler.kinds_in_use.update({"Deployment", "ScaledObject", "ConfigMap"})
     assert not watch.outdated()
-    watch.reconciler.applied_kinds.add("PodMonitor")
+    watch.reconciler.kinds_in_use.add("PodMonitor")
     assert watch.outdated()
 
 

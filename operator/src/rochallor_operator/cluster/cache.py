@@ -42,7 +42,7 @@ class Cache:
     def put(self, manifest: Manifest, kind: str, *, deleted: bool = False) -> None:
         """Note an object from an event or an answer."""
         metadata = manifest["metadata"]
-        name = (kind, metadata["namespace"], metadata["name"])
+        name = (kind, metadata.get("namespace", ""), metadata["name"])
         version, now = int(metadata["resourceVersion"]), self._clock()
         known = self._entries.get(name)
         if known is None or version >= known.version:

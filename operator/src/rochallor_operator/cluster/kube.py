@@ -116,7 +116,7 @@ class Kube(Reads):
         live = await self._request(
             "patch",
             kind,
-            path_of(kind, metadata["namespace"], metadata["name"]) + subresource,
+            path_of(kind, metadata.get("namespace", ""), metadata["name"]) + subresource,
             body=manifest,
             content_type="application/apply-patch+yaml",
             field_manager=manager,

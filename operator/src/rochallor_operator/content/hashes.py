@@ -1,4 +1,4 @@
-"""Hashes of the Secrets and ConfigMaps in use, and which workers use which of them."""
+"""Hashes of the Secrets and ConfigMaps in use, and which workers use which objects."""
 
 from __future__ import annotations
 
@@ -20,41 +20,40 @@ if TYPE_CHECKING:
 
     from rochallor_operator.cluster.kube import Kube
     from rochallor_operator.desired.references import Reference
-    from rochallor_operator.names import Key, Manifest
+    from rochallor_operator.names import Key, Manifest, ObjectRef
     from rochallor_operator.spec.worker import Worker
 
 _NOT_FOUND: Final = {"Secret": Reason.SECRET_NOT_FOUND, "ConfigMap": Reason.CONFIG_MAP_NOT_FOUND}
 
 
 class Users:
-    """Whose pods use a Secret or ConfigMap."""
+    """Which resources use an object."""
 
     def __init__(self) -> None:
-        self._sources: dict[Key, frozenset[tuple[str, str]]] = {}
-        self._users: defaultdict[tuple[str, str, str], set[Key]] = defaultdict(set)
+        self._uses: dict[Key, frozenset[ObjectRef]] = {}
+        self._users: defaultdict[ObjectRef, set[Key]] = defaultdict(set)
 
-    def note(self, user: Key, uses: Iterable[Reference]) -> None:
+    def note(self, user: Key, uses: Iterable[ObjectRef]) -> None:
         """Replace what is known about a resource."""
         self.forget(user)
-        self._sources[user] = frozenset((use.kind, use.name) for use in uses)
-        for kind, name in self._sources[user]:
-            self._users[kind, user.namespace, name].add(user)
+        self._uses[user] = frozenset(uses)
+        for used in self._uses[user]:
+            self._users[used].add(user)
 
     def forget(self, user: Key) -> None:
         """Drop a deleted resource."""
-        for kind, name in self._sources.pop(user, ()):
-            source = (kind, user.namespace, name)
-            self._users[source].discard(user)
-            if not self._users[source]:
-                del self._users[source]
+        for used in self._uses.pop(user, ()):
+            self._users[used].discard(user)
+            if not self._users[used]:
+                del self._users[used]
 
-    def of(self, kind: str, namespace: str, name: str) -> list[Key]:
+    def of(self, used: ObjectRef) -> list[Key]:
         """The resources to reconcile when this object has changed."""
-        return sorted(self._users.get((kind, namespace, name), ()))
+        return sorted(self._users.get(used, ()))
 
     def of_any(self, kind: str) -> list[Key]:
         """The resources that use any object of a kind."""
-        return sorted(user for user, uses in self._sources.items() if any(of == kind for of, _ in uses))
+        return sorted(user for user, uses in self._uses.items() if any(used.kind == kind for used in uses))
 
 
 Found = Mapping[tuple[str, str], "Manifest | None"]
@@ -67,7 +66,7 @@ async def read(kube: Kube, namespace: str, uses: Iterable[Reference]) -> Found:
     for use in uses:
         source = (use.kind, use.name)
         if source not in found:
-            found[source] = await kube.get(use.kind, namespace, use.name)
+            found[source] = await kube.get(*use.object_in(namespace))
         _check(use, found[source])
     return found
 

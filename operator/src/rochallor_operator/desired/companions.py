@@ -1,4 +1,5 @@
-"""The objects beside a worker's Deployment: ServiceAccount, Service, PodDisruptionBudget, PodMonitor, ConfigMap."""
+"""The objects beside a worker's Deployment: ServiceAccount, Service, PodDisruptionBudget, PodMonitor, ConfigMap,
+Secrets."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from rochallor_operator.names import (
     WORKER_LABEL,
     Manifest,
     account_name,
+    copy_name,
     fleet,
     metadata,
     scale_name,
@@ -21,6 +23,8 @@ from rochallor_operator.names import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rochallor_operator.spec.worker import Worker
 
 
@@ -107,6 +111,20 @@ def pod_monitor(worker: Worker) -> list[Manifest]:
 def _series(label: str) -> str:
     """The name that Prometheus gives a label of Kubernetes."""
     return re.sub(r"[^a-zA-Z0-9_]", "_", label)
+
+
+def copies(worker: Worker, lent: Mapping[str, Mapping[str, str]]) -> list[Manifest]:
+    """The Secrets with what a connection of the cluster lends the worker, by section."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata(worker, copy_name(worker.name, section)),
+            "type": "Opaque",
+            "data": dict(data),
+        }
+        for section, data in lent.items()
+    ]
 
 
 def scale(worker: Worker, live: Manifest | None, canary: Manifest | None = None) -> Manifest | None:

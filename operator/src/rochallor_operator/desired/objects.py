@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rochallor_operator.desired.autoscaling import autoscaler
-from rochallor_operator.desired.companions import disruption_budget, pod_monitor, scale, service, service_account
+from rochallor_operator.desired.companions import (
+    copies,
+    disruption_budget,
+    pod_monitor,
+    scale,
+    service,
+    service_account,
+)
 from rochallor_operator.desired.deployment import Content, deployment
 from rochallor_operator.desired.pod import pod_template
 from rochallor_operator.desired.references import Reference, database, references
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rochallor_operator.names import Manifest
     from rochallor_operator.spec.worker import Worker
 
@@ -28,6 +38,8 @@ class Desired:
     """The Secrets and ConfigMaps that the pods use."""
     database: list[Reference]
     """The Secret with the connection string of the engine's database, which the operator reads."""
+    copies: list[Manifest]
+    """The Secrets with what a connection of the cluster lends."""
     account: Manifest
     companions: list[Manifest]
     """The Service and the PodDisruptionBudget."""
@@ -47,9 +59,15 @@ class Desired:
         return deployment(self.worker, self.default_image, content)
 
 
-def desired(worker: Worker, default_image: str, live: Manifest | None, canary: Manifest | None = None) -> Desired:
-    """What should exist for a worker; live is the Deployment as it is now, canary that of a version on
-    trial.
+def desired(
+    worker: Worker,
+    default_image: str,
+    live: Manifest | None,
+    canary: Manifest | None = None,
+    lent: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Desired:
+    """What should exist for a worker; live is the Deployment as it is now, canary that of a version on trial, lent what
+    a connection of the cluster lends.
 
     Raises InvalidSpecError when no pod template can be made of the spec.
     """
@@ -60,6 +78,7 @@ def desired(worker: Worker, default_image: str, live: Manifest | None, canary: M
         template,
         references(worker, template),
         database(worker),
+        copies(worker, lent),
         service_account(worker),
         [service(worker), *disruption_budget(worker)],
         scale(worker, live, canary),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rochallor_operator.desired.connections import files, sources
 from rochallor_operator.desired.pod import HANDLERS_VOLUME, SCALE_VOLUME, form_of_a_template, storage
 from rochallor_operator.errors import InvalidSpecError
+from rochallor_operator.names import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,12 @@ class Reference(NamedTuple):
     optional: bool
     rolls: bool = True
     """Whether a change of its content replaces the pods."""
+    namespace: str | None = None
+    """Where it is, None for the worker's own namespace."""
+
+    def object_in(self, namespace: str) -> ObjectRef:
+        """The object, for a worker of a namespace."""
+        return ObjectRef(self.kind, self.namespace or namespace, self.name)
 
 
 def references(worker: Worker, template: Manifest) -> list[Reference]:
@@ -59,7 +66,7 @@ def database(worker: Worker) -> list[Reference]:
     secret = worker.spec.engine.database_secret
     if secret is None:
         return []
-    use = Reference("Secret", secret.name, secret.key, optional=False, rolls=False)
+    use = Reference("Secret", secret.name, secret.key, optional=False, rolls=False, namespace=worker.database_namespace)
     _check_name(use)
     return [use]
 

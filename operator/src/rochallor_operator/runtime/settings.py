@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     watch_secrets: Annotated[
         bool, Field(description="true or false; false: a changed Secret is noticed within ten minutes, not at once")
     ] = True
+    copy_secrets: Annotated[
+        bool,
+        Field(
+            description="true or false; true: the Secrets that ClusterEngineConnections name are copied from the"
+            " operator's own namespace to the workers"
+        ),
+    ] = False
     leader_election: Annotated[
         bool, Field(description="true or false; true: only one of several operators is active")
     ] = False
@@ -76,13 +83,13 @@ def policy(values: Settings) -> Policy:
     """What the settings allow resources to ask for."""
     left_out = frozenset() if values.keda else KEDA
     left_out = left_out if values.pod_monitors else left_out | {"PodMonitor"}
-    return Policy(values.template_policy, left_out, values.backlog)
+    return Policy(values.template_policy, left_out, values.backlog, values.copy_secrets)
 
 
 def described() -> str:
     """The help text: each variable with what it must be and its default."""
     switches = dict.fromkeys(("keda", "pod_monitors", "backlog", "watch_secrets"), "true")
-    shown = {"namespaces": "all", "leader_election": "false"} | switches
+    shown = {"namespaces": "all", "copy_secrets": "false", "leader_election": "false"} | switches
     return "\n".join(
         f"  {_PREFIX}{name.upper()}\n      {field.description} (default: {shown.get(name, field.default)})"
         for name, field in Settings.model_fields.items()

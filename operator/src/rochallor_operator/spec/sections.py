@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from rochallor_operator.names import Manifest
@@ -87,6 +87,15 @@ class Engine(Section):
     oauth: OAuth | None = None
     headers: tuple[Header, ...] = ()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Engine:
+        """A worker and its connection may each be right, and not go together."""
+        if self.tls != Tls() and self.url is not None and not self.url.startswith("https://"):
+            raise ValueError("write url with https://, or remove tls")
+        if self.oauth is not None and self.token_secret is not None:
+            raise ValueError("remove tokenSecret or oauth; a request carries one token")
+        return self
+
 
 class KafkaOAuth(Section):
     """The token server of the mechanism OAUTHBEARER."""
@@ -103,9 +112,9 @@ class NewTopics(Section):
     replication_factor: int
 
 
-class Kafka(Section):
-    """The source of jobs with transport kafka. credentials_secret has the keys username and password, or with
-    OAUTHBEARER clientId and clientSecret; properties are further ones of the workers' client."""
+class Brokers(Section):
+    """How Kafka is reached. credentials_secret has the keys username and password, or with OAUTHBEARER clientId and
+    clientSecret; properties are further ones of the workers' client."""
 
     bootstrap_servers: str
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -113,11 +122,23 @@ class Kafka(Section):
     credentials_secret: str | None = None
     oauth: KafkaOAuth | None = None
     tls: Tls = Tls()
+    properties: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """A worker and its connection may each be right, and not go together."""
+        if self.tls != Tls() and self.security_protocol not in {"SSL", "SASL_SSL"}:
+            raise ValueError("write securityProtocol SSL or SASL_SSL, or remove tls")
+        return self
+
+
+class Kafka(Brokers):
+    """The source of jobs with transport kafka."""
+
     dedup_window: Duration = "10m"
     dead_letter: bool = False
     group_protocol: Literal["classic", "consumer"] = "classic"
     create_topics: NewTopics | None = None
-    properties: dict[str, str] = Field(default_factory=dict)
 
 
 class Limit(Section):
@@ -140,6 +161,11 @@ class Prometheus(Section):
     token_secret: SecretKey | None = None
     credentials_secret: str | None = None
     headers: tuple[Header, ...] = ()
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether KEDA needs a Secret for it."""
+        return bool(self.token_secret or self.credentials_secret) or self.tls != TlsSecrets()
 
 
 class Backlog(Section):

@@ -24,6 +24,7 @@ from rochallor_operator.spec.sections import (
     Section,
     ServiceAccount,
     Telemetry,
+    Tls,
     seconds,
 )
 
@@ -196,6 +197,15 @@ class Spec(Section):
         scaled_on = scaling.prometheus or scaling.backlog or scaling.triggers or self.kafka
         if scaling.provider == "keda" and not scaled_on:
             raise ValueError("write autoscaling.prometheus, backlog or triggers: KEDA scales on them")
+        if scaling.provider == "keda" and scaling.target_wait is not None and scaling.prometheus is None:
+            raise ValueError("write autoscaling.prometheus: KEDA reads there how long jobs wait")
+        if self.kafka is not None and scaling.prometheus is not None:
+            brokers = self.kafka.credentials_secret or self.kafka.tls != Tls()
+            if brokers and scaling.prometheus.has_credentials:
+                raise ValueError(
+                    "remove the credentials of autoscaling.prometheus: KEDA would use them for Kafka too; write a"
+                    " trigger with an authenticationRef in autoscaling.triggers instead of targetWait"
+                )
         return self
 
 
@@ -209,6 +219,8 @@ class Worker(BaseModel):
     uid: str
     generation: int
     spec: Spec
+    database_namespace: str | None = None
+    """Where engine.databaseSecret is, None for the worker's own namespace."""
 
     @property
     def autoscaling(self) -> Autoscaling | None:
@@ -235,8 +247,9 @@ class Worker(BaseModel):
         return self.spec.replicas if self.spec.autoscaling is None else self.spec.autoscaling.max_replicas
 
 
-def parse(resource: Mapping[str, Any]) -> Worker:
-    """The resource as values. Raises InvalidSpecError, whose text names the first wrong field."""
+def parse(resource: Mapping[str, Any], database_namespace: str | None = None) -> Worker:
+    """The resource, with what its connection says, as values. Raises InvalidSpecError, whose text names the first wrong
+    field. database_namespace is that of Worker."""
     metadata = resource["metadata"]
     try:
         spec = Spec.model_validate(resource.get("spec", {}))
@@ -250,4 +263,5 @@ def parse(resource: Mapping[str, Any]) -> Worker:
         uid=metadata["uid"],
         generation=metadata["generation"],
         spec=spec,
+        database_namespace=database_namespace,
     )

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     POLICY_VIOLATION = "PolicyViolation"  # the resource asks for more than the operator's settings allow
     SECRET_NOT_FOUND = "SecretNotFound"  # a Secret in use, or a key in it, is missing  # noqa: S105
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"  # a ConfigMap that the pods use, or a key in it, is missing
+    CONNECTION_NOT_FOUND = "ConnectionNotFound"  # the EngineConnection in engineRef doesn't exist
+    CONNECTION_NOT_ALLOWED = "ConnectionNotAllowed"  # it exists, and isn't for this namespace or this operator
     NAME_CONFLICT = "NameConflict"  # an object with the name of a child belongs to someone else
     DRIFTED = "Drifted"  # someone changed an object of ours in a way that can't be reverted
     QUOTA_EXCEEDED = "QuotaExceeded"  # a ResourceQuota refuses objects or pods
@@ -53,6 +55,10 @@ class Reason(StrEnum):
     CONNECTION_INVALID = "ConnectionInvalid"  # the connection string is wrong, or asks for more than is allowed
     DATABASE_UNREACHABLE = "DatabaseUnreachable"  # the engine's database gives no answer, or too late
     DATABASE_REFUSES = "DatabaseRefuses"  # the engine's database refuses the account or the query
+
+    # Reachable of a connection; when it is False, one of those below
+    REACHED = "Reached"  # the workers that have ready pods reach the engine
+    NOT_REPORTED = "NotReported"  # no worker that names it has ready pods
 
     # Degraded, from the workers' own answers
     ENGINE_UNREACHABLE = "EngineUnreachable"  # the workers get no answer from the engine

@@ -1,4 +1,4 @@
-"""Watches Secrets and ConfigMaps by their metadata alone, so that those that no worker uses cost no memory.
+"""Watches Secrets, ConfigMaps and Namespaces by their metadata alone, so that those that no worker uses cost no memory.
 
 Only an object's name is taken from an event; the reconcile of a user then reads the object. After a gap in the watch
 (410 Gone) all users have to be reconciled anyway, so objects are never listed: only the version to start from is read.
@@ -90,7 +90,8 @@ class SourceWatch:
             self._version = metadata["resourceVersion"]
             self._last_event_at = _now()
             if event["type"] != "BOOKMARK":
-                self._on_change(self.kind, metadata["namespace"], metadata["name"], int(self._version))
+                namespace = metadata.get("namespace", "")
+                self._on_change(self.kind, namespace, metadata["name"], int(self._version))
 
     def _handle(self, error: KubernetesError) -> None:
         level = logging.DEBUG if error.status == 410 else logging.WARNING

@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 from rochallor_operator.errors import KubernetesError, WatchError
 from rochallor_operator.names import (
     CHILDREN,
+    CLUSTER_CONNECTION,
+    CONNECTION,
+    CONNECTIONS,
     FOREIGN,
     KIND,
     MANAGED_BY_LABEL,
     MANAGER,
     Key,
     Manifest,
+    ObjectRef,
     worker_names,
 )
 from rochallor_operator.watch import kopfwatch
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SOURCES: Final = ("ConfigMap", "Secret")
-WATCHED: Final = (KIND, *CHILDREN, *FOREIGN, *SOURCES)
+WATCHED: Final = (KIND, *CONNECTIONS, *CHILDREN, *FOREIGN, *SOURCES, "Namespace")
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,13 @@ class Watch:
         self.cache.clear()
         self.listed.clear()
         self.reconciler.served = None if everywhere else frozenset(namespaces)
-        self.reconciler.applied_kinds.clear()
+        self.reconciler.restart_watch()
         self._reconcile_all()  # resources that were deleted, or are no longer served, have no event
         self.delivery.clear()
         try:
-            foreign = [kind for kind in FOREIGN if kind not in self.reconciler.policy.left_out]
-            kinds = (KIND, *CHILDREN, *[kind for kind in foreign if await self.kube.serves(kind)])
+            others = [kind for kind in FOREIGN if kind not in self.reconciler.policy.left_out]
+            others += CONNECTIONS if everywhere else [CONNECTION]
+            kinds = (KIND, *CHILDREN, *[kind for kind in others if await self.kube.serves(kind)])
         except KubernetesError as error:
             raise WatchError(f"watching failed: {error}") from error
         self.watched.clear()
@@ -109,7 +114,10 @@ class Watch:
             await asyncio.gather(*watches, return_exceptions=True)
 
     def _source_watches(self, namespaces: tuple[str, ...], *, everywhere: bool) -> list[SourceWatch]:
-        scopes = [(kind, namespace) for namespace in ([""] if everywhere else namespaces) for kind in self.source_kinds]
+        scopes = [("Namespace", "")] if CLUSTER_CONNECTION in self.watched else []  # their labels
+        scopes += [
+            (kind, namespace) for namespace in ([""] if everywhere else namespaces) for kind in self.source_kinds
+        ]
         if not everywhere and self.own_namespace not in namespaces:  # only for the canary
             scopes.append(("ConfigMap", self.own_namespace))
         return [SourceWatch(self.kube, *scope, self.source_changed, self.sources_restarted) for scope in scopes]
@@ -120,7 +128,7 @@ class Watch:
         failed = self.delivery.overdue()
         if failed is not None:
             log.warning("a watch has missed a change, restarting all watches", extra={"kind": failed})
-        return failed is not None or not self.reconciler.applied_kinds <= self.watched | {*SOURCES}
+        return failed is not None or not self.reconciler.kinds_in_use <= self.watched | {*SOURCES}
 
     def silence(self, kind: str) -> float:
         """Seconds for which the watch of a kind has been silent: see the metric WATCH_SILENCE."""
@@ -133,17 +141,16 @@ class Watch:
 
     def on_answer(self, kind: str, live: Manifest) -> None:
         """Note an object from an answer of the API server: if it is watched, the watch must deliver its version."""
-        ours = kind == KIND or live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL) == MANAGER
-        if ours and kind in self.watched:
-            self.delivery.expect(self._scope(kind, live["metadata"]["namespace"]), live)
+        chosen = live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL) == MANAGER
+        if kind in self.watched and (chosen or kind in {KIND, *CONNECTIONS}):
+            self.delivery.expect(self._scope(kind, live["metadata"].get("namespace", "")), live)
 
     def source_changed(self, kind: str, namespace: str, name: str, version: int) -> None:
         """Queue the users of a Secret or ConfigMap that has changed."""
         self.cache.forget(kind, namespace, name)  # an answer to a write of ours; the event has no content
         if kind == "ConfigMap":
             self.canary.received(namespace, name, version)
-        for key in self.reconciler.users_of(kind, namespace, name):
-            self.queue.add(key)
+        self._reconcile_users(ObjectRef(kind, namespace, name))
 
     def sources_restarted(self, kind: str, namespace: str) -> None:
         """Queue all users of a kind in a namespace, "" for all, because changes may have been missed."""
@@ -153,12 +160,17 @@ class Watch:
 
     def received(self, kind: str, event: str | None, live: Manifest) -> None:
         """Handle an event; kopf's type for an object in a listing is None."""
-        namespace, name = live["metadata"]["namespace"], live["metadata"]["name"]
+        namespace, name = live["metadata"].get("namespace", ""), live["metadata"]["name"]
         deleted = event == "DELETED"
         if event is None:
             self._note_listing(kind, namespace, live["metadata"]["uid"])
         self.delivery.delivered(self._scope(kind, namespace), live)
         self.cache.put(live, kind, deleted=deleted)
+        if kind in CONNECTIONS:
+            ref = ObjectRef(kind, namespace, name)
+            if self.reconciler.connections.on_event(ref, live, deleted=deleted):
+                self._reconcile_users(ref)
+            return
         # A child is identified by its name, because its labels and owner can be edited.
         if kind == KIND or self.reconciler.on_child_event(kind, live, deleted=deleted):
             for worker in worker_names(kind, name):
@@ -176,6 +188,10 @@ class Watch:
     def _scope(self, kind: str, namespace: str) -> tuple[str, str]:
         """The scope of the watch that covers a kind in a namespace."""
         return kind, "" if self.reconciler.served is None else namespace
+
+    def _reconcile_users(self, used: ObjectRef) -> None:
+        for key in self.reconciler.users_of(used):
+            self.queue.add(key)
 
     def _reconcile_all(self) -> None:
         for key in self.reconciler.known():

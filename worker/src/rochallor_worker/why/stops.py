@@ -11,13 +11,14 @@ ORDER: tuple[State, ...] = ("stops", "unknown", "waits", "moves", "ended")
 REASONS = frozenset(
     {
         *("ApiError", "Available", "BreakerOpen", "Canary", "CanaryFailed", "CanaryWaiting", "ConfigMapNotFound"),
-        *("ConnectionInvalid", "CrashLoopBackOff", "DatabaseRefuses", "DatabaseUnreachable", "Disabled", "Draining"),
-        *("Drifted", "EngineRefuses", "EngineUnreachable", "Forbidden", "Healthy", "ImagePullBackOff", "InPlace"),
-        *("InvalidSpec", "KafkaUnreachable", "KedaNotInstalled", "LeaseNotRenewable", "MetricsUnavailable"),
-        *("NameConflict", "NotAssigned", "NotSupported", "Paused", "PodCreationFailed", "PodMonitorNotInstalled"),
-        *("PodsNotReady", "PolicyViolation", "ProgressDeadlineExceeded", "QuotaExceeded", "RollingOut"),
-        *("ScaledToZero", "SecretNotFound", "Served", "SeveralOperators", "Starting", "Suspended", "TopicNotFound"),
-        *("TransportMismatch", "Unschedulable", "Unserved"),
+        *("ConnectionInvalid", "ConnectionNotAllowed", "ConnectionNotFound", "CrashLoopBackOff", "DatabaseRefuses"),
+        *("DatabaseUnreachable", "Disabled", "Draining", "Drifted", "EngineRefuses", "EngineUnreachable", "Forbidden"),
+        *("Healthy", "ImagePullBackOff", "InPlace", "InvalidSpec", "KafkaUnreachable", "KedaNotInstalled"),
+        *("LeaseNotRenewable", "MetricsUnavailable", "NameConflict", "NotAssigned", "NotReported", "NotSupported"),
+        *("Paused", "PodCreationFailed", "PodMonitorNotInstalled", "PodsNotReady", "PolicyViolation"),
+        *("ProgressDeadlineExceeded", "QuotaExceeded", "Reached", "RollingOut", "ScaledToZero", "SecretNotFound"),
+        *("Served", "SeveralOperators", "Starting", "Suspended", "TopicNotFound", "TransportMismatch", "Unschedulable"),
+        "Unserved",
     }
 )
 """The reasons of conditions and of workers that troubleshooting.md explains; a test compares them."""

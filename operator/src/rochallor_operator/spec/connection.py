@@ -1,0 +1,153 @@
+"""What a worker takes from the EngineConnection that it names: resource + connection → resource.
+
+Fields of the worker win, one by one in each section; lists and objects such as tls are taken whole. What excludes a
+field that the worker writes is not taken from the connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from rochallor_operator.errors import InvalidSpecError
+from rochallor_operator.names import CLUSTER_CONNECTION, CONNECTION, CONNECTIONS, Manifest, ObjectRef
+from rochallor_operator.spec.sections import Brokers, Engine, Prometheus, Section, Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TOKEN: Final = frozenset({"tokenSecret", "oauth"})
+_SASL: Final = frozenset({"securityProtocol", "saslMechanism", "credentialsSecret", "oauth"})
+"""Fields that are taken together or not at all."""
+_WITHOUT_TLS: Final = ("PLAINTEXT", "SASL_PLAINTEXT")
+
+UNKNOWN: Final[Manifest] = {
+    "engine": {
+        "url": "https://unknown",
+        "grpcTarget": "unknown:1",
+        "databaseSecret": {"name": "unknown", "key": "unknown"},
+    },
+    "kafka": {"bootstrapServers": "unknown:1", "securityProtocol": "SSL"},
+    "prometheus": {"address": "http://unknown"},
+}
+"""A connection with which everything else in a resource can be read while its own can't."""
+
+
+class Requirement(Section):
+    """One of a selector's matchExpressions."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class NamespaceSelector(Section):
+    """Kubernetes' own label selector; an empty one selects every namespace."""
+
+    match_labels: dict[str, str] = Field(default_factory=dict)
+    match_expressions: tuple[Requirement, ...] = ()
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a namespace with these labels is selected."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            _meets(labels, requirement) for requirement in self.match_expressions
+        )
+
+
+class _Spec(Section):
+    engine: Engine
+    kafka: Brokers | None = None
+    prometheus: Prometheus | None = None
+    telemetry: Telemetry | None = None
+    namespace_selector: NamespaceSelector | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> _Spec:
+        if self.engine.url is None and self.engine.grpc_target is None:
+            raise ValueError("write engine.url or engine.grpcTarget")
+        return self
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What a connection lends: its sections as they are written, and to which namespaces, None for its own alone."""
+
+    sections: Manifest
+    selector: NamespaceSelector | None
+
+
+def engine_ref(resource: Mapping[str, Any], namespace: str) -> ObjectRef | None:
+    """The connection that a resource names, if any. Raises InvalidSpecError for a reference that can't be one."""
+    reference = resource.get("spec", {}).get("engineRef")
+    if reference is None:
+        return None
+    fields = reference if isinstance(reference, dict) else {}
+    kind, name = fields.get("kind", CONNECTION), fields.get("name")
+    if kind not in CONNECTIONS or not isinstance(name, str):
+        raise InvalidSpecError(f"spec.engineRef: write a name, and one of the kinds {', '.join(CONNECTIONS)}")
+    return ObjectRef(kind, "" if kind == CLUSTER_CONNECTION else namespace, name)
+
+
+def parse_connection(ref: ObjectRef, live: Manifest) -> Connection:
+    """A live connection as values. Raises InvalidSpecError, whose text names it and its first wrong field."""
+    try:
+        spec = _Spec.model_validate(live.get("spec", {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["spec", *map(str, first["loc"])])
+        raise InvalidSpecError(f"{ref}, {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    sections = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"namespace_selector"})
+    return Connection(sections, spec.namespace_selector)
+
+
+def merge(resource: Manifest, sections: Manifest) -> Manifest:
+    """The resource with what it doesn't say itself from the sections of its connection."""
+    spec: Manifest = resource["spec"]
+    merged = {**spec, "engine": _merged(spec.get("engine", {}), sections["engine"], _excluded_by_engine)}
+    if spec.get("transport") == "kafka" and "kafka" in sections:
+        merged["kafka"] = _merged(spec.get("kafka", {}), sections["kafka"], _excluded_by_kafka)
+    if "telemetry" in sections:
+        merged.setdefault("telemetry", sections["telemetry"])
+    if "prometheus" in sections and _asks_prometheus(spec):
+        merged["autoscaling"] = {"prometheus": sections["prometheus"], **spec["autoscaling"]}
+    return {**resource, "spec": merged}
+
+
+def _merged(own: Any, theirs: Manifest, excluded_by: Callable[[Manifest], frozenset[str]]) -> Any:
+    if not isinstance(own, dict):
+        return own  # parse() says what is wrong
+    excluded = excluded_by(own)
+    return {field: value for field, value in theirs.items() if field not in excluded} | own
+
+
+def _excluded_by_engine(own: Manifest) -> frozenset[str]:
+    excluded = _TOKEN if own.keys() & _TOKEN else frozenset[str]()
+    return excluded | {"tls"} if str(own.get("url", "")).startswith("http://") else excluded
+
+
+def _excluded_by_kafka(own: Manifest) -> frozenset[str]:
+    excluded = _SASL if own.keys() & _SASL else frozenset[str]()
+    return excluded | {"tls"} if own.get("securityProtocol") in _WITHOUT_TLS else excluded
+
+
+def _asks_prometheus(spec: Manifest) -> bool:
+    """Whether KEDA scales on the workers' metrics: over Kafka, only on how long jobs wait."""
+    scaling = spec.get("autoscaling")
+    if not isinstance(scaling, dict) or scaling.get("provider") != "keda":
+        return False
+    return spec.get("transport") != "kafka" or "targetWait" in scaling
+
+
+def _meets(labels: Mapping[str, str], requirement: Requirement) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value in requirement.values
+        case "NotIn":
+            return value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
