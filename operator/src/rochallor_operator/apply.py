@@ -164,13 +164,14 @@ class Applier:
 
     async def _put_copies(self, wish: Desired, done: Applied) -> DegradedError | None:
         """Put the copies of lent Secrets in place. Returns why no new pods may be made with one: it is someone else's,
-        and the policy has not been asked."""
+        and the policy has not been asked; or why there can't be any: it would only be said that the copy is missing."""
         refused: list[DegradedError] = []
         for copy in wish.copies:
             with collect(refused):
                 await self.children.ensure(wish.worker, copy)
         done.problems += refused
-        return next((error for error in refused if error.reason == Reason.NAME_CONFLICT), None)
+        first = done.deployment is None
+        return next((error for error in refused if first or error.reason == Reason.NAME_CONFLICT), None)
 
     async def _put_deployment(self, wish: Desired, done: Applied) -> None:
         worker, running = wish.worker, done.deployment

@@ -14,7 +14,7 @@ from cluster.controlplane import ControlPlane
 from integration.operator.api import Api, RefusedError, has
 from integration.operator.conftest import established, listed
 from integration.operator.process import SYSTEM, Operator
-from integration.operator.samples import environment, resource
+from integration.operator.samples import connected, connection, environment, resource
 from rochallor_operator.names import KIND
 from waiting import wait_until
 
@@ -31,12 +31,6 @@ CRDS = {
 }
 WORKERS = CRDS.pop("rochallorworkers.rochallor.io")
 URL = "http://engine:8080"
-CONNECTION: Object = {
-    "apiVersion": "rochallor.io/v1alpha1",
-    "kind": "EngineConnection",
-    "metadata": {"name": "main"},
-    "spec": {"engine": {"url": URL}},
-}
 
 
 def before_connections() -> Object:
@@ -77,15 +71,13 @@ def test_workers_live_through_an_upgrade_and_a_downgrade(bare: ControlPlane) -> 
         assert {name: api.the(KIND, name)["spec"] for name in stored} == stored
         for before in (plain, kafka):
             assert edited(api, before)["spec"]["template"] == before["spec"]["template"]
-        worker = resource("connected", engineRef={"name": "main"})
-        del worker["spec"]["engine"]
-        api.create(worker)
+        api.create(connected("connected"))
         api.until_the(KIND, "connected", has("Degraded", "True", "ConnectionNotFound", "CRD"))
         for definition in CRDS.values():
             define(api, definition)
-        api.create(CONNECTION)
-        connected = api.until_the("Deployment", "connected", lambda _: True)
-        assert environment(connected)["ROCHALLOR_ENGINE_URL"] == URL
+        api.create(connection(url=URL))
+        joined = api.until_the("Deployment", "connected", lambda _: True)
+        assert environment(joined)["ROCHALLOR_ENGINE_URL"] == URL
 
         redefine(api, before_connections())  # helm keeps the other definitions
         assert "engineRef" not in api.the(KIND, "connected")["spec"]
@@ -93,9 +85,9 @@ def test_workers_live_through_an_upgrade_and_a_downgrade(bare: ControlPlane) -> 
             api.patch(KIND, "connected", {"spec": {"parallelism": 8}})
         for before in (plain, kafka):
             assert edited(api, before)["spec"]["template"] == before["spec"]["template"]
-        assert api.the("Deployment", "connected")["spec"] == connected["spec"]
+        assert api.the("Deployment", "connected")["spec"] == joined["spec"]
         api.patch(KIND, "connected", {"spec": {"engine": {"url": URL}}})
-        assert edited(api, connected)["spec"]["template"] == connected["spec"]["template"]
+        assert edited(api, joined)["spec"]["template"] == joined["spec"]["template"]
 
 
 def define(api: Api, definition: Object) -> None:

@@ -26,6 +26,7 @@ from integration.operator.samples import (
     NAME,
     code,
     code_version,
+    connection,
     hpa,
     play_kubelet,
     replicas,
@@ -171,7 +172,7 @@ def test_a_reconcile_without_a_right_says_so(cluster: Api, kubeconfig: Path, pla
     with Api(cluster.kubeconfig, SYSTEM) as system:
         system.create(with_label(secret("lent", token="t")))
         grant(system, ACCOUNT, [Right("", "secrets", "get")])
-    cluster.create(LENT)
+    cluster.create(for_all(tokenSecret={"name": "lent", "key": "token"}))
     lacking = [(places(), right) for right in needed]
     for api, right in lacking:
         grant(api, ACCOUNT, [other for other in needed if other != right])
@@ -203,22 +204,16 @@ FOR_CANARIES = {
 }
 
 
-def connection(kind: str, **spec: Any) -> Object:
-    """A connection `main`, for workers that have an address of their own."""
-    said = {"engine": {"url": "http://engine:8080"}} | spec
-    return {"apiVersion": "rochallor.io/v1alpha1", "kind": kind, "metadata": {"name": "main"}, "spec": said}
-
-
-LENT = connection(
-    "ClusterEngineConnection",
-    namespaceSelector={},
-    engine={"url": "http://engine:8080", "tokenSecret": {"name": "lent", "key": "token"}},
-)
+def for_all(**engine: Any) -> Object:
+    """A connection of the cluster for all namespaces."""
+    wish = connection("main", "ClusterEngineConnection", **engine)
+    wish["spec"]["namespaceSelector"] = {}
+    return wish
 
 
 def create_all(api: Api, right: Right) -> None:
     """A resource that asks for everything there is."""
-    api.create(connection("EngineConnection"))
+    api.create(connection())
     api.create(code())
     api.create(secret("db", dsn="postgres://"))
     api.create(secret("token", token="t"))
@@ -296,7 +291,7 @@ def test_a_connection_of_the_cluster_without_a_right_says_so(
     every = rules_of("ClusterRole", None)
     own = [right for right in every if right.resource in OF_THE_CLUSTER and not right.for_watching]
     assert {right.resource for right in own} == OF_THE_CLUSTER
-    cluster.apply(connection("ClusterEngineConnection", namespaceSelector={}))
+    cluster.apply(for_all())
     for right in own:
         cluster.replace("ClusterRole", ACCOUNT, {"rules": [other.rule for other in every if other != right]})
         api = places()

@@ -55,6 +55,15 @@ async def test_a_refused_copy_of_the_code_is_a_problem_and_blocks_the_pods() -> 
     assert (done.deployment, done.handlers) == (None, None)
 
 
+async def test_a_refused_copy_of_a_secret_is_why_there_are_no_pods_and_not_that_it_is_missing() -> None:
+    kube = FakeKube({"Secret": KubernetesError(403, "cannot create")})
+    wish = worker(engine={"url": "http://e", "tokenSecret": {"name": "payments-engine-copy", "key": "token"}})
+    applier = Applier(cast("Cluster", kube), RELEASE, Policy())
+    done = await applier.apply(desired(wish, RELEASE.worker_image, None, lent={"engine": {"token": "dA=="}}), None)
+    assert done.blocked is done.problems[0]
+    assert [problem.reason for problem in done.problems] == ["Forbidden", "SecretNotFound"]
+
+
 async def test_a_change_of_a_copy_concerns_its_worker_as_one_of_the_source_does() -> None:
     """A copy that someone deletes is recreated at once."""
     kube = Kube()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from rochallor_operator.names import API_VERSION, KIND, PLURAL, SERVICE_SUFFIX, Manifest, account_name, service_name
+from rochallor_operator.spec.sections import Brokers
 from rochallor_operator.spec.worker import RESERVED_ENV, Spec
 
 if TYPE_CHECKING:
@@ -188,4 +189,6 @@ def test_what_a_connection_says_is_written_as_in_a_worker(name: str) -> None:
         more, rules = (every.pop(path)["x-kubernetes-validations"] for every in (of_connection, of_worker))
         assert {rule["message"] for rule in rules} <= {rule["message"] for rule in more}
     assert of_connection == {path: rules for path, rules in of_worker.items() if path not in left_out}
+    kafka = {field.alias for field in Brokers.model_fields.values()}
+    assert spec["properties"]["kafka"]["properties"].keys() == kafka, "what the operator takes from a connection"
     assert spec["required"] == (["engine"] if name.startswith("e") else ["namespaceSelector", "engine"])
