@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -84,6 +85,16 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+def why_no_name(kind: str, name: str) -> str | None:
+    """Why no Secret or ConfigMap can have this name, which must not get into a URL path then; None when one can."""
+    if len(name) <= 253 and _NAME.fullmatch(name):
+        return None
+    return f"no {kind} can be named {name!r}; a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
 
 
 class ObjectRef(NamedTuple):

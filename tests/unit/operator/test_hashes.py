@@ -93,7 +93,7 @@ def test_files_that_the_worker_reloads_itself_replace_no_pod() -> None:
 
 def test_the_same_secret_replaces_pods_where_they_have_it_in_a_variable() -> None:
     variable = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "gateway", "key": "token"}}}
-    made = worker(engine=GRPC["engine"] | {"url": "http://e"}, env=[variable])
+    made = worker(engine=GRPC["engine"] | {"url": "https://e"}, env=[variable])
     assert safe_of(made, "1") != safe_of(made, "2")
 
 

@@ -126,4 +126,4 @@ def test_a_template_without_the_form_of_a_pod_is_refused(spec: Manifest) -> None
 @pytest.mark.parametrize("name", ["", ".", "..", "../../other/secrets/admin", "%2e%2e", "a?b", "A", "a\n", "a" * 254])
 def test_an_impossible_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidSpecError, match=r"spec: no Secret can be named '.*; a name has 1 to 253 characters"):
-        uses(engine={"url": "http://engine:8080", "tls": {"caSecret": name}})
+        uses(engine={"url": "https://engine:8080", "tls": {"caSecret": name}})

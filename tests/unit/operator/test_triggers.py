@@ -15,7 +15,7 @@ from kubernetes.aio.client import Configuration
 
 from rochallor_operator.cluster.cache import Cache
 from rochallor_operator.errors import WatchError
-from rochallor_operator.names import APIS, Key
+from rochallor_operator.names import APIS, Key, ObjectRef
 from rochallor_operator.policy import Policy
 from rochallor_operator.watch import kopfwatch
 from rochallor_operator.watch.delivery import LIMIT_S
@@ -53,6 +53,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     reconciler.known.return_value = KNOWN
     reconciler.served = None
     reconciler.kinds_in_use = set()
+    reconciler.restart_watch.side_effect = reconciler.kinds_in_use.clear
     return Watch(Mock(), Mock(), Mock(), reconciler, Cache(lambda: 0), Mock(), "system")
 
 
@@ -183,6 +184,33 @@ async def test_a_changed_source_reconciles_its_users(watch: Watch) -> None:
     assert queued(watch)[1:] == KNOWN
     watch.sources_restarted("Secret", "")
     assert queued(watch)[3:] == [Key("other", "refunds"), *KNOWN]
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_connections_of_the_cluster_concern_only_an_operator_of_all_namespaces(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, everywhere: bool
+) -> None:
+    monkeypatch.setattr(kopfwatch, "watch", lambda *_: None)
+    watch.kube.serves = serves = AsyncMock(return_value=True)  # type: ignore[method-assign]
+    await watch.run(() if everywhere else ("shop",), everywhere=everywhere)
+    asked = {call.args[0] for call in serves.mock_calls}
+    assert "EngineConnection" in watch.watched
+    assert ("ClusterEngineConnection" in watch.watched) is everywhere
+    assert ("ClusterEngineConnection" in asked) is everywhere
+    assert ("Namespace" in {source.kind for source in watch.sources}) is everywhere
+
+
+def test_a_changed_connection_reconciles_its_users(watch: Watch) -> None:
+    reconciler = cast("Mock", watch.reconciler)
+    reconciler.users_of.return_value = KNOWN
+    head = {"name": "main", "uid": "u", "resourceVersion": "9", "generation": 1}
+    watch.received("ClusterEngineConnection", "MODIFIED", {"metadata": head})
+    assert queued(watch) == KNOWN
+    assert watch.cache.get("ClusterEngineConnection", "", "main")
+    reconciler.users_of.assert_called_once_with(ObjectRef("ClusterEngineConnection", "", "main"))
+    reconciler.connections.on_event.return_value = False  # only its status has changed
+    watch.received("ClusterEngineConnection", "MODIFIED", {"metadata": head | {"resourceVersion": "10"}})
+    assert queued(watch) == KNOWN
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rochallor_operator.desired.connections import files, sources
 from rochallor_operator.desired.pod import HANDLERS_VOLUME, SCALE_VOLUME, form_of_a_template, storage
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.names import ObjectRef
+from rochallor_operator.names import ObjectRef, why_no_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rochallor_operator.names import Manifest
     from rochallor_operator.spec.worker import Worker
-
-
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-"""Valid names of Secrets and ConfigMaps: any other name can't exist, and must not get into a URL path."""
 
 
 class Reference(NamedTuple):
@@ -72,9 +67,8 @@ def database(worker: Worker) -> list[Reference]:
 
 
 def _check_name(use: Reference) -> None:
-    if len(use.name) > 253 or not _NAME.fullmatch(use.name):
-        form = "a name has 1 to 253 characters of a-z, 0-9, '-' and '.'"
-        raise InvalidSpecError(f"spec: no {use.kind} can be named {use.name!r}; {form}")
+    if (why := why_no_name(use.kind, use.name)) is not None:
+        raise InvalidSpecError(f"spec: {why}")
 
 
 def _reloaded(worker: Worker) -> list[tuple[Manifest, Manifest]]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from rochallor_operator.errors import InvalidSpecError
-from rochallor_operator.names import CLUSTER_CONNECTION, CONNECTION, CONNECTIONS, Manifest, ObjectRef
-from rochallor_operator.spec.sections import Brokers, Engine, Prometheus, Section, Telemetry
+from rochallor_operator.names import CLUSTER_CONNECTION, Manifest, ObjectRef, why_no_name
+from rochallor_operator.spec.loans import loans_of
+from rochallor_operator.spec.sections import Brokers, Engine, EngineRef, Prometheus, Section, Telemetry, wrong_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,11 +84,11 @@ def engine_ref(resource: Mapping[str, Any], namespace: str) -> ObjectRef | None:
     reference = resource.get("spec", {}).get("engineRef")
     if reference is None:
         return None
-    fields = reference if isinstance(reference, dict) else {}
-    kind, name = fields.get("kind", CONNECTION), fields.get("name")
-    if kind not in CONNECTIONS or not isinstance(name, str):
-        raise InvalidSpecError(f"spec.engineRef: write a name, and one of the kinds {', '.join(CONNECTIONS)}")
-    return ObjectRef(kind, "" if kind == CLUSTER_CONNECTION else namespace, name)
+    try:
+        ref = EngineRef.model_validate(reference)
+    except ValidationError as error:
+        raise InvalidSpecError(wrong_field(error, "spec.engineRef")) from error
+    return ObjectRef(ref.kind, "" if ref.kind == CLUSTER_CONNECTION else namespace, ref.name)
 
 
 def parse_connection(ref: ObjectRef, live: Manifest) -> Connection:
@@ -95,10 +96,11 @@ def parse_connection(ref: ObjectRef, live: Manifest) -> Connection:
     try:
         spec = _Spec.model_validate(live.get("spec", {}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["spec", *map(str, first["loc"])])
-        raise InvalidSpecError(f"{ref}, {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise InvalidSpecError(f"{ref}, {wrong_field(error, 'spec')}") from error
     sections = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"namespace_selector"})
+    for loan in loans_of(sections):
+        if (why := why_no_name("Secret", loan.secret)) is not None:
+            raise InvalidSpecError(f"{ref}, spec.{loan.section}.{loan.field}: {why}")
     return Connection(sections, spec.namespace_selector)
 
 

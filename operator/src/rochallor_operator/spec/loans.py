@@ -30,6 +30,11 @@ class Loan(NamedTuple):
     copied_as: str
 
 
+def loans_of(sections: Manifest) -> list[Loan]:
+    """All keys of Secrets that a connection names."""
+    return [loan for name in SECTIONS if name in sections for loan in _loans(name, sections[name])]
+
+
 def lend(sections: Manifest, worker: str, *, database: bool) -> tuple[Manifest, list[Loan]]:
     """A connection's sections as they are for a worker, with the names of its copies, and what these hold.
 

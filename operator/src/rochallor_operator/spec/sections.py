@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from rochallor_operator.names import Manifest
@@ -35,6 +35,20 @@ class Section(BaseModel):
     """Base of every section."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+
+
+def wrong_field(error: ValidationError, path: str) -> str:
+    """A sentence that names the first wrong field of what is at a path."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join([path, *map(str, first["loc"])])
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+class EngineRef(Section):
+    """The connection that a resource names."""
+
+    name: str
+    kind: Literal["EngineConnection", "ClusterEngineConnection"] = "EngineConnection"
 
 
 class SecretKey(Section):

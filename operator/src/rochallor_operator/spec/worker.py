@@ -17,6 +17,7 @@ from rochallor_operator.spec.sections import (
     DisruptionBudget,
     Duration,
     Engine,
+    EngineRef,
     Kafka,
     Limit,
     Metrics,
@@ -26,6 +27,7 @@ from rochallor_operator.spec.sections import (
     Telemetry,
     Tls,
     seconds,
+    wrong_field,
 )
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ class Handlers(Section):
 class Spec(Section):
     """The resource's spec. Durations stay strings (500ms, 30s); the CRD gives the units of the other fields."""
 
+    engine_ref: EngineRef | None = None
     engine: Engine
     transport: Literal["rest", "grpc", "kafka"] = "rest"
     outcome_transport: Literal["rest", "grpc"] | None = None
@@ -254,9 +257,7 @@ def parse(resource: Mapping[str, Any], database_namespace: str | None = None) ->
     try:
         spec = Spec.model_validate(resource.get("spec", {}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(["spec", *map(str, first["loc"])])
-        raise InvalidSpecError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise InvalidSpecError(wrong_field(error, "spec")) from error
     return Worker(
         namespace=metadata["namespace"],
         name=metadata["name"],
