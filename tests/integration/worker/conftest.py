@@ -128,7 +128,6 @@ async def worker_process(
     /,
     *options: str,
     code: str = HANDLERS,
-    ended_by: signal.Signals = signal.SIGKILL,
     **settings: str,
 ) -> AsyncIterator[Worker]:
     """Run `rochallor-worker run` with a free metrics port; ended at the end if it still runs.
@@ -158,7 +157,8 @@ async def worker_process(
         yield worker
     finally:
         if process.returncode is None:
-            process.send_signal(ended_by)
+            # killed, `--reload` would leave the worker that it has started
+            process.send_signal(signal.SIGTERM if "--reload" in options else signal.SIGKILL)
         await worker.ended()
         (folder / f"worker-{process.pid}.log").write_text(worker.log)  # to investigate a failure
 

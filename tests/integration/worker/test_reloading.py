@@ -30,8 +30,7 @@ async def held(job: Job) -> dict:
 
 
 def reloading(folder: Path, engine: DevEngine, code: str) -> AbstractAsyncContextManager[Worker]:
-    # killed, it would leave the worker that it has started
-    return worker_process(folder, engine.url, None, "--reload", code=code, ended_by=signal.SIGTERM)
+    return worker_process(folder, engine.url, None, "--reload", code=code)
 
 
 def of(version: int) -> str:
