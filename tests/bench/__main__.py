@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import kafka, latencies, limited, page, promises, soak, throughput, traced
+from bench import costly, kafka, latencies, limited, page, promises, soak, throughput, traced
 from bench.processes import stub
 
 
@@ -31,6 +31,9 @@ async def main() -> None:
             async for latency in latencies.compare(engine, folder):
                 waits.append(latency)
                 print(*page.latency_row(latency), sep=" | ", flush=True)
+            async for figure in costly.compare(engine, folder):
+                figures.append(figure)
+                print(*figure, sep=": ", flush=True)
             for scenario, measure in promises.SCENARIOS.items():
                 figures.append((scenario, await measure(folder)))
                 print(*figures[-1], sep=": ", flush=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.processes import worker
+from bench.processes import Costs, worker
 
 if TYPE_CHECKING:
     from bench.processes import Stub
@@ -25,6 +25,7 @@ class Load:
     jobs: int
     arrivals: float = 0
     rate: float = 0
+    costs: Costs = Costs()
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Run:
 async def drive(engine: Stub, folder: Path, client: Client, transport: Transport, load: Load, **further: str) -> Run:
     """Let a client process a load; a worker may have further settings."""
     if client != "this worker":
-        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
+        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate, costs=load.costs)
         cpu = await _other(engine, client, transport, load.jobs)
         return Run(await engine.ended(load.jobs), cpu / load.jobs * 1000)
     await engine.load(0)
@@ -47,7 +48,7 @@ async def drive(engine: Stub, folder: Path, client: Client, transport: Transport
     async with worker(folder, transport=transport, **settings) as running:
         await asyncio.sleep(1)
         before = running.cpu_seconds
-        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate)
+        await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate, costs=load.costs)
         stats = await engine.ended(load.jobs)
         cpu = running.cpu_seconds - before
         assert stats["again"] == stats["failed"] == 0, stats

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,16 +82,26 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What the calls of a stub cost, in milliseconds: a poll takes `poll`, and `job` more for each of its jobs; an
+    outcome takes `outcome` of CPU time. Nothing, by default."""
+
+    poll: float = 0
+    job: float = 0
+    outcome: float = 0
+
+
+@dataclass(frozen=True)
 class Stub:
     """The engine's stand-in: `tests/cluster/modules/stub`."""
 
     rest: str
     grpc: str
 
-    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0) -> None:
+    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0, costs: Costs = Costs()) -> None:
         """Hand out `jobs` from now on, at once or `arrivals` a second; accept at most `rate` outcomes a second."""
         async with _http() as http:
-            asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals}
+            asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals, **asdict(costs)}
             (await http.post(f"{self.rest}/load", params=asked)).raise_for_status()
 
     async def stats(self) -> dict[str, Any]:
@@ -125,6 +135,18 @@ async def stub() -> AsyncIterator[Stub]:
     finally:
         running.terminate()
         await running.communicate()
+
+
+@asynccontextmanager
+async def busy_loops(count: int) -> AsyncIterator[None]:
+    """Run processes that compute all the time."""
+    loops = [await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass") for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            await loop.wait()
 
 
 @dataclass(frozen=True)
