@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.processes import Costs, worker
+from bench.processes import FREE, Costs, worker
 
 if TYPE_CHECKING:
     from bench.processes import Stub
@@ -25,7 +25,7 @@ class Load:
     jobs: int
     arrivals: float = 0
     rate: float = 0
-    costs: Costs = Costs()
+    costs: Costs = FREE
 
 
 @dataclass(frozen=True)

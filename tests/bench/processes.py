@@ -91,6 +91,9 @@ class Costs:
     outcome: float = 0
 
 
+FREE = Costs()
+
+
 @dataclass(frozen=True)
 class Stub:
     """The engine's stand-in: `tests/cluster/modules/stub`."""
@@ -98,7 +101,7 @@ class Stub:
     rest: str
     grpc: str
 
-    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0, costs: Costs = Costs()) -> None:
+    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0, costs: Costs = FREE) -> None:
         """Hand out `jobs` from now on, at once or `arrivals` a second; accept at most `rate` outcomes a second."""
         async with _http() as http:
             asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals, **asdict(costs)}
