@@ -75,8 +75,9 @@ class PollingSource:
         self._accepted = 0
         """Outcomes that the engine has accepted."""
         self._wake = asyncio.Event()
+        self._waits_for_room = False
         for gate in gates.values():
-            gate.changed = self._wake.set
+            gate.changed = self._changed
         self._closed = False
         self._state: State = "unknown"
         self._failing_since = self._failed_at = float("-inf")
@@ -180,15 +181,22 @@ class PollingSource:
     def _poll_at(self) -> float:
         """Return when to poll: not before a gate opens, and soon if a backlogged type has room, also while other polls
         are in flight."""
+        shut = [gate for gate in self._gates.values() if gate.room <= 0]
+        self._waits_for_room = bool(shut)
         soon = self._asked_at + MIN_GAP
         hurried = self._turns.hurried and self._state == "up"
         if self._in_flight:
             return soon if hurried else math.inf
         at = min(self._next_poll, soon) if hurried else self._next_poll
-        if any(gate.room > 0 for gate in self._gates.values()):
+        if len(shut) < len(self._gates):
             return at
-        opens_at = min(gate.opens_at for gate in self._gates.values())
+        opens_at = min(gate.opens_at for gate in shut)
         return max(at, opens_at, self._clock() + MIN_GAP)  # never again at once, whatever the gates say
+
+    def _changed(self) -> None:
+        """Note that a gate may have more room; each job that ends says so, mostly of a gate that had room before."""
+        if self._waits_for_room:
+            self._wake.set()
 
     def close(self) -> None:
         """Poll no more."""
