@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENGINE = Costs(poll=3, job=0.04, outcome=1.7)
 """As measured on an engine that shares two cores with its PostgreSQL."""
 LOAD = Load(3_000, costs=ENGINE)
-PAIRS = 5
+PAIRS = 3
 BESIDE = {0: "", 2: ", beside two busy loops"}
 
 

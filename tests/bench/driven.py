@@ -41,7 +41,7 @@ async def drive(engine: Stub, folder: Path, client: Client, transport: Transport
     """Let a client process a load; a worker may have further settings."""
     if client != "this worker":
         await engine.load(load.jobs, arrivals=load.arrivals, rate=load.rate, costs=load.costs)
-        cpu = await _other(engine, client, transport, load.jobs)
+        cpu = await other(client, transport, getattr(engine, transport), load.jobs)
         return Run(await engine.ended(load.jobs), cpu / load.jobs * 1000)
     await engine.load(0)
     settings = {"engine_url": engine.rest, "engine_grpc_target": engine.grpc, "job_types": "noop", **further}
@@ -55,10 +55,10 @@ async def drive(engine: Stub, folder: Path, client: Client, transport: Transport
         return Run(stats, cpu / load.jobs * 1000, running.rss_mb)
 
 
-async def _other(engine: Stub, client: Client, transport: Transport, jobs: int) -> float:
-    """Run it, and return its CPU seconds."""
+async def other(client: Client, transport: Transport, address: str, jobs: int) -> float:
+    """Run one of the other clients until it has done its jobs; return its CPU seconds."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.clients", client.split()[0], transport, getattr(engine, transport), str(jobs)),
+        *(sys.executable, "-m", "bench.clients", client.split()[0], transport, address, str(jobs)),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )

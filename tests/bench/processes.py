@@ -41,6 +41,12 @@ async def brief(job):
 @registry.handler("slow")
 async def slow(job):
     await asyncio.sleep(2)
+
+plain = Registry()
+
+@plain.handler("noop")
+def plain_noop(job):
+    return {"started": time.time()}
 """
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -172,10 +178,11 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
-    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults."""
+async def worker(folder: Path, registry: str = "registry", **settings: str) -> AsyncIterator[Worker]:
+    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults. `registry` is one of
+    those in `HANDLERS`."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
-    arguments = ("run", "bench_handlers:registry")
+    arguments = ("run", f"bench_handlers:{registry}")
     async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
         port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)
