@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
+from bench.driven import Load
 from bench.page import NAMES
 from bench.processes import worker
 from bench.promises import once
@@ -21,22 +22,30 @@ if TYPE_CHECKING:
     from bench.processes import Stub
 
 PARTITIONS = 6
+LOADS: tuple[tuple[str, Load, str], ...] = (
+    ("noop", Load(20_000), "no-op jobs"),
+    ("noop", Load(5_000, rate=1_000), "no-op jobs, at most 1,000 outcomes/s"),
+    ("brief", Load(3_000), "jobs of 100 ms on 64 slots"),
+)
+"""Job type, load and what the jobs are."""
 
 
 async def dispatched(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
     """Yield (scenario, figures) for no-op jobs and for jobs of 100 ms, with outcomes over each transport."""
     identity = Authority.make(folder / "pki").issue("broker")
     with Broker(identity.cert, identity.key) as broker:
-        for job_type, jobs, what in (("noop", 20_000, "no-op jobs"), ("brief", 3000, "jobs of 100 ms on 64 slots")):
+        for job_type in ("noop", "brief"):
             broker.create_topic(f"workflow.jobs.{job_type}", PARTITIONS)
+        for job_type, load, what in LOADS:
             for outcomes in ("rest", "grpc"):
-                scenario = f"Kafka, {PARTITIONS} partitions, {jobs:,} {what}, outcomes over {NAMES[outcomes]}"
-                yield scenario, await _run(engine, folder, broker, job_type, jobs, outcomes)
+                scenario = f"Kafka, {PARTITIONS} partitions, {load.jobs:,} {what}, outcomes over {NAMES[outcomes]}"
+                yield scenario, await _run(engine, folder, broker, job_type, load, outcomes)
 
 
-async def _run(engine: Stub, folder: Path, broker: Broker, job_type: str, jobs: int, outcomes: str) -> str:
+async def _run(engine: Stub, folder: Path, broker: Broker, job_type: str, load: Load, outcomes: str) -> str:
     """Publish jobs to a waiting worker; timed from the first start to the last outcome."""
-    await engine.load(jobs)
+    jobs = load.jobs
+    await engine.load(jobs, rate=load.rate)
     settings = {
         "transport": "kafka",
         "kafka_bootstrap_servers": broker.bootstrap,

@@ -32,19 +32,20 @@ The operator has [a page of its own](operator-benchmarks.md).
 No-op jobs (they return the time of their start) from a stub engine in a separate process. It hands out jobs as fast as
 it can, or takes at most 1,158 outcomes per second, which is what a raw client got from a real engine with its
 PostgreSQL. The *raw client* uses the same libraries, polls and completes on 16 connections, and does nothing else. The
-*naive loop* polls every 500 ms for as many jobs as it has slots. CPU is that of the client's process. Over gRPC a job
-costs one more call, to read its variables.
+*naive loop* polls every 500 ms for as many jobs as it has slots. CPU is that of the client's process. A poll carries
+the jobs' variables; over gRPC, engines before late generation B leave them out, and a job costs one more call.
 
-The targets: at least 90 % of the raw client's throughput from the same engine, and at most 0.5 ms of CPU per job over
-REST and 0.4 ms over gRPC. In this table a figure that misses its target is bold; all others are met. A virtual
-machine that shares its processor can take half as long again for the same work on another day: the raw client's CPU per
-job, which is that of the libraries alone, shows by how much.
+The targets: at least 75 % of the raw client's throughput from the stub at full speed, and 90 % at the real engine's
+rate; there, at most 0.3 ms of CPU per job over REST and 0.35 ms over gRPC. In this table a figure that misses its
+target is bold; all others are met. A virtual machine that shares its processor can take half as long again for the
+same work on another day: the raw client's CPU per job, which is that of the libraries alone, shows by how much.
 
 {table}
 
 At the real engine's rate, the engine is the limit. Against the stub at full speed, the client is the limit, and there a
 worker falls short of the raw client: it does more for each job (a slot, a deadline, a handler's task, metrics, an
-outcome that is kept until it is accepted), and has one poll in flight at a time instead of 16.
+outcome that is kept until it is accepted). At a low rate a job costs more CPU than at full speed, since fewer of them
+share a poll and a turn of the event loop; half of it is the HTTP client's or gRPC's own.
 
 ![jobs per second](benchmarks/throughput.svg)
 
@@ -59,6 +60,12 @@ work. The raw client is never idle: its 16 connections poll without a pause.
 {latencies}
 
 ## Other targets
+
+*An engine like a real one* is a stub whose calls cost what those of an engine do that shares two cores with its
+PostgreSQL and the worker: a poll takes 3 ms and 0.04 ms more for each of its jobs, an outcome 1.7 ms of CPU time. A
+poll then waits behind outcomes, and slots would stand idle for as long if there were only one poll at a time.
+*Beside two busy loops*, each client gets a share of the processors, however much it needs: there its CPU per job
+decides.
 
 Measured against the development engine, or with a real Kafka and the stub as the engine that takes the outcomes, with
 default settings. In *engine stopped* the engine's process is stopped (SIGSTOP). If a poll was in flight, the engine
@@ -117,19 +124,27 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
 
 
-LEAST_SHARE = 0.9
-"""Target: share of the raw client's throughput from the same engine."""
-MOST_CPU_MS = {"rest": 0.5, "grpc": 0.4}
+LEAST_SHARE = {"as fast as it can": 0.75}
+"""Target: share of the raw client's throughput from the same engine, where it is not `USUAL_SHARE`."""
+USUAL_SHARE = 0.9
+MOST_CPU_MS = {"rest": 0.3, "grpc": 0.35}
 """Target: per no-op job."""
 TARGETS = {
-    "start of a worker": "at most 1 s and 90 MB",
-    "three steps in a row, one instance at a time": "p50 below 50 ms",
+    "an engine like a real one, beside two busy loops": "at least 85% of the raw client's jobs/s",
+    "an engine like a real one, 3,000 no-op jobs over REST": "at least 95% of the raw client's jobs/s",
+    "an engine like a real one, 3,000 no-op jobs over gRPC": "at least 90% of the raw client's jobs/s",
+    "start of a worker": "at most 0.4 s",
+    "idle worker": "at most 45 MB",
+    "three steps in a row, one instance at a time": "p50 at most twice the raw client's",
     "1,500 jobs of 2 s on 64 slots": "0 duplicate runs, at least 95%",
     "limits that never bind": "at least 95% of the jobs/s without",
+    "a journal": "at least 90% of the jobs/s without",
+    "sync handlers": "at most 1.5 times the CPU a job of async ones",
     "traces, a tenth sampled": "at most +15% CPU a job",
     "traces, no collector": "at least 95% of the jobs/s",
-    "Kafka, 6 partitions, 20,000 no-op jobs": "at most 0.4 ms CPU per job",
-    "Kafka, 6 partitions, 3,000 jobs of 100 ms on 64 slots": "at least 576 jobs/s: 90% of 64 slots' 640",
+    "Kafka, 6 partitions, 20,000 no-op jobs": "at most 0.3 ms CPU per job",
+    "Kafka, 6 partitions, 5,000 no-op jobs": "at most 0.3 ms CPU per job",
+    "Kafka, 6 partitions, 3,000 jobs of 100 ms on 64 slots": "at least 608 jobs/s: 95% of 64 slots' 640",
 }
 """By the start of the scenario's name; the others have none."""
 
@@ -160,7 +175,7 @@ def throughput_row(result: Result, results: Sequence[Result]) -> tuple[str, ...]
     share = result.jobs_per_second / raw
     return (
         *(transport, engine, client, speed),
-        f"{share:.0%}" if share >= LEAST_SHARE else f"**{share:.0%}**",
+        f"{share:.0%}" if share >= LEAST_SHARE.get(engine, USUAL_SHARE) else f"**{share:.0%}**",
         cpu if result.cpu_ms <= MOST_CPU_MS[result.transport] else f"**{cpu}**",
         memory,
     )
@@ -213,12 +228,13 @@ def text(
             map(latency_row, latencies),
         ),
         promised=_table(
-            ("scenario", "measured", "target"), ((name, measured, _target(name)) for name, measured in figures)
+            ("scenario", "measured", "target"), ((name, measured, target(name)) for name, measured in figures)
         ),
     )
 
 
-def _target(scenario: str) -> str:
+def target(scenario: str) -> str:
+    """Return the target of a scenario, a dash if it has none."""
     return next((target for name, target in TARGETS.items() if scenario.startswith(name)), "–")
 
 

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,12 @@ async def brief(job):
 @registry.handler("slow")
 async def slow(job):
     await asyncio.sleep(2)
+
+plain = Registry()
+
+@plain.handler("noop")
+def plain_noop(job):
+    return {"started": time.time()}
 """
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -82,16 +88,29 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What the calls of a stub cost, in milliseconds: a poll takes `poll`, and `job` more for each of its jobs; an
+    outcome takes `outcome` of CPU time. Nothing, by default."""
+
+    poll: float = 0
+    job: float = 0
+    outcome: float = 0
+
+
+FREE = Costs()
+
+
+@dataclass(frozen=True)
 class Stub:
     """The engine's stand-in: `tests/cluster/modules/stub`."""
 
     rest: str
     grpc: str
 
-    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0) -> None:
+    async def load(self, jobs: int, *, rate: float = 0, arrivals: float = 0, costs: Costs = FREE) -> None:
         """Hand out `jobs` from now on, at once or `arrivals` a second; accept at most `rate` outcomes a second."""
         async with _http() as http:
-            asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals}
+            asked = {"jobs": jobs, "rate": rate, "arrivals": arrivals, **asdict(costs)}
             (await http.post(f"{self.rest}/load", params=asked)).raise_for_status()
 
     async def stats(self) -> dict[str, Any]:
@@ -127,6 +146,18 @@ async def stub() -> AsyncIterator[Stub]:
         await running.communicate()
 
 
+@asynccontextmanager
+async def busy_loops(count: int) -> AsyncIterator[None]:
+    """Run processes that compute all the time."""
+    loops = [await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass") for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            await loop.wait()
+
+
 @dataclass(frozen=True)
 class Engine:
     """A dev engine's process, its addresses, and a client of it."""
@@ -147,10 +178,11 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def worker(folder: Path, **settings: str) -> AsyncIterator[Worker]:
-    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults."""
+async def worker(folder: Path, registry: str = "registry", **settings: str) -> AsyncIterator[Worker]:
+    """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults. `registry` is one of
+    those in `HANDLERS`."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
-    arguments = ("run", "bench_handlers:registry")
+    arguments = ("run", f"bench_handlers:{registry}")
     async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
         port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)

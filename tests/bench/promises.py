@@ -8,12 +8,19 @@ import time
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+from bench.driven import other
 from bench.load import completed, start, upload
 from bench.processes import engine, worker
 from rochallor_worker import InstanceStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.processes import Engine
+
+
+CHAINS = 200
+"""Instances of three steps, one after another."""
 
 
 def once(runs: float, jobs: int) -> str:
@@ -36,29 +43,36 @@ async def startup(folder: Path) -> str:
 
 
 async def idle(folder: Path) -> str:
-    """Polls per second of a worker without jobs."""
+    """Polls per second of a worker without jobs, its CPU and its memory."""
     async with engine(folder) as there, worker(folder, engine_url=there.url) as running:
         await asyncio.sleep(3)
         before, cpu = await running.metric("rochallor_worker_polls_total"), running.cpu_seconds
         await asyncio.sleep(20)
         polls = await running.metric("rochallor_worker_polls_total") - before
-        cpu = running.cpu_seconds - cpu
-    return f"{polls / 20:.2f} polls/s, {cpu / 20:.1%} of a core"
+        cpu, rss = running.cpu_seconds - cpu, running.rss_mb
+    return f"{polls / 20:.2f} polls/s, {cpu / 20:.1%} of a core, {rss:.0f} MB"
 
 
 async def three_steps(folder: Path) -> str:
-    """Start to end of instances with three steps, one after another."""
-    async with engine(folder) as there, worker(folder, engine_url=there.url):
+    """Start to end of instances with three steps, one after another; of the raw client's, too."""
+    async with engine(folder) as there:
         await upload(there.client, "noop", "noop", "noop")
-        seconds = []
-        for _ in range(200):
-            began = time.perf_counter()
-            instance = await there.client.start_instance("bench")
-            while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
-                await asyncio.sleep(0.001)
-            seconds.append(time.perf_counter() - began)
-    cuts = quantiles(seconds, n=100)
-    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
+        raw = asyncio.create_task(other("raw client", "rest", there.url, CHAINS * 3))
+        best = quantiles([await chain(there) for _ in range(CHAINS)], n=100)
+        await raw
+        async with worker(folder, engine_url=there.url):
+            cuts = quantiles([await chain(there) for _ in range(CHAINS)], n=100)
+    times = f"{cuts[49] / best[49]:.1f} times the raw client's {best[49] * 1000:.0f} ms"
+    return f"p50 {cuts[49] * 1000:.0f} ms, {times}; p99 {cuts[98] * 1000:.0f} ms"
+
+
+async def chain(there: Engine) -> float:
+    """Run one instance; return the seconds from its start to its end."""
+    began = time.perf_counter()
+    instance = await there.client.start_instance("bench")
+    while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
+        await asyncio.sleep(0.001)
+    return time.perf_counter() - began
 
 
 async def slow_jobs(folder: Path) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.processes import Stub
 
 LOAD = Load(10_000)
-ROUNDS = 5
+ROUNDS = 3
 AWAY = "http://127.0.0.1:9"
 """Nothing listens there."""
 TENTH, ALL, UNTAKEN = "a tenth sampled", "all sampled", "no collector"

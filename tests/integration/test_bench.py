@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import latencies, page, promises, throughput
+from bench import compared, costly, latencies, page, promises, throughput
 from bench.driven import Load
 from bench.processes import stub
 
@@ -28,11 +29,18 @@ async def test_every_row_is_filled(stub_engine: Stub, tmp_path: Path, monkeypatc
     monkeypatch.setattr(throughput, "JOBS", 400)
     monkeypatch.setattr(throughput, "NAIVE_JOBS", 100)
     monkeypatch.setattr(latencies, "LOADS", {"this worker": Load(100, arrivals=100)})
+    monkeypatch.setattr(costly, "LOAD", replace(costly.LOAD, jobs=100))
+    monkeypatch.setattr(costly, "PAIRS", 1)
+    monkeypatch.setattr(compared, "LOAD", Load(100))
+    monkeypatch.setattr(compared, "ROUNDS", 1)
     monkeypatch.setattr(page, "DOCS", tmp_path)
     results = [result async for result in throughput.compare(stub_engine, tmp_path)]
     waits = [latency async for latency in latencies.compare(stub_engine, tmp_path)]
     figures = [("start of a worker", await promises.startup(tmp_path))]
-    assert (len(results), len(waits)) == (10, 2)
+    for scenarios in (costly.compare, compared.compare):
+        figures += [figure async for figure in scenarios(stub_engine, tmp_path)]
+    assert (len(results), len(waits), len(figures)) == (10, 2, 1 + 4 + 6)
+    assert "–" not in [page.target(name) for name, _ in figures]
     assert all(result.jobs_per_second > 0 and result.cpu_ms > 0 for result in results)
     assert all(min(*latency.start, *latency.outcome) > 0 for latency in waits)
     page.write(results, waits, figures, [])

@@ -81,6 +81,10 @@ def gates_of(*job_types: str, limits: Limits = NO_LIMITS) -> dict[str, Gate]:
     return {job_type: Gate(job_type, limits, loop_time, one_pod) for job_type in job_types}
 
 
+def unused(_count: int) -> None:
+    """For a source whose slots nobody counts."""
+
+
 def definition(*job_types: str, retries: int = 0) -> dict[str, object]:
     """A definition with one SERVICE_TASK step per job type, in a row."""
     steps: list[dict[str, object]] = [

@@ -13,7 +13,7 @@ from rochallor_worker import Registry, Runner, StartError
 from rochallor_worker.observability.http import serve
 from rochallor_worker.observability.metrics import Metrics
 from rochallor_worker.observability.sampler import Sampler
-from unit.worker.engines import FaultyEngine, loop_time
+from unit.worker.engines import FaultyEngine, loop_time, unused
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_ready_from_the_first_answer_of_the_engine_until_the_drain(
         503,
         "Starting: the engine has not answered the first poll yet\n",
     )
-    await runner.lanes[0].source.take(1)
+    await runner.lanes[0].source.take(1, unused)
     assert (await http.get("/readyz")).status_code == 200
     runner.stop()
     answer = await http.get("/readyz")

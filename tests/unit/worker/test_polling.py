@@ -28,7 +28,7 @@ from rochallor_worker.handlers.breaker import Breaker
 from rochallor_worker.handlers.limits import Limits
 from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.polling import MIN_GAP, OUTAGE_WAIT_CAP, UNHEALTHY_AFTER, PollingSource
-from unit.worker.engines import FaultyEngine, definition, gates_of, loop_time
+from unit.worker.engines import FaultyEngine, definition, gates_of, loop_time, unused
 
 pytestmark = pytest.mark.looptime
 
@@ -56,7 +56,7 @@ def problem_of(source: PollingSource) -> str:
 
 async def poll(source: PollingSource, count: int = 10) -> int:
     await source.ready()
-    return len(await source.take(count))
+    return len(await source.take(count, unused))
 
 
 async def start(engine: FaultyEngine, instances: int) -> None:
@@ -101,7 +101,7 @@ async def test_an_accepted_outcome_brings_the_next_poll_forward() -> None:
     source = source_of(engine)
     await start(engine, 1)
     await source.ready()
-    [delivery] = await source.take(2)
+    [delivery] = await source.take(2, unused)
     while loop_time() < 10:
         await poll(source)
     waiting = asyncio.create_task(source.ready())
@@ -116,8 +116,8 @@ async def test_an_outcome_accepted_during_a_poll_is_not_forgotten() -> None:
     engine = FaultyEngine(after=lambda name, number: 0.2 if (name, number) == ("poll_jobs", 1) else None)
     source = source_of(engine)
     await start(engine, 1)
-    [delivery] = await source.take(2)
-    polling = asyncio.create_task(source.take(2))
+    [delivery] = await source.take(2, unused)
+    polling = asyncio.create_task(source.take(2, unused))
     await asyncio.sleep(0.1)
     delivery.settle("accepted")
     await polling
@@ -130,7 +130,7 @@ async def test_an_outcome_that_was_not_accepted_changes_nothing() -> None:
     engine = FaultyEngine()
     source = source_of(engine)
     await start(engine, 1)
-    [delivery] = await source.take(2)
+    [delivery] = await source.take(2, unused)
     while loop_time() < 10:
         await poll(source)
     before = loop_time()
@@ -143,7 +143,7 @@ async def test_the_deadline_counts_from_before_the_request() -> None:
     engine = FaultyEngine(after=lambda name, _: 7.0 if name == "poll_jobs" else None)
     source = source_of(engine)
     await start(engine, 1)
-    [delivery] = await source.take(1)
+    [delivery] = await source.take(1, unused)
     assert loop_time() == pytest.approx(7)
     assert delivery.lease is not None
     assert delivery.lease.deadline == pytest.approx(30 - MARGIN)
@@ -153,7 +153,7 @@ async def test_at_most_one_hundred_jobs_are_asked_for() -> None:
     engine = FaultyEngine()
     source = source_of(engine)
     await start(engine, 150)
-    assert len(await source.take(150)) == 100
+    assert len(await source.take(150, unused)) == 100
 
 
 async def test_an_outage_is_polled_with_growing_waits_and_is_a_problem_once_it_lasts() -> None:
@@ -221,16 +221,16 @@ async def test_while_polls_fail_one_job_is_asked_for_and_then_all_again() -> Non
     source = source_of(engine)
     await start(engine, 20)
     engine.before = lambda *_: Unreachable("cannot connect")
-    assert await source.take(10) == []
+    assert await source.take(10, unused) == []
     engine.before = lambda *_: None
-    assert [len(await source.take(10)), len(await source.take(10))] == [1, 10]
+    assert [len(await source.take(10, unused)), len(await source.take(10, unused))] == [1, 10]
 
 
 async def test_during_an_outage_an_accepted_outcome_ends_the_wait() -> None:
     engine = FaultyEngine()
     source = source_of(engine)
     await start(engine, 1)
-    [delivery] = await source.take(2)
+    [delivery] = await source.take(2, unused)
     engine.before = lambda *_: Unreachable("cannot connect")
     while loop_time() < 100:
         await poll(source)
@@ -294,7 +294,7 @@ def begin(gates: dict[str, Gate], deliveries: list[Delivery]) -> list[Permit]:
 
 async def take(source: PollingSource, count: int = 10) -> list[Delivery]:
     await source.ready()
-    return await source.take(count)
+    return await source.take(count, unused)
 
 
 async def test_a_type_at_its_limit_is_not_asked_for_until_one_of_its_jobs_has_ended() -> None:

@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"path"
-	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -53,21 +54,18 @@ func (e *engine) call(name string, request []byte) ([]byte, error) {
 	switch name {
 	case "PollJobs":
 		var jobs []byte
-		for _, number := range e.claim(int(integer(request, 3))) {
+		claimed := e.claim(int(integer(request, 3)))
+		end := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(time.Now().Add(lease).Unix()))
+		for _, number := range claimed {
 			job := text(nil, 1, fmt.Sprintf("job-%d", number))
 			job = text(job, 2, "noop")
 			job = text(job, 3, fmt.Sprintf("instance-%d", number))
 			job = text(job, 5, fmt.Sprintf("step-%d", number))
+			job = message(job, 7, variables(number))
+			job = message(job, 8, end)
 			jobs = message(jobs, 1, job)
 		}
 		return jobs, nil
-	case "GetInstance":
-		id := bytesOf(request, 1)
-		instance := text(nil, 1, id)
-		instance = text(instance, 2, "bench")
-		instance = protowire.AppendVarint(protowire.AppendTag(instance, 3, protowire.VarintType), 1)
-		instance = protowire.AppendVarint(protowire.AppendTag(instance, 4, protowire.VarintType), 1)
-		return message(nil, 1, message(instance, 6, variables(strings.TrimPrefix(id, "instance-")))), nil
 	case "CompleteJob", "FailJob":
 		var said structpb.Struct
 		if name == "CompleteJob" {
@@ -84,10 +82,15 @@ func (e *engine) call(name string, request []byte) ([]byte, error) {
 }
 
 // variables is the Struct {"n": …, "name": "Ada"}.
-func variables(n string) []byte {
+func variables(n int) []byte {
 	entry := func(key string, value []byte) []byte { return message(text(nil, 1, key), 2, value) }
-	fields := message(nil, 1, entry("n", text(nil, 3, n)))
+	fields := message(nil, 1, entry("n", number(float64(n))))
 	return message(fields, 1, entry("name", text(nil, 3, "Ada")))
+}
+
+// number is a Value.
+func number(value float64) []byte {
+	return protowire.AppendFixed64(protowire.AppendTag(nil, 2, protowire.Fixed64Type), math.Float64bits(value))
 }
 
 func message(to []byte, number protowire.Number, content []byte) []byte {

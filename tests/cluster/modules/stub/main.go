@@ -3,7 +3,9 @@
 //
 //	stub                 REST and gRPC on free ports of 127.0.0.1, which the first line on stdout names
 //	POST /load?jobs=N    N jobs are there from now on, nothing is counted yet; &rate=R: at most R outcomes a second;
-//	                     &arrivals=A: they come one by one from the first poll on, A a second on average
+//	                     &arrivals=A: they come one by one from the first poll on, A a second on average;
+//	                     &poll=P&job=J&outcome=O: a poll takes P milliseconds and J more for each of its jobs, and an
+//	                     outcome O milliseconds of CPU time
 //	GET /stats           what has happened since
 //	GET /waits           of jobs that came one by one and have an outcome: seconds from claim to start and from the
 //	                     moment they could be claimed to their outcome
@@ -48,13 +50,20 @@ type engine struct {
 	done  []bool
 	times []times // of jobs that come one by one
 	limit *rate.Limiter
+	cost  cost
 }
+
+const lease = 30 * time.Second
+
+// moment is how the engine writes a time.
+const moment = "2006-01-02T15:04:05.999999Z"
 
 func now() float64 { return float64(time.Now().UnixNano()) / 1e9 }
 
-func (e *engine) load(jobs int, perSecond, arrivals float64) {
+func (e *engine) load(jobs int, perSecond, arrivals float64, cost cost) {
 	e.Lock()
 	defer e.Unlock()
+	e.cost = cost
 	e.stats, e.done, e.times = stats{Jobs: jobs}, make([]bool, jobs), nil
 	if arrivals > 0 {
 		e.times = make([]times, jobs)
@@ -71,8 +80,14 @@ func (e *engine) load(jobs int, perSecond, arrivals float64) {
 	}
 }
 
-// claim returns the numbers of up to count jobs.
+// claim returns the numbers of up to count jobs, after the time that this takes.
 func (e *engine) claim(count int) []int {
+	claimed, cost := e.give(count)
+	time.Sleep(cost.poll + time.Duration(len(claimed))*cost.perJob)
+	return claimed
+}
+
+func (e *engine) give(count int) ([]int, cost) {
 	e.Lock()
 	defer e.Unlock()
 	e.Polls++
@@ -97,15 +112,16 @@ func (e *engine) claim(count int) []int {
 		claimed = append(claimed, e.Claimed)
 		e.Claimed++
 	}
-	return claimed
+	return claimed, e.cost
 }
 
 // end takes the outcome of a job whose handler started at some time; false if there is no such job.
 func (e *engine) end(id string, failed bool, started float64) bool {
 	e.Lock()
-	wait := e.limit.Reserve().Delay()
+	wait, cost := e.limit.Reserve().Delay(), e.cost
 	e.Unlock()
 	time.Sleep(wait)
+	burn(cost.outcome)
 	e.Lock()
 	defer e.Unlock()
 	number, err := strconv.Atoi(strings.TrimPrefix(id, "job-"))
@@ -148,7 +164,7 @@ func (e *engine) waits() map[string][]float64 {
 
 func main() {
 	e := &engine{}
-	e.load(0, 0, 0)
+	e.load(0, 0, 0, cost{})
 	rest, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	grpc, err := net.Listen("tcp", "127.0.0.1:0")
@@ -167,13 +183,15 @@ func serveREST(e *engine) http.Handler {
 			return
 		}
 		body := []byte(`{"jobs":[`)
-		for i, number := range e.claim(asked.MaxJobs) {
+		claimed, at := e.claim(asked.MaxJobs), time.Now().UTC()
+		for i, number := range claimed {
 			if i > 0 {
 				body = append(body, ',')
 			}
 			body = fmt.Appendf(body, `{"id":"job-%d","instanceId":"instance-%d","stepExecutionId":"step-%d",`+
-				`"jobType":"noop","status":"LOCKED","retriesRemaining":0,"variables":{"n":%d,"name":"Ada"}}`,
-				number, number, number, number)
+				`"jobType":"noop","status":"LOCKED","retriesRemaining":0,"variables":{"n":%d,"name":"Ada"},`+
+				`"createdAt":%[5]q,"lockedAt":%[5]q,"lockExpiresAt":%[6]q}`,
+				number, number, number, number, at.Format(moment), at.Add(lease).Format(moment))
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(append(body, `]}`...))
@@ -202,7 +220,7 @@ func serveREST(e *engine) http.Handler {
 			http.Error(w, "jobs: a whole number", http.StatusBadRequest)
 			return
 		}
-		e.load(jobs, perSecond, arrivals)
+		e.load(jobs, perSecond, arrivals, costOf(r.Form))
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
 		e.Lock()

@@ -29,7 +29,7 @@ from rochallor_worker.source.base import Delivery
 from rochallor_worker.source.kafka import client, topic
 from rochallor_worker.source.kafka.connection import Kafka
 from rochallor_worker.source.kafka.source import KafkaSource
-from unit.worker.engines import gates_of, loop_time
+from unit.worker.engines import gates_of, loop_time, unused
 from unit.worker.killable import KillableJournal
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Worker:
         self.rebalances: set[asyncio.Task[None]] = set()
 
     async def take(self, count: int) -> None:
-        started = await self.source.take(count)
+        started = await self.source.take(count, unused)
         for delivery in started:
             record: topic.Record = cast("Any", delivery.settle).args[0]
             assert record.message.partition() in self.consumer.positions, "started a job of a partition given up"
@@ -590,7 +590,7 @@ class TwoTypes:
     async def take(self, count: int = 100) -> list[tuple[Delivery, Permit]]:
         for consumer in self.consumers.values():
             consumer.fetch(0, ROOM)
-        taken = await self.source.take(count)
+        taken = await self.source.take(count, unused)
         return [(delivery, self.gates[delivery.job.job_type].enter()) for delivery in taken]
 
     def end(self, delivery: Delivery, permit: Permit) -> None:

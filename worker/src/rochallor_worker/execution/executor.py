@@ -27,7 +27,7 @@ from rochallor_worker.events import (
     TimedOut,
     Verdict,
 )
-from rochallor_worker.execution.gates import Gate, Permit
+from rochallor_worker.execution.gates import ROUNDING, Gate, Permit
 from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.journal import Journal
 from rochallor_worker.execution.lease import FIXED_LENGTH, Grant, Lease
@@ -313,7 +313,7 @@ class Executor:
         while not self._stopping.is_set():
             # checked again when the lease would end: it may have been renewed
             left = (ends_at if lease is None else min(ends_at, lease.deadline)) - self._clock()
-            if left <= 1e-6:  # less is lost in rounding, and would be waited for again and again
+            if left <= ROUNDING:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):

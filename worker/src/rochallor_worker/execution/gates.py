@@ -25,7 +25,8 @@ MAX_PODS = 100_000
 """Most pods that a file can speak of: more is no number of pods, and would stop the type."""
 
 ROUNDING = 1e-6
-"""The part of a token that may be missing: it is lost in rounding."""
+"""The part of a token that may be missing, and the seconds that are not waited for: they are lost in rounding, and
+would be waited for again and again."""
 LEAD_SECONDS = 1.0
 """How long a parked job leaves the probe to jobs that are asked for, when it is their turn."""
 

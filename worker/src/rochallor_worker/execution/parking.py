@@ -10,15 +10,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rochallor_worker.execution.gates import Gate, Permit
+from rochallor_worker.execution.gates import ROUNDING, Gate, Permit
 from rochallor_worker.execution.in_flight import Place
 from rochallor_worker.execution.lease import TIME_TO_RUN
 from rochallor_worker.source.base import Delivery
 
 TICK = 0.05
 """Seconds between two looks while a job is due and waits for its gate or a slot."""
-ROUNDING = 1e-6
-"""Seconds that are not waited for: they are lost in rounding, and would be waited for again and again."""
 
 
 @dataclass(eq=False, slots=True)

@@ -277,21 +277,26 @@ class Runner:
         await asyncio.gather(*map(self._claim_in, self.lanes))
 
     async def _claim_in(self, lane: Lane) -> None:
-        """Reserve slots, then ask for exactly that many jobs: none ever waits here while its lease runs."""
         slots, source = lane.slots, lane.source
         # without a lease another worker may have such a job by now, and two completes at once can both count
         for job, outcome in self.journal.unconfirmed_completes if source.leased and lane is self.lanes[0] else ():
             if await slots.reserve(1):
                 self._in_flight.start(slots, job, partial(self._report_unconfirmed, job, outcome))
+        turn = asyncio.Lock()
+        await asyncio.gather(*(self._take_in(lane, turn) for _ in range(source.takers)))
+
+    async def _take_in(self, lane: Lane, turn: asyncio.Lock) -> None:
+        """Reserve slots, then ask for exactly that many jobs: none ever waits here while its lease runs."""
+        slots, source = lane.slots, lane.source
         while not self.draining:
-            await source.ready()
-            reserved = await slots.reserve(slots.total)
+            async with turn:
+                await slots.room()  # first: `ready` may change its mind while there is no slot
+                await source.ready()
+                reserved = await slots.reserve(slots.total)
             if reserved == 0:
                 return
-            deliveries = await source.take(reserved)
-            for delivery in deliveries:
+            for delivery in await source.take(reserved, slots.give_back):
                 self._start(delivery, lane)
-            slots.give_back(reserved - len(deliveries))
 
     def _start(self, delivery: Delivery, lane: Lane) -> None:
         job, lease, slots = delivery.job, delivery.lease, lane.slots

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 
 class Slots:
-    """`total` slots, each of them free, reserved (for a poll in flight) or busy (with a job in flight).
+    """`total` slots, each of them free, reserved (for the polls in flight) or busy (with a job in flight).
 
-    One task reserves; any number occupy, release and regain. `clock` gives seconds and feeds `busy_seconds`.
+    One task at a time reserves; any number occupy, release and regain. `clock` gives seconds and feeds `busy_seconds`.
     """
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:
@@ -40,13 +40,17 @@ class Slots:
         """How many slots may be reserved: those that nobody waits for, or else one whenever a job here got one."""
         return max(self.free - self.owed, min(self.free, int(self._turn_of_others)))
 
+    async def room(self) -> None:
+        """Wait until a slot may be reserved. Returns at once when closed."""
+        while not self._closed and self._reservable < 1:
+            await self._room.wait()
+
     async def reserve(self, at_most: int) -> int:
         """Wait for a free slot, then reserve all that are free, up to `at_most`. Returns 0 once closed.
 
         Jobs that wait here for a slot come first, but take turns with others where there are too many of them.
         """
-        while not self._closed and self._reservable < 1:
-            await self._room.wait()
+        await self.room()
         if self._closed:
             return 0
         count = min(self._reservable, at_most)

@@ -12,6 +12,8 @@ from rochallor_worker.outcome import Completed, Failed, Outcome
 MAX_RESULT_BYTES = 4 * 1024 * 1024
 """Largest result as JSON: a gRPC server refuses larger messages by default."""
 
+# only the standard encoder refuses what is not JSON (NaN, sets) instead of changing it
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 _MANY_DIGITS = re.compile(rb"[0-9]{19}")
 """What an integer of more than 64 bits looks like, and few other values do."""
 
@@ -25,8 +27,7 @@ def outcome_of(result: Any, signature: Signature | None = None) -> Outcome:
             result = signature.result(result)
         if not isinstance(result, Mapping):
             return Failed(f"the handler returned {type(result).__name__}; must be a mapping or None", retryable=True)
-        # only the standard encoder refuses what is not JSON (NaN, sets) instead of changing it
-        encoded = json.dumps(dict(result), allow_nan=False, ensure_ascii=False).encode()
+        encoded = _encode(dict(result)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return Failed(f"the handler's result is not JSON: {describe(error)}", retryable=True)
     if len(encoded) > MAX_RESULT_BYTES:

@@ -1,8 +1,9 @@
 """Prometheus metrics of a worker: base units, and no label whose number of values users of the engine control."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import version
-from typing import assert_never, get_args
+from typing import TypeVar, assert_never, get_args
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -46,6 +47,8 @@ _HANDLER_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20,
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 
+M = TypeVar("M", Counter, Histogram)
+
 log = get_logger(__name__)
 
 
@@ -54,6 +57,7 @@ class Metrics:
 
     def __init__(self, runner: Runner, sampler: Sampler, *, transport: str, worker_id: str) -> None:
         self._last_error = ""
+        self._child = cache(_child)
         self.registry = registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, _State(runner, sampler)):
             registry.register(collector)
@@ -191,11 +195,11 @@ class Metrics:
             case Started(job_type, queued, waited):
                 self._queue_seconds.observe(queued)
                 if waited is not None:
-                    self._wait_seconds.labels(job_type).observe(waited)
+                    self._child(self._wait_seconds, job_type).observe(waited)
             case Executed(job_type, _, seconds, _):
-                self._handler_seconds.labels(job_type).observe(seconds)
+                self._child(self._handler_seconds, job_type).observe(seconds)
             case Reported(job_type, outcome, verdict, seconds):
-                self._jobs.labels(job_type, outcome if verdict == "accepted" else verdict).inc()
+                self._child(self._jobs, job_type, outcome if verdict == "accepted" else verdict).inc()
                 self._outcome_seconds.observe(seconds)
             case Renewed(_, result):
                 self._renewals.labels(result).inc()
@@ -229,6 +233,11 @@ class Metrics:
                 log.warning("the default registry of prometheus_client cannot be read", error=text)
                 self._last_error = text
             return b""
+
+
+def _child(metric: M, *labels: str) -> M:
+    """Return a metric's child; cached, since to look one up costs more than to count with it."""
+    return metric.labels(*labels)
 
 
 def _names(family: Metric) -> set[str]:

@@ -60,7 +60,12 @@ class PartitionState(NamedTuple):
 
 
 class Source(Protocol):
-    """Where jobs come from. One task calls `ready` and `take` in turn."""
+    """Where jobs come from. `takers` tasks call `ready` and `take` in turn; only one at a time calls `ready`."""
+
+    @property
+    def takers(self) -> int:
+        """How many tasks may take jobs at a time."""
+        ...
 
     @property
     def leased(self) -> bool:
@@ -87,9 +92,12 @@ class Source(Protocol):
         this program, or a fatal one of its client."""
         ...
 
-    async def take(self, count: int) -> list[Delivery]:
+    async def take(self, count: int, give_back: Callable[[int], None]) -> list[Delivery]:
         """Take up to `count` jobs. Never raises for a problem with the engine, and must not be cancelled: jobs whose
-        claim is answered to nobody are locked for the length of their lease."""
+        claim is answered to nobody are locked for the length of their lease.
+
+        `give_back` gets how many are not asked for, before it waits, and how many of those asked for did not come.
+        """
         ...
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from rochallor_worker.backoff import Jitter
 from rochallor_worker.engine.client import MAX_JOBS_PER_POLL, ClaimedJob, EngineClient
 from rochallor_worker.errors import DispatchMismatch, EngineError
 from rochallor_worker.events import Leased, Observer, Polled, PollResult, Verdict
-from rochallor_worker.execution.gates import Gate
+from rochallor_worker.execution.gates import ROUNDING, Gate
 from rochallor_worker.execution.lease import Grant, Lease, granted
 from rochallor_worker.logger import get_logger
 from rochallor_worker.source.base import Delivery, PartitionState, Problem, engine_problem
@@ -20,6 +20,8 @@ from rochallor_worker.source.turns import Turns
 
 MIN_GAP = 0.005
 """Least seconds between two polls: slots that become free meanwhile share the next one."""
+MAX_POLLS = 4
+"""Most polls in flight. More than one only where the engine has more jobs than were asked for."""
 FIRST_IDLE_WAIT = 0.01
 """Seconds to wait after the first empty answer; doubles up to the poll interval."""
 OUTAGE_WAIT_CAP = 30.0
@@ -67,17 +69,25 @@ class PollingSource:
         self._random = random
         self._outage = Jitter(0.1, OUTAGE_WAIT_CAP, self._random)
         self._idle_wait = FIRST_IDLE_WAIT
+        self._in_flight = 0
         self._asked_at = float("-inf")
         self._next_poll = float("-inf")
-        self._accepted_since_asked = False
+        self._accepted = 0
+        """Outcomes that the engine has accepted."""
         self._wake = asyncio.Event()
+        self._waits_for_room = False
         for gate in gates.values():
-            gate.changed = self._wake.set
+            gate.changed = self._changed
         self._closed = False
         self._state: State = "unknown"
-        self._failing_since = float("-inf")
+        self._failing_since = self._failed_at = float("-inf")
         self._logged_at = float("-inf")
         self._problem = Problem("Starting", "the engine has not answered the first poll yet")
+
+    @property
+    def takers(self) -> int:
+        """As many as there may be polls in flight."""
+        return MAX_POLLS
 
     @property
     def leased(self) -> bool:
@@ -103,13 +113,13 @@ class PollingSource:
 
     async def ready(self) -> None:
         """Wait for the next time to poll, when a gate has room; an accepted outcome brings it forward."""
-        while not self._closed and (wait := self._poll_at() - self._clock()) > 1e-6:  # rounding
+        while not self._closed and (wait := self._poll_at() - self._clock()) > ROUNDING:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if wait == math.inf else wait):
                     await self._wake.wait()
 
-    async def take(self, count: int) -> list[Delivery]:
+    async def take(self, count: int, give_back: Callable[[int], None]) -> list[Delivery]:
         """Poll once for `count` jobs (`MAX_JOBS_PER_POLL` at most), or for one while polls fail; for fewer if the gates
         have less room.
 
@@ -118,50 +128,76 @@ class PollingSource:
         """
         most = 1 if self._state == "failing" else min(count, MAX_JOBS_PER_POLL)
         job_types, asked_for = self._turns.next(most, self._clock())
+        give_back(count - asked_for)
         if not job_types:  # a gate has closed since `ready`
             return []
         asked_at = self._asked_at = self._clock()
-        self._accepted_since_asked = False
-        try:
-            with self._asking(job_types, asked_for):
-                jobs = await self._engine.poll_jobs(self._worker_id, job_types, asked_for, self._lease)
-        except DispatchMismatch as error:
-            self._mismatched(error)
-            return []
-        except EngineError as error:
-            self._failed(error)
-            return []
-        self._turns.answered(job_types, asked_for, [job.job_type for job in jobs])
-        if len(jobs) > asked_for:
-            log.error("the engine gave more jobs than asked for; the rest is left to its leases", got=len(jobs))
-            del jobs[asked_for:]
-        self._answered(asked_for, len(jobs))
+        jobs = await self._poll(job_types, asked_for, asked_at)
+        self._wake.set()  # there is one poll less in flight
+        give_back(asked_for - len(jobs))
         now = datetime.now(UTC)
         # a lease began after the request left, so counted from there its end is never too late
         return [Delivery(job, asked_at, Lease(job, asked_at, self._granted(job, now)), self._settle) for job in jobs]
 
+    async def _poll(self, job_types: Sequence[str], count: int, asked_at: float) -> list[ClaimedJob]:
+        """Poll for `count` jobs; none come if the poll fails."""
+        accepted = self._accepted
+        try:
+            with self._asking(job_types, count):
+                jobs = await self._engine.poll_jobs(self._worker_id, job_types, count, self._lease)
+        except DispatchMismatch as error:
+            self._polled("mismatch", asked_at)
+            self._mismatched(error)
+            return []
+        except EngineError as error:
+            self._polled("error", asked_at)
+            self._failed(error, asked_at)
+            return []
+        self._turns.answered(job_types, count, [job.job_type for job in jobs])
+        if len(jobs) > count:
+            log.error("the engine gave more jobs than asked for; the rest is left to its leases", got=len(jobs))
+            del jobs[count:]
+        result: PollResult = "full" if len(jobs) == count else "partial" if jobs else "empty"
+        self._polled(result, asked_at)
+        self._answered(result, self._accepted > accepted)
+        return jobs
+
     @contextlib.contextmanager
     def _asking(self, job_types: Sequence[str], count: int) -> Iterator[None]:
         """Keep room for the answer to a poll: any of the types may have all of its jobs."""
-        for job_type in job_types:
-            self._gates[job_type].ask(count)
+
+        def ask(change: int) -> None:
+            self._turns.ask(job_types, change)
+            for job_type in job_types:
+                self._gates[job_type].ask(change)
+
+        self._in_flight += 1
+        ask(count)
         try:
             yield
         finally:
-            for job_type in job_types:
-                self._gates[job_type].ask(-count)
+            self._in_flight -= 1
+            ask(-count)
 
     def _poll_at(self) -> float:
-        """Return when to poll: not before a gate opens, and soon if a backlogged type has room."""
-        at = (
-            min(self._next_poll, self._asked_at + MIN_GAP)
-            if self._turns.hurried and self._state == "up"
-            else self._next_poll
-        )
-        if any(gate.room > 0 for gate in self._gates.values()):
+        """Return when to poll: not before a gate opens, and soon if a backlogged type has room, also while other polls
+        are in flight."""
+        shut = [gate for gate in self._gates.values() if gate.room <= 0]
+        self._waits_for_room = bool(shut)
+        soon = self._asked_at + MIN_GAP
+        hurried = self._turns.hurried and self._state == "up"
+        if self._in_flight:
+            return soon if hurried else math.inf
+        at = min(self._next_poll, soon) if hurried else self._next_poll
+        if len(shut) < len(self._gates):
             return at
-        opens_at = min(gate.opens_at for gate in self._gates.values())
+        opens_at = min(gate.opens_at for gate in shut)
         return max(at, opens_at, self._clock() + MIN_GAP)  # never again at once, whatever the gates say
+
+    def _changed(self) -> None:
+        """Note that a gate may have more room; each job that ends says so, mostly of a gate that had room before."""
+        if self._waits_for_room:
+            self._wake.set()
 
     def close(self) -> None:
         """Poll no more."""
@@ -187,32 +223,31 @@ class PollingSource:
         if verdict != "accepted":
             return
         # the instance's next step can be polled now; and if there was an outage, it is over
-        self._accepted_since_asked = True
+        self._accepted += 1
         self._idle_wait = FIRST_IDLE_WAIT
         if (soon := self._asked_at + MIN_GAP) < self._next_poll and self._state != "mismatch":
             self._next_poll = soon
             self._wake.set()
 
-    def _answered(self, asked_for: int, got: int) -> None:
+    def _answered(self, result: PollResult, accepted: bool) -> None:
+        """Note an answer; `accepted` says that an outcome was since it was asked for."""
         if self._state in {"failing", "mismatch"}:
             log.info("the engine answers polls again")
         self._state = "up"
         self._outage.reset()
-        self._polled("full" if got >= asked_for else "partial" if got else "empty")
-        if got:
+        if result != "empty":
             self._idle_wait = FIRST_IDLE_WAIT
-        if got >= asked_for or self._accepted_since_asked:
+        if result == "full" or accepted:
             self._next_poll = self._clock() + MIN_GAP
-            return
-        # jitter only lengthens the wait: an idle worker costs at most one poll an interval
-        self._next_poll = self._clock() + self._idle_wait * self._random.uniform(1.0, 1.1)
-        self._idle_wait = min(self._idle_wait * 2, self._poll_interval)
+        elif not self._in_flight:  # else the last of those decides
+            # jitter only lengthens the wait: an idle worker costs at most one poll an interval
+            self._next_poll = self._clock() + self._idle_wait * self._random.uniform(1.0, 1.1)
+            self._idle_wait = min(self._idle_wait * 2, self._poll_interval)
 
-    def _polled(self, result: PollResult) -> None:
-        self._emit(Polled(result, self._clock() - self._asked_at))
+    def _polled(self, result: PollResult, asked_at: float) -> None:
+        self._emit(Polled(result, self._clock() - asked_at))
 
-    def _failed(self, error: EngineError) -> None:
-        self._polled("error")
+    def _failed(self, error: EngineError, asked_at: float) -> None:
         self._problem = engine_problem(error)
         if self._state != "failing" or self._clock() - self._logged_at >= LOG_EVERY:
             log.warning("a poll failed; trying again with growing waits", error=str(error))
@@ -220,10 +255,11 @@ class PollingSource:
         if self._state != "failing":
             self._failing_since = self._clock() if self._state == "up" else float("-inf")
             self._state = "failing"
-        self._next_poll = self._clock() + self._outage.next()
+        if asked_at > self._failed_at:  # else it fails with another one, for which the wait has grown
+            self._next_poll = self._clock() + self._outage.next()
+        self._failed_at = self._clock()
 
     def _mismatched(self, error: DispatchMismatch) -> None:
-        self._polled("mismatch")
         message = f"transport mismatch: the engine dispatches jobs over Kafka, this worker polls ({error})"
         self._problem = Problem("TransportMismatch", message)
         if self._state != "mismatch":

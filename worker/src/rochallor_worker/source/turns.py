@@ -21,6 +21,8 @@ class Turns:
         self._room = room
         self._served: dict[str, float] = {}
         """Jobs that each backlogged type got since it is one, on top of what the one that had got least had by then."""
+        self._asked: Counter[str] = Counter()
+        """How many jobs of each type the polls in flight ask for."""
         self._quiet_at = -math.inf
 
     @property
@@ -29,17 +31,29 @@ class Turns:
         return any(self._room(job_type) > 0 for job_type in self._served)
 
     def next(self, free: int, now: float) -> tuple[list[str], int]:
-        """Return the types to ask for and how many of their jobs, `free` at most; none if no type has room."""
+        """Return the types to ask for and how many of their jobs, `free` at most; none if no type has room.
+
+        A type that is not backlogged is in one poll at a time; for those that are, what is asked for counts as got.
+        """
         room = {job_type: self._room(job_type) for job_type in self._job_types}
-        quiet = [job_type for job_type in self._job_types if job_type not in self._served and room[job_type] > 0]
+        quiet = [
+            job_type
+            for job_type in self._job_types
+            if job_type not in self._served and room[job_type] > 0 and not self._asked[job_type]
+        ]
         backlogged = [job_type for job_type in self._served if room[job_type] > 0]
         if quiet and (not backlogged or now - self._quiet_at >= QUIET_GAP):
             self._quiet_at = now
             return quiet, min(free, *(room[job_type] for job_type in quiet))
         if not backlogged:
             return [], 0
-        least = min(backlogged, key=self._served.__getitem__)
+        least = min(backlogged, key=lambda job_type: self._served[job_type] + self._asked[job_type])
         return [least], min(room[least], max(1, math.ceil(free / len(backlogged))))
+
+    def ask(self, job_types: Iterable[str], count: int) -> None:
+        """Note that a poll asks for `count` jobs of these types; -count once it has ended."""
+        for job_type in job_types:
+            self._asked[job_type] += count
 
     def answered(self, asked: Sequence[str], count: int, got: Iterable[str]) -> None:
         """Note the answer to a poll for `count` jobs: the types of the jobs that came."""

@@ -42,6 +42,9 @@ IDLE_SECONDS = 15.0
 """An idle connection is closed after this time, before anything in between does so (load balancers: 60 s and less): a
 Fail sent on a connection that was just closed may or may not have arrived, and is never sent again."""
 
+# the standard encoder: it alone refuses what is not JSON (NaN, sets) instead of changing it
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode
+
 T = TypeVar("T")
 
 
@@ -242,8 +245,7 @@ class RestClient:
 def encode(call: str, body: Mapping[str, Any]) -> bytes:
     """Return a request as JSON. Raises `Rejected` if it cannot be JSON."""
     try:
-        # the standard encoder: it alone refuses what is not JSON (NaN, sets) instead of changing it
-        return json.dumps(body, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+        return _encode(body).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Rejected(f"{call}: the request is not JSON: {error}") from error
 

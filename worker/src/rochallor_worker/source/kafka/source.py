@@ -79,6 +79,11 @@ class KafkaSource:
         self._crash: BaseException | None = None
 
     @property
+    def takers(self) -> int:
+        """One: nothing is waited for."""
+        return 1
+
+    @property
     def leased(self) -> bool:
         """No: a record that is not committed is redelivered as soon as this worker leaves its group."""
         return False
@@ -118,7 +123,7 @@ class KafkaSource:
         if self._crash is not None:
             raise self._crash
 
-    async def take(self, count: int) -> list[Delivery]:
+    async def take(self, count: int, give_back: Callable[[int], None]) -> list[Delivery]:
         """Return up to `count` records that may start now."""
         deliveries: list[Delivery] = []
         while len(deliveries) < count and not self._closed and self._ownership_verified():
@@ -134,6 +139,7 @@ class KafkaSource:
             deliveries.append(Delivery(record.job, record.received_at, None, settle, still_ours, record.leaving))
         for delivery in deliveries:
             self._gates[delivery.job.job_type].ask(-1)
+        give_back(count - len(deliveries))
         return deliveries
 
     def _next(self) -> str | None:
