@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commands
+import overview
 import pictures
 import yaml
 from prometheus_client import REGISTRY
@@ -136,7 +137,7 @@ def files() -> dict[Path, str]:
     return (
         {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()}
         | {DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()}
-        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace()}
+        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace(), DOCS / "pictures" / "overview.svg": overview.draw()}
         | {page: with_code(text) for page, text in texts.items() if SHOWN.search(text) or SHARED.search(text)}
     )
 
