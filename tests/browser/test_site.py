@@ -13,29 +13,10 @@ from threading import Thread
 import pytest
 
 from browser.chromium import Tab
-from browser.looks import faults_of, keep, windows
+from browser.looks import faults_of, faults_of_pictures, keep, windows
 from pages import ROOT
 
 PAGES = ("", "benchmarks", "guarantees", "architecture", "migrating", "autoscaling")
-LEAST_TEXT = 10
-"""Pixels of the smallest text of a picture, as it is shown."""
-_SMALL_PICTURES = """
-(async () => {
-  const found = [];
-  for (const image of document.querySelectorAll(".md-content img")) {
-    await image.decode();
-    const picture = new DOMParser().parseFromString(await (await fetch(image.src)).text(), "image/svg+xml");
-    document.body.append(picture.documentElement);
-    const drawn = document.body.lastElementChild, scale = image.clientWidth / drawn.viewBox.baseVal.width;
-    for (const text of drawn.querySelectorAll("text")) {
-      const size = parseFloat(getComputedStyle(text).fontSize) * scale;
-      if (size < LEAST) found.push(`${image.src}: ${size.toFixed(1)} px: ${text.textContent}`);
-    }
-    drawn.remove();
-  }
-  return found;
-})()
-"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -72,7 +53,22 @@ async def test_a_page_can_be_read(tab: Tab, site: str, page: str, width: int, da
     await tab.until("document.readyState === 'complete' && document.querySelector('.md-content h1') !== null")
     await keep(tab, f"site-{page or 'front'}-{width}{'-dark' if dark else ''}")
     assert await faults_of(tab, ".md-content") == []
-    assert await tab.evaluate(_SMALL_PICTURES.replace("LEAST", str(LEAST_TEXT))) == []
+    assert await faults_of_pictures(tab, ".md-content") == []
+
+
+async def test_a_text_of_a_picture_that_is_small_or_faint_is_found(tab: Tab, tmp_path: Path) -> None:
+    texts = "".join(
+        f"<text y='{size}' font-size='{size}' fill='{fill}'>{name}</text>"
+        for name, size, fill in (("well", 20, "#222"), ("small", 8, "#222"), ("faint", 20, "#ccc"))
+    )
+    picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 100 50'><rect fill='#fff'/>{texts}</svg>"
+    (tmp_path / "picture.svg").write_text(picture)
+    (tmp_path / "index.html").write_text("<main><img src='picture.svg' width='80'></main>")
+    with served(tmp_path) as url:
+        await tab.open(f"{url}/", width=400)
+        await tab.until("document.images.length === 1")
+        found = await faults_of_pictures(tab, "main")
+    assert [fault.split()[-1] for fault in found] == ["small", "faint"]
 
 
 @windows(1400)
