@@ -1,6 +1,7 @@
 """The front page: its figures are those of the last run, its recording is of the demo, its texts stand once."""
 
 import importlib.util
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 import pytest
 from mkdocs.config.defaults import MkDocsConfig
 
+from bench import sdk
 from faults import figures, page
 from faults.figures import Row
 from faults.result import Jobs
@@ -36,6 +38,20 @@ def test_the_first_page_and_the_readme_have_the_five_rows_of_the_last_run(monkey
     assert len(tables[0][0].splitlines()) == 2 + 5
     changed = compared.with_figures("<!-- figures: front -->\nold\n<!-- end -->")
     assert TABLE.findall(changed) == tables[0]
+
+
+def test_a_run_of_the_comparison_is_kept_as_the_pages_show_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sdk, "FILE", tmp_path / "sdk.json")
+    ours, theirs = [sdk.Round(rate, 0.2, 0.0234) for rate in (900, 2000, 1000)], [sdk.Round(125.4, 0.9, 1.51)] * 3
+    sdk.write({who: ours if who.sdk_options is None else theirs for who in sdk.CONTESTANTS})
+    compared = module("compared", monkeypatch)
+    page = compared.measured(json.loads(sdk.FILE.read_text()))
+    assert "The median of 3 rounds" in page
+    assert page.splitlines()[4:7] == [
+        "| this worker | 1,000 jobs/s (900–2,000) | 1 | 0.023 s |",
+        "| SDK 1.1.0 | 125 jobs/s (125–125) | 4.5 | 1.5 s |",
+        "| SDK 1.1.0, `poll_interval=0.01` | 125 jobs/s (125–125) | 4.5 | 1.5 s |",
+    ]
 
 
 def test_the_recording_shows_what_the_demo_prints_each_line_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
