@@ -63,9 +63,14 @@ unit-lowest: setup ## the same with the lowest versions of libraries that the pa
 	  --deselect tests/unit/engine/test_proto.py::test_the_generated_modules_are_up_to_date
 
 .PHONY: docs
-docs: setup ## write the reference pages from the code, and build the site into site/
+docs: setup ## write the reference pages from the code and the runs' figures, and build the site into site/
+	PYTHONPATH=tests $(RUN) python -m faults.page
 	$(RUN) python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
+
+.PHONY: recording
+recording: setup ## run `rochallor-worker demo` and draw what it prints into docs/pictures/demo.svg
+	$(RUN) python docs/recording.py
 
 .PHONY: crd
 crd: setup ## write the definitions of connections; with OPENAPI=FILE (kubectl get --raw /openapi/v3/api/v1) a pod's fields too
@@ -77,7 +82,7 @@ charts: setup ## copy into the charts what they repeat of the resource definitio
 	$(RUN) python charts/generate.py
 
 .PHONY: browser
-browser: setup ## the pages in a real headless browser, with pictures in site/pictures (a minute; installs Chromium if missing)
+browser: setup ## the pages and the site in a real headless browser, with pictures in site/pictures (minutes; installs Chromium if missing)
 	$(RUN) pytest tests/browser
 
 .PHONY: conformance

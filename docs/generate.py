@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commands
+import compared
+import overview
 import pictures
 import yaml
 from prometheus_client import REGISTRY
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent
 CRDS = DOCS.parent / "crds"
+README = DOCS.parent / "README.md"
 SHOWN = re.compile(r"^(<!-- code: (\S+) -->\n```\w+\n).*?(^```)$", re.MULTILINE | re.DOTALL)
 """Where a page shows a file of the repository."""
-SHARED = re.compile(r"(<!-- (?:text: README.md|shown in docs/index.md) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-"""What the README and docs/index.md have in common."""
+SHARED = re.compile(
+    r"(<!-- (?:text of README.md|shown in docs/index.md): (\w+) -->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL
+)
+"""What the README and docs/index.md have in common: its name and its text."""
 GENERATED = "<!-- Written by docs/generate.py from the code; edit it there. -->\n\n"
 
 
@@ -155,10 +160,17 @@ def commands_page() -> str:
 
 def with_code(page: str) -> str:
     """A page with the present content of each file that it shows."""
-    readme = SHARED.search((DOCS.parent / "README.md").read_text(encoding="utf-8"))
-    assert readme is not None  # noqa: S101
-    page = SHARED.sub(lambda found: found[1] + readme[2] + found[3], page)
     return SHOWN.sub(lambda found: found[1] + (DOCS.parent / found[2]).read_text(encoding="utf-8") + found[3], page)
+
+
+def with_readme(page: str, readme: str) -> str:
+    """A page of docs/ with the present texts of the README, whose links lead from docs/ then."""
+    texts = {name: text for _, name, text, _ in SHARED.findall(readme)}
+    return SHARED.sub(lambda found: found[1] + _from_docs(texts[found[2]]) + found[4], page)
+
+
+def _from_docs(text: str) -> str:
+    return re.sub(r"\]\((?!https://)(docs/)?", lambda link: "](" if link[1] else "](../", text)
 
 
 def files() -> dict[Path, str]:
@@ -171,12 +183,14 @@ def files() -> dict[Path, str]:
         "operator-metrics": operator_metrics_page,
         "commands": commands_page,
     }
-    texts = {page: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
+    texts = {page: page.read_text(encoding="utf-8") for page in (README, *DOCS.glob("*.md"))}
+    readme = compared.with_figures(texts.pop(README))
     return (
         {DOCS / "reference" / f"{name}.md": page() for name, page in pages.items()}
         | {DOCS / "pictures" / f"{name}.svg": pictures.draw(picture) for name, picture in pictures.PICTURES.items()}
-        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace()}
-        | {page: with_code(text) for page, text in texts.items() if SHOWN.search(text) or SHARED.search(text)}
+        | {DOCS / "pictures" / "trace.svg": pictures.draw_trace(), DOCS / "pictures" / "overview.svg": overview.draw()}
+        | {README: readme}
+        | {page: compared.with_figures(with_readme(with_code(text), readme)) for page, text in texts.items()}
     )
 
 

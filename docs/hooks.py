@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,15 @@ ELSEWHERE = {
 }
 """Pages of the site, and the files of the repository that they are made from."""
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Link to the repository, once its address is in worker/pyproject.toml."""
+    project = tomllib.loads((ROOT / "worker" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository")
+    if address is not None:
+        config.repo_url, config.repo_name = address, address.removeprefix("https://")
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

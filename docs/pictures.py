@@ -8,13 +8,20 @@ from __future__ import annotations
 from html import escape
 from typing import NamedTuple
 
-COLUMN = 190
-ROW = 40
-HEAD = 62
-MARGIN = 115
+WIDTH = 420
+"""Of every picture: as wide as a phone, so that its texts keep their size there."""
+ROW = 44
+HEAD = 64
+MARGIN = 42
+LETTER = 7.7
+"""How wide a letter is, at most."""
 STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#1c2430;text-anchor:middle}.who{font-weight:600}"
-    ".life{stroke:#c5cedb}.says{stroke:#3949ab;stroke-width:1.5;fill:none}.box{fill:#eef1fb;stroke:#3949ab}"
+    "text{font:13.5px system-ui,sans-serif;fill:#1c2430;text-anchor:middle}.who{font-weight:500;font-size:11.5px}"
+    ".paper{fill:#fff}.life{stroke:#c5cedb}.says{stroke:#3949ab;stroke-width:1.5;fill:none}.tip{fill:#3949ab}"
+    ".box{fill:#eef1fb;stroke:#3949ab}.said{paint-order:stroke;stroke:#fff;stroke-width:5px;stroke-linejoin:round}"
+    "@media(prefers-color-scheme:dark){"
+    "text{fill:#e6e9f0}.paper{fill:#1e2129}.life{stroke:#4a5264}.says{stroke:#9fa8ff}.tip{fill:#9fa8ff}"
+    ".box{fill:#2a2f45;stroke:#9fa8ff}.said{stroke:#1e2129}}"
 )
 
 
@@ -138,77 +145,89 @@ TRACE = (
     Attempt("job ship", "worker B", 880, 905, 1250, 1300),
 )
 TRACE_STYLE = (
-    ".row{text-anchor:start}.B{fill:#e2f3ef;stroke:#00695c}.bad{fill:#fbe9e7;stroke:#b3261e}"
-    ".A{fill:#eef1fb;stroke:#3949ab}.time{fill:#5b6675}"
+    ".row{text-anchor:start}.row.who{font-weight:600}.B{fill:#e2f3ef;stroke:#00695c}.bad{fill:#fbe9e7;stroke:#b3261e}"
+    ".A{fill:#eef1fb;stroke:#3949ab}.time{fill:#5b6675;font-size:12px}"
+    "@media(prefers-color-scheme:dark){.A{fill:#2a2f45;stroke:#9fa8ff}.B{fill:#173a35;stroke:#4db6a4}"
+    ".bad{fill:#4a2422;stroke:#f28b82}.time{fill:#a9b1c0}}"
 )
-SPAN = 24
-SPANS_AT = 250
-PIXELS = 0.5
+SPAN = 23
+SPANS_AT = 116
+PIXELS = 0.22
 """For each millisecond."""
 
 
 def draw_trace() -> str:
     """The spans of an instance with three steps, as SVG; as `draw` makes it."""
-    rows = [row for attempt in TRACE for row in _spans(attempt)]
-    width, bottom = SPANS_AT + int(1300 * PIXELS) + 40, 44 + SPAN * len(rows)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 16}" role="img">',
-        f"<title>One trace: an instance with three steps</title><style>{STYLE}{TRACE_STYLE}</style>",
-        f'<rect width="{width}" height="{bottom + 16}" rx="8" fill="#fff"/>',
-    ]
+    parts, y = [], 40
+    for attempt in TRACE:
+        label = f"{attempt.name}, {attempt.worker}"
+        parts.append(f'<text class="row who" x="12" y="{y + 15}">{escape(label)}</text>')
+        for name, begun, ended, kind in _spans(attempt):
+            y += SPAN
+            x, length = SPANS_AT + begun * PIXELS, (ended - begun) * PIXELS
+            parts.append(f'<text class="row" x="20" y="{y + 15}">{escape(name)}</text>')
+            parts.append(f'<rect class="{kind}" x="{x:g}" y="{y + 3}" width="{length:g}" height="{SPAN - 7}" rx="3"/>')
+        y += SPAN + 8
+    scale = []
     for milliseconds in range(0, 1500, 250):
         x = SPANS_AT + milliseconds * PIXELS
-        parts.append(f'<path class="life" d="M{x:g} 36V{bottom}"/>')
-        parts.append(f'<text class="time" x="{x:g}" y="26">{milliseconds / 1000:g} s</text>')
-    for number, (label, begun, ended, kind, inside) in enumerate(rows):
-        y, x, length = 44 + SPAN * number, SPANS_AT + begun * PIXELS, (ended - begun) * PIXELS
-        indent, emphasis = (20, " who") if inside else (44, "")
-        parts.append(f'<text class="row{emphasis}" x="{indent}" y="{y + 15}">{escape(label)}</text>')
-        parts.append(f'<rect class="{kind}" x="{x:g}" y="{y + 2}" width="{length:g}" height="{SPAN - 6}" rx="4"/>')
-        parts.append(f'<text x="{x + length / 2:g}" y="{y + 15}">{inside}</text>' if inside else "")
-    return "\n".join([*filter(None, parts), "</svg>\n"])
+        scale.append(f'<path class="life" d="M{x:g} 34V{y}"/>')
+        scale.append(f'<text class="time" x="{x:g}" y="26">{milliseconds / 1000:g} s</text>')
+    return svg("One trace: an instance with three steps", y + 12, [*scale, *parts], TRACE_STYLE)
 
 
-def _spans(attempt: Attempt) -> tuple[tuple[str, int, int, str, str], ...]:
-    """Each span of an attempt: its label, when it begins and ends, its kind, and what is written inside."""
+def _spans(attempt: Attempt) -> tuple[tuple[str, int, int, str], ...]:
+    """Each span of an attempt: its label, when it begins and ends, and its kind."""
     kind = attempt.worker[-1]
-    handler = ("handler (fails)", "bad") if attempt.failed else ("handler", kind)
+    handler, of_failure = ("handler (fails)", "bad") if attempt.failed else ("handler", kind)
     return (
-        (attempt.name, attempt.claimed, attempt.reported, "bad" if attempt.failed else kind, attempt.worker),
-        ("claim", attempt.claimed, attempt.started, kind, ""),
-        (handler[0], attempt.started, attempt.ended, handler[1], ""),
-        ("report", attempt.ended, attempt.reported, "bad" if attempt.failed else kind, ""),
+        ("the attempt", attempt.claimed, attempt.reported, of_failure),
+        ("claim", attempt.claimed, attempt.started, kind),
+        (handler, attempt.started, attempt.ended, of_failure),
+        ("report", attempt.ended, attempt.reported, of_failure),
     )
 
 
 def draw(picture: Picture) -> str:
     """The picture as SVG, with a background of its own, for light and dark pages."""
-    width = 2 * MARGIN + COLUMN * (len(picture.parties) - 1)
-    height = HEAD + ROW * len(picture.steps) + 20
-    at = {party: MARGIN + COLUMN * number for number, party in enumerate(picture.parties)}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        f"<title>{escape(picture.title)}</title><style>{STYLE}</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="6" markerHeight="6" orient="auto">',
-        '<path d="M0 0L8 4L0 8z" fill="#3949ab"/></marker></defs>',
-        f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
-    ]
+    height = HEAD + ROW * len(picture.steps) + 12
+    gap = (WIDTH - 2 * MARGIN) / (len(picture.parties) - 1)
+    at = {party: MARGIN + gap * number for number, party in enumerate(picture.parties)}
+    half = min(gap, 2 * MARGIN) / 2 - 2
+    parts = []
     for party, x in at.items():
-        parts.append(f'<path class="life" d="M{x} 44V{height - 12}"/>')
-        parts.append(f'<rect class="box" x="{x - 60}" y="12" width="120" height="32" rx="6"/>')
-        parts.append(f'<text class="who" x="{x}" y="33">{escape(party)}</text>')
+        parts.append(f'<path class="life" d="M{x:g} 46V{height - 10}"/>')
+        parts.append(f'<rect class="box" x="{x - half:g}" y="10" width="{2 * half:g}" height="36" rx="6"/>')
+        lines = party.rsplit(" ", 1)
+        for number, line in enumerate(lines):
+            y = 33 if len(lines) == 1 else 25 + 15 * number
+            parts.append(f'<text class="who" x="{x:g}" y="{y}">{escape(line)}</text>')
     for number, step in enumerate(picture.steps):
-        y = HEAD + ROW * number + 22
-        parts.append(_step(at[step.source], at[step.target], y, escape(step.text)))
-    return "\n".join([*parts, "</svg>\n"])
+        parts.append(_step(at[step.source], at[step.target], HEAD + ROW * number + 24, step.text))
+    return svg(picture.title, height, parts)
 
 
-def _step(source: int, target: int, y: int, text: str) -> str:
+def _step(source: float, target: float, y: int, text: str) -> str:
+    half = LETTER * len(text) / 2
+    middle = min(max((source + target) / 2, half + 4), WIDTH - half - 4)  # it may be longer than its arrow
     if source == target:
-        half = 4 * len(text) + 6
-        box = f'<rect class="box" x="{source - half}" y="{y - 15}" width="{2 * half}" height="24" rx="12"/>'
-        return f'{box}<text x="{source}" y="{y + 2}">{text}</text>'
+        box = f'<rect class="box" x="{middle - half - 2:g}" y="{y - 17}" width="{2 * half + 4:g}" height="25" rx="12"/>'
+        return f'{box}<text x="{middle:g}" y="{y}">{escape(text)}</text>'
     tip = 2 if target < source else -2
-    middle = (source + target) / 2
-    line = f'<path class="says" marker-end="url(#tip)" d="M{source} {y}H{target + tip}"/>'
-    return f'<text x="{middle:g}" y="{y - 7}">{text}</text>{line}'
+    line = f'<path class="says" marker-end="url(#tip)" d="M{source:g} {y}H{target + tip:g}"/>'
+    return f'<text class="said" x="{middle:g}" y="{y - 8}">{escape(text)}</text>{line}'
+
+
+def svg(title: str, height: int, parts: list[str], style: str = "") -> str:
+    """A picture of these parts, as wide as all of them."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+            f' role="img"><title>{escape(title)}</title><style>{STYLE}{style}</style>',
+            '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
+            '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>',
+            f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )

@@ -27,6 +27,18 @@ PAGE = """<!-- Written by `make bench-docs` from one run; edit the text in tests
 {machine}. `make bench` repeats it on your machine.
 The operator has [a page of its own](operator-benchmarks.md).
 
+<div class="charts" markdown>
+
+![jobs per second](benchmarks/throughput.svg)
+
+![milliseconds from ready to outcome](benchmarks/latency.svg)
+
+![memory and CPU per job over a million jobs](benchmarks/soak.svg)
+
+</div>
+
+Over the million jobs, memory must stay flat.
+
 ## Throughput and cost
 
 No-op jobs (they return the time of their start) from a stub engine in a separate process. It hands out jobs as fast as
@@ -46,8 +58,6 @@ At the real engine's rate, the engine is the limit. Against the stub at full spe
 worker falls short of the raw client: it does more for each job (a slot, a deadline, a handler's task, metrics, an
 outcome that is kept until it is accepted). At a low rate a job costs more CPU than at full speed, since fewer of them
 share a poll and a turn of the event loop; half of it is the HTTP client's or gRPC's own.
-
-![jobs per second](benchmarks/throughput.svg)
 
 ## Latency
 
@@ -73,12 +83,6 @@ executes it when it continues, although nothing waits for the answer any more: t
 lease has ended, 30 to 45 s later. Without such a poll, everything is done within a second.
 
 {promised}
-
-## A million jobs
-
-The target: memory stays flat.
-
-![memory and CPU per job over a million jobs](benchmarks/soak.svg)
 
 ## What was tried
 
@@ -200,12 +204,17 @@ def write(
     """Write the page and its charts."""
     charts = DOCS / "benchmarks"
     charts.mkdir(exist_ok=True)
-    bars = [
-        (f"{row(one)[0]}, {one.client}", one.jobs_per_second, one.client == "this worker")
+    rates = [
+        (f"{row(one)[0]}, {one.client}", one.jobs_per_second, row(one)[3], one.client == "this worker")
         for one in results
         if one.engine.startswith("as fast")
     ]
-    (charts / "throughput.svg").write_text(plot.bars("No-op jobs per second from a fast stub engine", "jobs/s", bars))
+    waits = [
+        (f"{NAMES[one.transport]}, {one.client}", one.outcome[0], latency_row(one)[5], one.client == "this worker")
+        for one in latencies
+    ]
+    (charts / "throughput.svg").write_text(plot.bars("No-op jobs per second from a fast stub engine", rates))
+    (charts / "latency.svg").write_text(plot.bars("From ready to outcome, jobs one by one, median", waits))
     if samples:
         series = [
             ("memory, MB", [(sample.jobs / 1e6, sample.rss_mb) for sample in samples]),

@@ -1,4 +1,4 @@
-"""Small charts as SVG text, for the docs."""
+"""Small charts as SVG text, for the docs: as wide as a phone, with a background of their own, light or dark."""
 
 from __future__ import annotations
 
@@ -8,52 +8,65 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDTH, ROW, LEFT = 720, 26, 260
-INK, ACCENT, QUIET = "#334155", "#2563eb", "#94a3b8"
+WIDTH, ROW, MARGIN = 420, 40, 12
+LEFT, PANEL = 52, 130
+STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#334155}.title{font-weight:600}.paper{fill:#fff}"
+    ".ours{fill:#2563eb}.theirs{fill:#94a3b8}.axis{stroke:#94a3b8;fill:none}.grid{stroke:#e5e7eb}"
+    ".curve{fill:none;stroke-width:2;stroke:#2563eb}.other{stroke:#b45309}"
+    "@media(prefers-color-scheme:dark){text{fill:#e2e8f0}.paper{fill:#1e2129}.ours{fill:#6b9bff}.theirs{fill:#64748b}"
+    ".axis{stroke:#64748b}.grid{stroke:#3a4152}.curve{stroke:#6b9bff}.other{stroke:#fbbf24}}"
+)
 
 
-def bars(title: str, unit: str, rows: Sequence[tuple[str, float, bool]]) -> str:
-    """Draw horizontal bars: label, value, and whether to highlight it."""
-    most = max(value for _, value, _ in rows)
+def bars(title: str, rows: Sequence[tuple[str, float, str, bool]]) -> str:
+    """Draw horizontal bars: label, value, how the value is written, and whether it is ours."""
+    most = max(value for _, value, _, _ in rows)
     parts = []
-    for number, (label, value, ours) in enumerate(rows):
-        y, length = 40 + number * ROW, (WIDTH - LEFT - 130) * value / most
-        parts.append(_text(LEFT - 8, y + 14, label, "end"))
-        parts.append(
-            f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="18" rx="2" fill="{ACCENT if ours else QUIET}"/>'
-        )
-        parts.append(_text(LEFT + length + 6, y + 14, f"{value:,.0f} {unit}"))
-    return _svg(title, 50 + len(rows) * ROW, parts)
+    for number, (label, value, written, ours) in enumerate(rows):
+        y, length = 40 + number * ROW, (WIDTH - 2 * MARGIN) * value / most
+        parts.append(text(MARGIN, y + 10, label))
+        parts.append(text(WIDTH - MARGIN, y + 10, written, "end"))
+        name = "ours" if ours else "theirs"
+        parts.append(f'<rect class="{name}" x="{MARGIN}" y="{y + 15}" width="{length:.1f}" height="14" rx="2"/>')
+    return svg(title, 46 + len(rows) * ROW, parts)
 
 
 def lines(title: str, x_label: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
     """Draw small panels one below the other, each with its own scale from zero."""
-    parts, panel = [], 130
+    parts, wide = [], WIDTH - LEFT - MARGIN
     for number, (label, points) in enumerate(series):
-        top = 40 + number * panel
+        top = 44 + number * PANEL
         most_x, most_y = max(x for x, _ in points), max(y for _, y in points) * 1.15
-        path = " ".join(f"{70 + (WIDTH - 110) * x / most_x:.1f},{top + 90 - 90 * y / most_y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{ACCENT}" stroke-width="2"/>')
-        parts.append(f'<path d="M70 {top}V{top + 90}H{WIDTH - 40}" fill="none" stroke="{QUIET}"/>')
-        parts.append(_text(64, top + 8, f"{most_y:.3g}", "end"))
-        parts.append(_text(64, top + 92, "0", "end"))
-        parts.append(_text(76, top + 6, label))
-    parts.append(_text(WIDTH - 40, 40 + len(series) * panel - 20, x_label, "end"))
-    return _svg(title, 40 + len(series) * panel, parts)
+        parts.append(curve([(LEFT + wide * x / most_x, top + 90 - 90 * y / most_y) for x, y in points]))
+        parts.append(f'<path class="axis" d="M{LEFT} {top}V{top + 90}H{WIDTH - MARGIN}"/>')
+        parts.append(text(LEFT - 6, top + 8, f"{most_y:.3g}", "end"))
+        parts.append(text(LEFT - 6, top + 92, "0", "end"))
+        parts.append(text(LEFT + 6, top + 6, label))
+        parts.append(text(WIDTH - MARGIN, top + 108, f"{most_x:.3g} {x_label}", "end"))
+    return svg(title, 44 + len(series) * PANEL, parts)
 
 
-def _svg(title: str, height: int, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" '
-        f'font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
-        + _text(12, 22, title, weight="600")
-        + "".join(parts)
-        + "</svg>\n"
+def curve(points: Sequence[tuple[float, float]], kind: str = "") -> str:
+    """Draw a curve through these points; `kind` is "other" for the second of a panel."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="{f"curve {kind}".strip()}" points="{path}"/>'
+
+
+def svg(title: str, height: float, parts: Sequence[str]) -> str:
+    """Return the file of a chart with these parts."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+            f' role="img"><title>{escape(title)}</title><style>{STYLE}</style>',
+            f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
+            f'<text class="title" x="{MARGIN}" y="22">{escape(title)}</text>',
+            *parts,
+            "</svg>\n",
+        ]
     )
 
 
-def _text(x: float, y: float, content: str, anchor: str = "start", weight: str = "400") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" fill="{INK}">'
-        f"{escape(content)}</text>"
-    )
+def text(x: float, y: float, content: str, anchor: str = "start") -> str:
+    """Write a line; `anchor` is the end of it that stands at `x`."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'

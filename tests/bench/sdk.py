@@ -1,14 +1,15 @@
 """`python -m bench.sdk PYTHON`: the engine's Python SDK beside this worker, with no-op jobs over REST, in turn.
 
 PYTHON is the interpreter of an environment with `rochallor-sdk`, which nothing else here needs. It is used as its page
-on PyPI shows. Both run against a dev engine on the same machine. Prints a Markdown table: the median of the rounds,
-with the lowest and the highest.
+on PyPI shows. Both run against a dev engine on the same machine. Prints the figures of each round; `--write` keeps
+those of all rounds in docs/figures/sdk.json, for `make docs`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.load import completed, start, upload
 from bench.page import machine
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
     from bench.processes import Engine
 
 SDK_WORKER = """
-import json, sys, time
+import sys, time
 from workflow_sdk.client.rest import RestEngineClient
 from workflow_sdk.handler.registry import HandlerRegistry
 from workflow_sdk.runner.runner import Runner
 
 registry = HandlerRegistry()
 registry.register("noop", lambda context: {"started": time.time()})
-client, options = RestEngineClient(sys.argv[1]), json.loads(sys.argv[2])
-Runner(client=client, registry=registry, worker_id="sdk", parallelism=64, **options).run()
+Runner(client=RestEngineClient(sys.argv[1]), registry=registry, worker_id="sdk", parallelism=64, OPTIONS).run()
 """
+FILE = Path(__file__).parents[2] / "docs" / "figures" / "sdk.json"
 WARM_UP = 200
 """Jobs before the clock starts: by then the process is loaded and connected."""
 CHAINS = 10
@@ -48,7 +49,7 @@ CHAINS = 10
 
 
 class Contestant(NamedTuple):
-    """A worker and how many jobs it runs: this one, or the SDK's with further arguments of its Runner, as JSON."""
+    """A worker and how many jobs it runs: this one, or the SDK's with a further argument of its Runner."""
 
     name: str
     jobs: int
@@ -57,9 +58,9 @@ class Contestant(NamedTuple):
 
 CONTESTANTS = (
     Contestant("this worker", 5_000),
-    Contestant("SDK 1.1.0", 1_500, "{}"),
-    Contestant("SDK 1.1.0, `poll_interval=0.01`", 5_000, '{"poll_interval": 0.01}'),
-    Contestant("SDK 1.1.0, `heartbeat=True`", 1_500, '{"heartbeat": true}'),
+    Contestant("SDK 1.1.0", 1_500, ""),
+    Contestant("SDK 1.1.0", 5_000, "poll_interval=0.01"),
+    Contestant("SDK 1.1.0", 1_500, "heartbeat=True"),
 )
 
 
@@ -81,7 +82,7 @@ def working(who: Contestant, there: Engine, folder: Path, python: Path) -> Abstr
 @asynccontextmanager
 async def _sdk_worker(python: Path, url: str, options: str) -> AsyncIterator[Worker]:
     running = await asyncio.create_subprocess_exec(
-        python, "-c", SDK_WORKER, url, options, stderr=subprocess.DEVNULL, env=os.environ
+        python, "-c", SDK_WORKER.replace("OPTIONS", options), url, stderr=subprocess.DEVNULL, env=os.environ
     )
     try:
         yield Worker("", running.pid)
@@ -115,14 +116,32 @@ async def _chain(there: Engine) -> float:
     return time.perf_counter() - began
 
 
-def row(who: Contestant, rounds: list[Round]) -> str:
-    """Return one line of the table."""
-    rates, costs = [run.jobs_per_second for run in rounds], [run.cpu_ms for run in rounds]
-    return (
-        f"| {who.name} | {median(rates):,.0f} jobs/s ({min(rates):,.0f}–{max(rates):,.0f}) "
-        f"| {median(costs):.2f} ms ({min(costs):.2f}–{max(costs):.2f}) "
-        f"| {median(run.chain_seconds for run in rounds):.2g} s |"
-    )
+def row(who: Contestant, rounds: list[Round], ours: list[Round]) -> dict[str, Any]:
+    """Return a worker's figures: throughput lowest, median and highest; CPU as a multiple of ours."""
+    rates = [run.jobs_per_second for run in rounds]
+    return {
+        "worker": who.name,
+        "options": who.sdk_options or "",
+        "jobs_per_second": [round(rate) for rate in (min(rates), median(rates), max(rates))],
+        "cpu": _short(_cpu(rounds) / _cpu(ours)),
+        "chain_seconds": _short(median(run.chain_seconds for run in rounds)),
+    }
+
+
+def _cpu(rounds: list[Round]) -> float:
+    return median(run.cpu_ms for run in rounds)
+
+
+def _short(figure: float) -> float:
+    return float(f"{figure:.2g}")
+
+
+def write(rounds: dict[Contestant, list[Round]]) -> None:
+    """Write the file, one worker a line."""
+    ours, *_ = rounds.values()
+    rows = ",\n".join(json.dumps(row(who, runs, ours)) for who, runs in rounds.items())
+    head = f'"machine": {json.dumps(machine())}, "rounds": {len(ours)}'
+    FILE.write_text(f'{{{head}, "rows": [\n{rows}\n]}}\n', encoding="utf-8")
 
 
 async def main() -> None:
@@ -130,15 +149,15 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sdk", description=__doc__)
     parser.add_argument("python", type=Path, help="an interpreter that has rochallor-sdk")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="write docs/figures/sdk.json")
     wanted = parser.parse_args()
     rounds: dict[Contestant, list[Round]] = {who: [] for who in CONTESTANTS}
     for _ in range(wanted.rounds):
         for who, runs in rounds.items():
             runs.append(await measure(who, wanted.python))
-            print(who.name, *(f"{figure:.3g}" for figure in runs[-1]), flush=True)
-    print(f"{machine()}\n\n| worker | throughput | CPU per job | three steps |\n|---|---|---|---|")
-    for who, runs in rounds.items():
-        print(row(who, runs))
+            print(who.name, who.sdk_options or "", *(f"{figure:.3g}" for figure in runs[-1]), flush=True)
+    if wanted.write:
+        write(rounds)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """The status page and the dev engine's page in a real browser, on a phone and on a desk, by day and by night."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
-import pytest
-
-from browser.chromium import Tab, browser
-from browser.looks import faults_of
+from browser.chromium import Tab
+from browser.looks import faults_of, keep, windows
 from rochallor_worker import Job, NonRetryableError, Registry, RestClient, Runner
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.observability import http
@@ -21,23 +17,8 @@ from rochallor_worker.observability.status import status
 from unit.worker.engines import loop_time
 from waiting import until
 
-PICTURES = Path(os.environ.get("PICTURES", "site/pictures"))
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>" + "W" * 300
-WINDOWS = [(400, False), (400, True), (1200, False), (1200, True)]
-in_each_window = pytest.mark.parametrize(("width", "dark"), WINDOWS, ids=["phone", "phone-dark", "desk", "desk-dark"])
-
-
-@pytest.fixture
-async def tab() -> AsyncIterator[Tab]:
-    async with browser() as tab:
-        yield tab
-
-
-async def keep(tab: Tab, name: str) -> None:
-    """Keep a picture of the page, for people to look at."""
-    picture = await tab.screenshot()
-    await asyncio.to_thread(PICTURES.mkdir, parents=True, exist_ok=True)
-    await asyncio.to_thread((PICTURES / f"{name}.png").write_bytes, picture)
+in_each_window = windows(1200)
 
 
 class Scene:

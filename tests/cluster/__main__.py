@@ -7,10 +7,8 @@ import sys
 
 from cluster import keda, kind, monitoring, node, product, programs
 from cluster.errors import ClusterError
-from cluster.kubectl import Kubectl
+from cluster.kubectl import KUBECONFIG, Kubectl
 from cluster.progress import console
-
-KUBECONFIG = programs.CACHE / "kubeconfig"
 
 
 def main() -> int:

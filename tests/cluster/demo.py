@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from cluster import kind, node, product
-from cluster.__main__ import KUBECONFIG
 from cluster.errors import ClusterError
-from cluster.kubectl import Kubectl
+from cluster.kubectl import KUBECONFIG, Kubectl
 from cluster.progress import console, phase
 
 INSTANCES = 300

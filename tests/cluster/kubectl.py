@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+KUBECONFIG = programs.CACHE / "kubeconfig"
+"""The access to the test cluster."""
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 

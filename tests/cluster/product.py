@@ -8,9 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cluster import images, kind, node
-from cluster.__main__ import KUBECONFIG
 from cluster.errors import ClusterError
-from cluster.kubectl import Kubectl
+from cluster.kubectl import KUBECONFIG, Kubectl
 from cluster.progress import phase
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from cluster import product
-from cluster.__main__ import KUBECONFIG
 from cluster.errors import ClusterError
-from cluster.kubectl import Kubectl
+from cluster.kubectl import KUBECONFIG, Kubectl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

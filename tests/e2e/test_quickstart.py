@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pages
 from cluster import programs
-from cluster.__main__ import KUBECONFIG
+from cluster.kubectl import KUBECONFIG
 
 if TYPE_CHECKING:
     from cluster.kubectl import Kubectl

@@ -1,6 +1,6 @@
-"""`make faults`: injects every fault several times, prints the matrix and writes docs/guarantees.md.
+"""`make faults`: injects every fault several times, prints the figures, and writes them and docs/guarantees.md.
 
-Exits with status 1 if a promise was broken or a fault could not be injected; the page is then left as it is.
+Exits with status 1 if a promise was broken or a fault could not be injected; both are then left as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from faults import page
+from bench.page import machine
+from faults import figures, page
+from faults.figures import Figures, Row
 from faults.fleet import EACH
 from faults.matrix import SUITES
 from faults.result import Result, broken, together
@@ -35,7 +37,7 @@ def main() -> int:
     wanted = parser.parse_args()
     folder = Path(mkdtemp(prefix="faults-"))
     print(f"the processes' output is kept in {folder}", file=sys.stderr)
-    matrices: dict[str, page.Matrix] = {}
+    suites: dict[str, list[Row]] = {}
     well = True
     for suite in SUITES:
         if wanted.suite not in {None, suite.name}:
@@ -48,12 +50,16 @@ def main() -> int:
         if not cases:
             continue
         played = asyncio.run(play(suite, cases, wanted.runs, SMALL if wanted.small else FULL, folder / suite.name))
-        matrices[suite.name] = {case: (len(found), together(found)) for case, found in played.items() if found}
-        if matrices[suite.name]:
-            print(page.table(matrices[suite.name]), flush=True)
+        suites[suite.name] = [
+            Row(case.fault, case.fleet.name, len(found), together(found)) for case, found in played.items() if found
+        ]
+        if suites[suite.name]:
+            print(page.table(suites[suite.name]), flush=True)
         well = well and all(len(found) == wanted.runs and not any(map(broken, found)) for found in played.values())
     if well and wanted.suite is wanted.fault is wanted.fleet is None:
-        page.write(matrices)
+        ran = Figures(machine(), suites)
+        figures.save(ran)
+        page.write(ran)
     return 0 if well else 1
 
 

@@ -1,20 +1,18 @@
-"""docs/guarantees.md, from the figures of one run."""
+"""docs/guarantees.md, from the figures of the last run: `python -m faults.page` writes it again after a change here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.page import machine
-from faults.result import Result, broken
+from faults import figures
+from faults.result import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
-    from faults.suite import Case
-
-Matrix = dict["Case", tuple[int, Result]]
-"""Case → (how often it was injected, its figures)."""
+    from faults.figures import Figures, Row
+    from faults.result import Result
 
 PAGE_FILE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
@@ -32,19 +30,57 @@ TITLES = {
     "owed": "caused by the fault",
 }
 """Titles of columns, if not their names."""
+MARKED = {
+    "unconverged": "as asked",
+    "lost": "none lost",
+    "duplicates": "none twice",
+    "retries": "no retry",
+    "rollouts": "no rollout",
+    "disordered": "in order",
+    "overdrawn": "drains",
+    "failed": "none FAILED",
+    "overspent": "few spent",
+    "crashes": "no crash",
+}
+"""Titles of the columns of marks, which have to be narrow: what is promised about each count."""
 
 
-def table(matrix: Matrix) -> str:
-    """Return the matrix of one suite. A figure that breaks a promise is bold."""
-    columns = list(dict.fromkeys(name for _, result in matrix.values() for name in vars(result)))
+def marks(rows: Sequence[Row]) -> str:
+    """Return what was kept under each fault of a suite, the engines together."""
+    names = [name for name in MARKED if any(name in row.result.promises for row in rows)]
+    engines = any(row.engine for row in rows)
+    faults = dict.fromkeys(row.fault for row in rows)
+    return _table(
+        ["fault", *["on"] * engines, *(MARKED[name] for name in names)],
+        (
+            [fault, *[" ".join(row.engine for row in same)] * engines, *(_mark(same, name) for name in names)]
+            for fault in faults
+            for same in [[row for row in rows if row.fault == fault]]
+        ),
+    )
+
+
+def _mark(rows: Sequence[Row], name: str) -> str:
+    results = [row.result for row in rows if name in row.result.promises]
+    if any(getattr(result, name) for result in results):
+        return "✗"
+    if not results or (name == "overdrawn" and all(getattr(result, "drain_s", None) is None for result in results)):
+        return "–"
+    return "○" if name == "duplicates" and any(getattr(result, "owed", 0) for result in results) else "✓"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return all figures of one suite. A figure that breaks a promise is bold."""
+    columns = list(dict.fromkeys(name for row in rows for name in vars(row.result)))
     columns.append(columns.pop(columns.index("recovery_s")))
-    several = len({case.fleet for case in matrix}) > 1
-    titles = ["fault", *["engine"] * several, "runs", *(TITLES.get(name, name) for name in columns)]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for case, (runs, result) in matrix.items():
-        cells = [case.fault, *[case.fleet.name] * several, f"{runs}", *(_cell(result, name) for name in columns)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    engines = any(row.engine for row in rows)
+    return _table(
+        ["fault", *["engine"] * engines, "runs", *(TITLES.get(name, name) for name in columns)],
+        (
+            [row.fault, *[row.engine] * engines, f"{row.runs}", *(_cell(row.result, name) for name in columns)]
+            for row in rows
+        ),
+    )
 
 
 def _cell(result: Result, name: str) -> str:
@@ -53,20 +89,76 @@ def _cell(result: Result, name: str) -> str:
     return f"**{text}**" if result.promises.get(name) in broken(result) else text
 
 
-def write(matrices: Mapping[str, Matrix]) -> None:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def text(of: Figures) -> str:
+    """Return the page."""
+    rows = [row for suite in of.suites.values() for row in suite]
+    return PAGE.format(
+        machine=of.machine,
+        runs=max(row.runs for row in rows),
+        faults=len(
+            {(suite, row.fault) for suite, found in of.suites.items() for row in found if row.fault != "no fault"}
+        ),
+        jobs=sum(getattr(row.result, "jobs", 0) for row in rows),
+        marks="\n\n".join(f"**{suite}**\n\n{marks(found)}" for suite, found in of.suites.items()),
+        tables="\n\n".join(
+            f"<details markdown>\n<summary>{suite}</summary>\n{NOTES.get(suite, '')}\n{table(found)}\n\n</details>"
+            for suite, found in of.suites.items()
+        ),
+    )
+
+
+def write(of: Figures) -> None:
     """Write the page."""
-    tables = "\n\n".join(f"### {name}\n\n{table(matrix)}" for name, matrix in matrices.items())
-    runs = max(runs for matrix in matrices.values() for runs, _ in matrix.values())
-    PAGE_FILE.write_text(PAGE.format(machine=machine(), runs=runs, tables=tables), encoding="utf-8")
+    PAGE_FILE.write_text(text(of), encoding="utf-8")
 
 
-PAGE = """<!-- Written by `python -m faults --runs {runs}`; edit the text in tests/faults/page.py. -->
+NOTES = {
+    "Dependency": """
+What all handlers need is away for three minutes, or for one of two workers of each type. *Retries spent* are those that
+it took to open the breakers; *too many spent* is what went beyond 20 for each process that failed jobs. Without the
+breaker nothing is promised about either, nor about *instances FAILED*, whose jobs don't count as lost. *Time to
+recover* includes up to 30 s until the next probe.
+""",
+    "Operator": """
+Injected on a real API server with etcd and the controllers, while specs are edited and resources and children come and
+go; most resources stay as they are. *Time to recover* is the time until all children were as asked for; a dead leader's
+lease ends after 15 s.
+""",
+    "API server": """
+As the operator's faults.
+""",
+    "Pods": """
+Injected on a real node, with jobs of 1 s, instances of two jobs, and a drain timeout of 5 s; for the pod deleted by
+force every tenth instance has jobs of 5 s, and the drain timeout is 1 s. *Drain* is the time from the eviction until
+the pod no longer existed. The job that eats memory isn't counted: it is failed permanently after its third kill.
+""",
+}
+"""What is to be known about a suite's figures."""
+
+PAGE = """<!-- Written by `python -m faults --runs {runs}`; edit the text in tests/faults/page.py, then `make docs`. -->
 
 # Guarantees
 
 What workers promise while their engine, network, Kafka, pods or own process fails, and what the operator promises while
-it or its API server fails. Then what they do not promise, and why. Then the figures of real processes with each fault
-injected.
+it or its API server fails: first what was kept by real processes with each fault injected, then the
+[promises](#promises), what is [not promised](#not-promised) and why, and the [figures](#figures).
+
+## Kept under each fault
+
+{faults} faults and {jobs:,} jobs: {machine}. *On* are the [engines](#figures) whose rules were in force.
+✓: kept. ○: kept, but the fault hit workers that had jobs, and those ran a second time, [as they must](#not-promised).
+–: not promised, or nothing to keep. ✗: broken.
+
+<div class="marks" markdown>
+
+{marks}
+
+</div>
 
 ## Promises
 
@@ -143,10 +235,9 @@ The operator, whatever the engine:
 
 ## Figures
 
-{machine}.
-Each fault was injected as often as the column *runs* says (`--runs {runs}`); `make faults` repeats it on your machine,
-and fails if a promise is broken. `make test` injects each fault once, smaller: on engine D, and on others where a
-worker has to behave differently.
+Each fault was injected as often as the column *runs* says; `make faults` repeats it on your machine, and fails if a
+promise is broken. `make test` injects each fault once, smaller: on engine D, and on others where a worker has to behave
+differently.
 
 Workers are real processes, the development engine has the real one's lease (30 s) and sweep (15 s), and Kafka is a
 real one. *Engine* says whose rules it follows:
@@ -163,19 +254,11 @@ it had them, or that were taken from it. *Time to recover* is the longest time f
 kill, until all jobs were done, including those that still waited for their first run; what that takes by itself is in
 the row *no fault*. *Drain* is the longest time from SIGTERM to the end of the process, with a drain timeout of 4 s.
 
-*Dependency*: what all handlers need is away for three minutes, or for one of two workers of each type. *Retries spent*
-are those that it took to open the breakers; *too many spent* is what went beyond 20 for each process that failed jobs.
-Without the breaker nothing is promised about either, nor about *instances FAILED*, whose jobs don't count as lost.
-*Time to recover* includes up to 30 s until the next probe.
-
-The operator's faults are injected on a real API server with etcd and the controllers, while specs are edited and
-resources and children come and go; most resources stay as they are. There, *time to recover* is the time until all
-children were as asked for; a dead leader's lease ends after 15 s.
-
-Pods' faults are injected on a real node, with jobs of 1 s, instances of two jobs, and a drain timeout of 5 s; for the
-pod deleted by force every tenth instance has jobs of 5 s, and the drain timeout is 1 s. *Drain* is the time from the
-eviction until the pod no longer existed. The job that eats memory isn't counted: it is failed permanently after its
-third kill. Nor are jobs that kill their worker, and those of cancelled instances, in the other tables.
+Jobs that kill their worker and those of cancelled instances are not counted.
 
 {tables}
 """
+
+
+if __name__ == "__main__":
+    write(figures.load())

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from bench import plot
 from cluster import images, monitoring
-from cluster.__main__ import KUBECONFIG
-from cluster.kubectl import Kubectl
+from cluster.kubectl import KUBECONFIG, Kubectl
 
 FILE = images.ROOT / "docs" / "autoscaling.svg"
 LOOK_BACK_S = 1800
 STEP_S = 2
-TICK_S = 15
+TICK_S = 20
 BACKLOG = "engine_instances_active"
-COLOURS = {"resize-hpa": "#2563eb", "resize-keda": "#d97706"}
-"""The examples' workers."""
-WIDTH, HEIGHT, LEFT, TOP, GAP = 720, 120, 56, 56, 44
+KINDS = {"resize-hpa": "", "resize-keda": "other"}
+"""The examples' workers, and how their curves are drawn."""
+HEIGHT, TOP, GAP = 110, 62, 46
 
 
 class Panel(NamedTuple):
@@ -50,49 +50,35 @@ def main() -> None:
         curves = {
             (panel, name): _curve(url, panel.query.replace("WORKER", name).replace("NAMESPACE", namespace), start, end)
             for panel in PANELS
-            for name in COLOURS
+            for name in KINDS
         }
     FILE.write_text(draw(curves, end - start))
 
 
 def draw(curves: dict[tuple[Panel, str], Curve], seconds: float) -> str:
     """Return the chart as SVG: panels one below the other, time from left to right."""
-    height = TOP + len(PANELS) * (HEIGHT + GAP)
-    view = f"0 0 {LEFT + WIDTH + 16} {height}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ]
-    for index, (name, colour) in enumerate(COLOURS.items()):
-        x = LEFT + 110 * index
-        parts.append(
-            f'<path d="M{x} 14h20" stroke="{colour}" stroke-width="2"/><text x="{x + 26}" y="18">{name}</text>'
-        )
+    wide = plot.WIDTH - plot.LEFT - plot.MARGIN
+    parts = []
+    for index, (name, kind) in enumerate(KINDS.items()):
+        x = plot.MARGIN + 130 * index
+        parts += [plot.curve([(x, 39), (x + 20, 39)], kind), plot.text(x + 26, 43, name)]
     for index, panel in enumerate(PANELS):
-        top = TOP + index * (HEIGHT + GAP)
-        peak = panel.top or 2 * math.ceil(max(value for name in COLOURS for _, value in curves[panel, name]) / 2)
-        parts.append(f'<text x="{LEFT}" y="{top - 6}" font-weight="bold">{panel.heading}</text>')
-        parts += _axes(top, peak, seconds)
-        for name, colour in COLOURS.items():
+        top = TOP + 16 + index * (HEIGHT + GAP)
+        peak = panel.top or 2 * math.ceil(max(value for name in KINDS for _, value in curves[panel, name]) / 2)
+        parts.append(plot.text(plot.LEFT, top - 8, panel.heading))
+        for value in (0.0, peak / 2, peak):
+            y = top + HEIGHT * (1 - value / peak)
+            parts.append(f'<path class="grid" d="M{plot.LEFT} {y:.1f}h{wide}"/>')
+            parts.append(plot.text(plot.LEFT - 6, y + 4, f"{value:g}", "end"))
+        for at in range(0, int(seconds) + 1, TICK_S):
+            parts.append(plot.text(plot.LEFT + wide * at / seconds, top + HEIGHT + 16, f"{at} s", "middle"))
+        for name, kind in KINDS.items():
             points = [
-                (LEFT + WIDTH * at / seconds, top + HEIGHT * (1 - value / peak)) for at, value in curves[panel, name]
+                (plot.LEFT + wide * at / seconds, top + HEIGHT * (1 - value / peak))
+                for at, value in curves[panel, name]
             ]
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _axes(top: float, peak: float, seconds: float) -> list[str]:
-    lines = []
-    for value in (0.0, peak / 2, peak):
-        y = top + HEIGHT * (1 - value / peak)
-        lines.append(f'<path d="M{LEFT} {y:.1f}h{WIDTH}" stroke="#e5e7eb"/>')
-        lines.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#6b7280">{value:g}</text>')
-    for at in range(0, int(seconds) + 1, TICK_S):
-        x = LEFT + WIDTH * at / seconds
-        label = f"{at} s"
-        lines.append(f'<text x="{x:.1f}" y="{top + HEIGHT + 16}" text-anchor="middle" fill="#6b7280">{label}</text>')
-    return lines
+            parts.append(plot.curve(points, kind))
+    return plot.svg("A load wave", TOP + len(PANELS) * (HEIGHT + GAP), parts)
 
 
 def _wave(url: str) -> tuple[float, float, str]:
