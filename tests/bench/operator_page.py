@@ -30,7 +30,8 @@ PAGE = """<!-- Written by `make bench-operator-docs` from one run; edit the text
 One operator, as the chart starts it, against a real API server with etcd. Each resource has one pod, and a Secret with
 the engine's token that 1 % of them share. There are no controllers and no pods: a stand-in reports each Deployment as
 rolled out. Operator, API server, etcd, the stand-in and whatever else runs on the machine share its processors, so
-times say more about the load than about the operator. Its calls, memory and CPU time don't depend on that.
+times say more about the load than about the operator. A queue costs calls as well: what the watches have shown is kept
+for a minute and then read again, and a Deployment that isn't complete is looked at every few seconds.
 
 *Churn*: each second, 1 % of the resources are edited so that their pods are replaced, and the Secret of another 1 %
 changes. *Nothing changes*: every resource is reconciled within ten minutes, and its pods are asked every two minutes
@@ -40,7 +41,7 @@ whether a breaker is open.
 
 ## What breaks first with 50,000
 
-On paper, in proportion to the last column; the operator is one process, on one core.
+On paper, from the last column. The operator is one process, on one core.
 
 {extrapolated}
 
