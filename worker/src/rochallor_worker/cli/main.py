@@ -292,10 +292,18 @@ def dev_engine(
         Path | None,
         typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep definitions, instances, jobs and timers in this file, and go on from there at the next start.",
+        ),
+    ] = None,
 ) -> None:
     """Run an engine in memory, for development and tests. It runs whole definitions.
 
-    Nothing is kept when it exits.
+    Nothing is kept when it exits, unless `--state` names a file. That one is written before each answer, so that a kill
+    loses nothing; leases and timers run on by the clock while no engine runs.
     """
     from rochallor_worker.cli import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
@@ -312,6 +320,7 @@ def dev_engine(
             cert_file=tls_cert,
             key_file=tls_key,
             token_file=token_file,
+            state=state,
         )
     )
 
