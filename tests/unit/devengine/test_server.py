@@ -89,6 +89,28 @@ async def test_grpc_and_kafka_are_loaded_only_when_needed() -> None:
         assert await process.wait() == 0
 
 
+WITHOUT_GRPC = "import sys; sys.modules['grpc'] = None; from rochallor_worker.cli.main import app; app(sys.argv[1:])"
+
+
+async def test_without_the_extra_grpc_rest_is_served_alone() -> None:
+    command = (sys.executable, "-c", WITHOUT_GRPC, "dev-engine", "--port=0")
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        started = json.loads(await process.stderr.readline())
+        assert "grpc" not in started
+        async with httpx.AsyncClient(base_url=started["url"], timeout=60) as http:
+            assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_grpc_port_needs_the_extra_grpc() -> None:
+    command = (sys.executable, "-c", WITHOUT_GRPC, "dev-engine", "--port=0", "--grpc-port=0")
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(60):
+        _, text = await process.communicate()
+    line = "gRPC needs the module grpc, which is not installed: pip install 'rochallor-worker[grpc]'"
+    assert text.decode() == f"dev-engine: {line}\n"
+    assert process.returncode == 2
+
+
 def command_line(*options: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "rochallor_worker", "dev-engine", "--port=0", "--grpc-port=0", *options)
 

@@ -15,9 +15,11 @@ from types import ModuleType
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from rochallor_worker import InstanceStatus, Job, Registry, RestClient, StartError, Worker
 from rochallor_worker.cli.init import create
+from rochallor_worker.cli.main import app
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.handlers.middleware import Call
 from rochallor_worker.testing import Completed, Failed, WorkerHarness, engine
@@ -250,6 +252,15 @@ def test_a_new_project_bears_its_name(tmp_path: Path) -> None:
     assert {path.name for path in create(folder)} == {path.name for path in folder.iterdir()}
     assert "name: shop-worker" in (folder / "worker.yaml").read_text()
     assert "{" not in (folder / "Dockerfile").read_text()
+
+
+def test_init_says_what_to_run_next_as_the_project_does(tmp_path: Path) -> None:
+    folder = tmp_path / "my shop" / "shop"
+    done = CliRunner().invoke(app, ["init", str(folder)])
+    first, *commands = done.stdout.split("\n\n")[-1].strip().splitlines()
+    assert first == f"Now run, in three terminals in '{folder}':"
+    assert len(commands) == 3
+    assert all(f"`{command.strip()}`" in (folder / "README.md").read_text() for command in commands)
 
 
 def test_the_tests_of_a_new_project_pass_without_a_warning(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +25,15 @@ from rochallor_worker.logger import get_logger
 TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container writes here as the reason it ended."""
 
+GRPC_PORT = 8081
+"""Of the dev engine."""
+
 WORKER, ENGINE, TRY = "The worker", "What happens", "Try it"
 """Panels of --help."""
 
 app = typer.Typer(
     help="Runs your Python handlers for the jobs of a rochallor engine.",
+    epilog="New here? `rochallor-worker demo` shows a worker at work; `rochallor-worker init hello` writes your own.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins lines into paragraphs
     pretty_exceptions_enable=False,
@@ -137,6 +143,164 @@ def check(
         raise typer.Exit(FAILED)
 
 
+@app.command(rich_help_panel=WORKER)
+def doctor(
+    handlers: Handlers = "",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Upload the definition rochallor-doctor and run an instance of it.")
+    ] = False,
+) -> None:
+    """Check the engine, Kafka, handlers and journal of the ROCHALLOR_* settings, and what kind of engine it is.
+
+    Changes nothing in the engine unless `--probe` is given. Exit status 1 if a check failed.
+    """
+    from rochallor_worker.cli import logs  # noqa: PLC0415
+    from rochallor_worker.doctor.examine import examine  # noqa: PLC0415
+    from rochallor_worker.doctor.findings import failed, show  # noqa: PLC0415
+
+    logs.configure("CRITICAL", "text")  # the table says everything
+    findings = examine(handlers, probing=probe)
+    show(findings)
+    if failed(findings):
+        raise typer.Exit(FAILED)
+
+
+app.command("settings", rich_help_panel=WORKER)(show_settings)
+
+
+def _ask(into: typer.Typer) -> None:
+    into.command(rich_help_panel=ENGINE)(why)
+    into.command(rich_help_panel=ENGINE)(top)
+    into.command(rich_help_panel=ENGINE)(failures)
+    into.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
+    into.command(rich_help_panel=ENGINE)(deploy)
+
+
+plugin = typer.Typer(
+    name="kubectl rochallor",
+    help="Says what the workflows and workers of a rochallor engine do.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+"""`kubectl rochallor`: what can be asked from outside a worker."""
+_ask(app)
+_ask(plugin)
+
+
+@app.command(rich_help_panel=TRY)
+def demo(
+    engine_url: Annotated[
+        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
+    ] = "",
+    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
+) -> None:
+    """Run instances of the workflow "hello", and show how they end; needs nothing else.
+
+    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
+    you press Enter.
+
+    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
+    """
+    from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
+    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
+
+    with told():
+        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))
+
+
+@app.command(rich_help_panel=TRY)
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
+) -> None:
+    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml.
+
+    The last lines say what to run next.
+    """
+    from rochallor_worker.cli.init import NEXT, create  # noqa: PLC0415
+
+    try:
+        for path in create(folder):
+            typer.echo(f"wrote {path}")
+    except (StartError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(START_ERROR) from None
+    typer.echo(NEXT.format(folder=shlex.quote(str(folder))))
+
+
+@app.command(rich_help_panel=TRY)
+def dev_engine(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="gRPC port; 0 for any free one. If not given, 8081 where the extra grpc is installed.",
+        ),
+    ] = None,
+    generation: Annotated[
+        str,
+        typer.Option(
+            metavar="A|C|D",
+            help="Generation to behave as: A (up to spring 2026), C (only the lease's holder may report an outcome) or "
+            "D (v1.2: leases can be renewed, too).",
+        ),
+    ] = "D",
+    lease: Annotated[
+        float, typer.Option(min=0.01, help="Seconds that a claim lasts, unless its poll requests another length.")
+    ] = 30,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Dispatch jobs over these Kafka brokers (PLAINTEXT only) instead of letting workers poll; "
+            "the topics workflow.jobs.TYPE must exist.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM). Needs --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep definitions, instances, jobs and timers in this file, and go on from there at the next start.",
+        ),
+    ] = None,
+) -> None:
+    """Run an engine in memory, for development and tests. It runs whole definitions.
+
+    Nothing is kept when it exits, unless `--state` names a file. That one is written before each answer, so that a kill
+    loses nothing; leases and timers run on by the clock while no engine runs.
+    """
+    from rochallor_worker.cli import logs  # noqa: PLC0415
+    from rochallor_worker.devengine import server  # noqa: PLC0415
+
+    logs.configure("INFO", "text" if sys.stderr.isatty() else "json")
+    raise typer.Exit(
+        server.run(
+            host,
+            port,
+            GRPC_PORT if grpc_port is None and find_spec("grpc") else grpc_port,
+            kafka,
+            generation=generation,
+            lease=lease,
+            cert_file=tls_cert,
+            key_file=tls_key,
+            token_file=token_file,
+            state=state,
+        )
+    )
+
+
 @app.command(rich_help_panel=TRY)
 def chaos(
     handlers: Handlers,
@@ -197,150 +361,3 @@ def chaos(
         typer.echo(str(error), err=True)
         raise typer.Exit(START_ERROR) from None
     raise typer.Exit(0 if idempotent else FAILED)
-
-
-@app.command(rich_help_panel=WORKER)
-def doctor(
-    handlers: Handlers = "",
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Upload the definition rochallor-doctor and run an instance of it.")
-    ] = False,
-) -> None:
-    """Check the engine, Kafka, handlers and journal of the ROCHALLOR_* settings, and what kind of engine it is.
-
-    Changes nothing in the engine unless `--probe` is given. Exit status 1 if a check failed.
-    """
-    from rochallor_worker.cli import logs  # noqa: PLC0415
-    from rochallor_worker.doctor.examine import examine  # noqa: PLC0415
-    from rochallor_worker.doctor.findings import failed, show  # noqa: PLC0415
-
-    logs.configure("CRITICAL", "text")  # the table says everything
-    findings = examine(handlers, probing=probe)
-    show(findings)
-    if failed(findings):
-        raise typer.Exit(FAILED)
-
-
-app.command("settings", rich_help_panel=WORKER)(show_settings)
-
-
-def _ask(into: typer.Typer) -> None:
-    into.command(rich_help_panel=ENGINE)(why)
-    into.command(rich_help_panel=ENGINE)(top)
-    into.command(rich_help_panel=ENGINE)(failures)
-    into.add_typer(instances.app, name="instances", rich_help_panel=ENGINE)
-    into.command(rich_help_panel=ENGINE)(deploy)
-
-
-plugin = typer.Typer(
-    name="kubectl rochallor",
-    help="Says what the workflows and workers of a rochallor engine do.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-"""`kubectl rochallor`: what can be asked from outside a worker."""
-_ask(app)
-_ask(plugin)
-
-
-@app.command(rich_help_panel=TRY)
-def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
-) -> None:
-    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml."""
-    from rochallor_worker.cli.init import create  # noqa: PLC0415
-
-    try:
-        for path in create(folder):
-            typer.echo(f"wrote {path}")
-    except (StartError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(START_ERROR) from None
-
-
-@app.command(rich_help_panel=TRY)
-def dev_engine(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = 8081,
-    generation: Annotated[
-        str,
-        typer.Option(
-            metavar="A|C|D",
-            help="Generation to behave as: A (up to spring 2026), C (only the lease's holder may report an outcome) or "
-            "D (v1.2: leases can be renewed, too).",
-        ),
-    ] = "D",
-    lease: Annotated[
-        float, typer.Option(min=0.01, help="Seconds that a claim lasts, unless its poll requests another length.")
-    ] = 30,
-    kafka: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Dispatch jobs over these Kafka brokers (PLAINTEXT only) instead of letting workers poll; "
-            "the topics workflow.jobs.TYPE must exist.",
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Serve with TLS: the certificate (PEM). Needs --tls-key.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key (PEM).")] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
-    ] = None,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep definitions, instances, jobs and timers in this file, and go on from there at the next start.",
-        ),
-    ] = None,
-) -> None:
-    """Run an engine in memory, for development and tests. It runs whole definitions.
-
-    Nothing is kept when it exits, unless `--state` names a file. That one is written before each answer, so that a kill
-    loses nothing; leases and timers run on by the clock while no engine runs.
-    """
-    from rochallor_worker.cli import logs  # noqa: PLC0415
-    from rochallor_worker.devengine import server  # noqa: PLC0415
-
-    logs.configure("INFO", "json")
-    raise typer.Exit(
-        server.run(
-            host,
-            port,
-            grpc_port,
-            kafka,
-            generation=generation,
-            lease=lease,
-            cert_file=tls_cert,
-            key_file=tls_key,
-            token_file=token_file,
-            state=state,
-        )
-    )
-
-
-@app.command(rich_help_panel=TRY)
-def demo(
-    engine_url: Annotated[
-        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
-    ] = "",
-    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
-) -> None:
-    """Run instances of the workflow "hello", and show how they end; needs nothing else.
-
-    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
-    you press Enter.
-
-    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
-    """
-    from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
-    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
-
-    with told():
-        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))
