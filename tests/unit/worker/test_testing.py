@@ -210,11 +210,12 @@ def test_a_new_project_says_in_one_line_that_there_is_no_engine(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("where", ["in the repository", "alone"])
-def test_the_example_of_a_workflow_test_passes(where: str, tmp_path: Path) -> None:
-    folder = Path(__file__).parents[3] / "examples" / "workflow-test"
+@pytest.mark.parametrize("example", ["workflow-test", "loan-approval"])
+def test_the_example_of_a_workflow_test_passes(example: str, where: str, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "examples" / example
     if where == "alone":
-        shutil.copy(folder / "test_order.py", tmp_path)
-        folder = tmp_path
+        without_settings = shutil.ignore_patterns("pytest.ini")
+        folder = shutil.copytree(folder, tmp_path / example, ignore=without_settings)
     command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
