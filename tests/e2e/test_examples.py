@@ -6,7 +6,7 @@ import base64
 import os
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -23,35 +23,54 @@ if TYPE_CHECKING:
 EXAMPLES = images.ROOT / "examples"
 
 
-def start(kubectl: Kubectl, engine: Path, worker: Path, name: str) -> None:
-    """Apply both files and wait until the worker is ready."""
-    kubectl("apply", f"--filename={engine}", f"--filename={worker}")
+def start(kubectl: Kubectl, name: str, *files: str) -> None:
+    """Apply the files, or folders with a kustomization, and wait until the worker is ready."""
+    kubectl("apply", *files)
     with product.explained(kubectl, f"deployment/{name}"):
         kubectl("wait", f"rw/{name}", "--for=condition=Ready", "--timeout=180s")
 
 
 def test_loan_approval(kubectl: Kubectl) -> None:
     example = EXAMPLES / "loan-approval"
-    start(kubectl, EXAMPLES / "hello" / "engine.yaml", example / "worker.yaml", "loan-approval")
+    kubectl("apply", f"--filename={product.HELLO / 'engine.yaml'}")
+    start(kubectl, "loans", f"--kustomize={example}")
     with kubectl.port_forward("service/dev-engine", 8080) as url, httpx.Client(base_url=url, timeout=60) as engine:
-        ada, bob, cyd = run(
-            engine,
-            example,
-            [
-                {"applicant": "Ada", "income": 52_000, "amount": 9_000},
-                {"applicant": "Bob", "income": 9_000, "amount": 90_000},
-                {"applicant": "Cyd", "income": 52_000},
-            ],
-        )
-    assert (ada["status"], ada["variables"]["approved"]) == ("COMPLETED", True)
+        for name in ("payout.json", "approval.json"):
+            engine.post("/v1/definitions", content=(example / name).read_bytes()).raise_for_status()
+        applications = {
+            "ada": {"applicant": "Ada", "income": 52_000, "amount": 9_000},
+            "bob": {"applicant": "Bob", "income": 9_000, "amount": 90_000},
+            "cyd": {"applicant": "Cyd", "income": 52_000},
+        }
+        for key, variables in applications.items():
+            body = {"definitionId": "loan-approval", "businessKey": key, "variables": variables}
+            engine.post("/v1/instances", json=body).raise_for_status()
+
+        def ended(key: str, count: int) -> list[dict[str, Any]]:
+            """Wait until so many instances with the business key have ended; return them, the oldest first."""
+
+            def of_key() -> list[dict[str, Any]]:
+                found = engine.get("/v1/instances", params={"businessKey": key}).raise_for_status().json()["items"]
+                return [one for one in reversed(found) if one["status"] != "ACTIVE"]
+
+            wait_until(lambda: len(of_key()) == count)
+            return of_key()
+
+        ada, paid = ended("ada", 2)
+        bob, rejected = ended("bob", 2)
+        [cyd] = ended("cyd", 1)
+    assert [one["definitionId"] for one in (ada, paid)] == ["loan-approval", "loan-payout"]
+    assert (ada["status"], ada["variables"]["approved"], "payment" in ada["variables"]) == ("COMPLETED", True, False)
+    assert (paid["status"], "payment" in paid["variables"]) == ("COMPLETED", True)
     assert (bob["status"], bob["variables"]["approved"]) == ("COMPLETED", False)
+    assert (rejected["status"], rejected["variables"]) == ("COMPLETED", bob["variables"])
     assert (cyd["status"], cyd["failureReason"]) == ("FAILED", "NonRetryableError: the application lacks amount")
     # what a container writes is in its log a moment later
-    wait_until(lambda: kubectl("logs", "deployment/loan-approval").count("decision sent") >= 2)
-    log = kubectl("logs", "deployment/loan-approval")
+    wait_until(lambda: kubectl("logs", "deployment/loans").count("decision sent") >= 2)
+    log = kubectl("logs", "deployment/loans")
     assert log.count("decision sent") == 2
     assert log.count("the credit bureau does not answer") >= 2
-    assert health(kubectl.json("get", "rw/loan-approval"))[0] == "Healthy"
+    assert health(kubectl.json("get", "rw/loans"))[0] == "Healthy"
 
 
 def test_connection(kubectl: Kubectl) -> None:
@@ -70,7 +89,7 @@ def test_connection(kubectl: Kubectl) -> None:
 def test_private_engine(kubectl: Kubectl, tmp_path: Path) -> None:
     example = EXAMPLES / "private-engine"
     make_secrets(kubectl, example / "secrets.sh", tmp_path)
-    start(kubectl, example / "engine.yaml", example / "worker.yaml", "private")
+    start(kubectl, "private", f"--filename={example / 'engine.yaml'}", f"--filename={example / 'worker.yaml'}")
     trusted = ssl.create_default_context(cadata=secret(kubectl, "engine-ca", "ca.crt"))
     with kubectl.port_forward("service/dev-engine", 8443) as url:
         gateway = url.replace("http://127.0.0.1", "https://localhost")

@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -88,6 +89,28 @@ async def test_grpc_and_kafka_are_loaded_only_when_needed() -> None:
         assert await process.wait() == 0
 
 
+WITHOUT_GRPC = "import sys; sys.modules['grpc'] = None; from rochallor_worker.cli.main import app; app(sys.argv[1:])"
+
+
+async def test_without_the_extra_grpc_rest_is_served_alone() -> None:
+    command = (sys.executable, "-c", WITHOUT_GRPC, "dev-engine", "--port=0")
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        started = json.loads(await process.stderr.readline())
+        assert "grpc" not in started
+        async with httpx.AsyncClient(base_url=started["url"], timeout=60) as http:
+            assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_grpc_port_needs_the_extra_grpc() -> None:
+    command = (sys.executable, "-c", WITHOUT_GRPC, "dev-engine", "--port=0", "--grpc-port=0")
+    async with child(*command, stderr=asyncio.subprocess.PIPE) as process, asyncio.timeout(60):
+        _, text = await process.communicate()
+    line = "gRPC needs the module grpc, which is not installed: pip install 'rochallor-worker[grpc]'"
+    assert text.decode() == f"dev-engine: {line}\n"
+    assert process.returncode == 2
+
+
 def command_line(*options: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "rochallor_worker", "dev-engine", "--port=0", "--grpc-port=0", *options)
 
@@ -135,6 +158,59 @@ async def test_a_bad_option_is_one_clear_line(option: str, line: str) -> None:
         _, text = await process.communicate()
     assert text.decode() == f"dev-engine: {line}\n"
     assert process.returncode == 2
+
+
+async def test_an_engine_that_is_killed_loses_nothing_of_its_state_file(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    before = None
+    for _ in range(2):
+        async with child(*command_line(f"--state={file}"), stderr=asyncio.subprocess.PIPE) as process:
+            assert process.stderr is not None
+            started = json.loads(await process.stderr.readline())
+            async with httpx.AsyncClient(base_url=started["url"], timeout=60) as http:
+                if before is None:
+                    assert (started["state"], started["instances"]) == (str(file), 0)
+                    await http.post("/v1/definitions", json=ORDER)
+                    await http.post("/v1/instances", json={"definitionId": "order"})
+                    [job] = (await http.post("/v1/jobs/poll", json={"workerId": "w", "jobTypes": ["pick"]})).json()[
+                        "jobs"
+                    ]
+                    answer = await http.post(f"/v1/jobs/{job['id']}/complete", json={"workerId": "w", "variables": {}})
+                    assert answer.status_code == 204
+                    before = (await http.get("/v1/instances")).json()
+                    assert before["items"][0]["status"] == "COMPLETED"
+                else:
+                    assert started["instances"] == 1
+                    assert (await http.get("/v1/instances")).json() == before
+            process.kill()
+            await process.wait()
+
+
+async def test_one_state_file_serves_one_engine(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    async with child(*command_line(f"--state={file}"), stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        await process.stderr.readline()
+        async with child(*command_line(f"--state={file}"), stderr=asyncio.subprocess.PIPE) as second:
+            _, text = await second.communicate()
+    assert text.decode() == f"dev-engine: the state file {file} is in use by another process\n"
+    assert second.returncode == 2
+
+
+async def test_a_state_file_that_cannot_be_written_is_said_to_the_caller(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    limited = ("sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *command_line(f"--state={file}"))
+    async with child(*limited, stderr=asyncio.subprocess.PIPE) as process:
+        assert process.stderr is not None
+        started = json.loads(await process.stderr.readline())
+        async with httpx.AsyncClient(base_url=started["url"], timeout=60) as http:
+            await http.post("/v1/definitions", json=ORDER)
+            body = {"definitionId": "order", "variables": {"text": "x" * 40_000}}
+            answers = [await http.post("/v1/instances", json=body) for _ in range(4)]
+        refused = next(answer.json() for answer in answers if answer.status_code == 500)
+        assert refused["reason"].startswith(f"the state file {file} cannot be written: ")
+        line = (await process.stderr.readline()).decode()
+        assert json.loads(line)["event"] == refused["reason"]
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])

@@ -221,7 +221,7 @@ def test_tls_files_that_would_not_be_used(plain: dict[str, str], sentence: str) 
 )
 def test_a_private_ca_may_be_for_the_token_server_alone(given: dict[str, str]) -> None:
     settings = load(**given)
-    assert "ca.pem" in {settings.connection.ca_file, settings.kafka_ca_file}
+    assert "ca.pem" in {settings.engine_ca_file, settings.kafka_ca_file}
     assert settings.token_in_clear is settings.sends_token
 
 

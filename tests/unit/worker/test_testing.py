@@ -15,9 +15,11 @@ from types import ModuleType
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from rochallor_worker import InstanceStatus, Job, Registry, RestClient, StartError, Worker
 from rochallor_worker.cli.init import create
+from rochallor_worker.cli.main import app
 from rochallor_worker.devengine import DevEngine
 from rochallor_worker.handlers.middleware import Call
 from rochallor_worker.testing import Completed, Failed, WorkerHarness, engine
@@ -208,11 +210,12 @@ def test_a_new_project_says_in_one_line_that_there_is_no_engine(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("where", ["in the repository", "alone"])
-def test_the_example_of_a_workflow_test_passes(where: str, tmp_path: Path) -> None:
-    folder = Path(__file__).parents[3] / "examples" / "workflow-test"
+@pytest.mark.parametrize("example", ["workflow-test", "loan-approval"])
+def test_the_example_of_a_workflow_test_passes(example: str, where: str, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "examples" / example
     if where == "alone":
-        shutil.copy(folder / "test_order.py", tmp_path)
-        folder = tmp_path
+        without_settings = shutil.ignore_patterns("pytest.ini")
+        folder = shutil.copytree(folder, tmp_path / example, ignore=without_settings)
     command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -250,6 +253,15 @@ def test_a_new_project_bears_its_name(tmp_path: Path) -> None:
     assert {path.name for path in create(folder)} == {path.name for path in folder.iterdir()}
     assert "name: shop-worker" in (folder / "worker.yaml").read_text()
     assert "{" not in (folder / "Dockerfile").read_text()
+
+
+def test_init_says_what_to_run_next_as_the_project_does(tmp_path: Path) -> None:
+    folder = tmp_path / "my shop" / "shop"
+    done = CliRunner().invoke(app, ["init", str(folder)])
+    first, *commands = done.stdout.split("\n\n")[-1].strip().splitlines()
+    assert first == f"Now run, in three terminals in '{folder}':"
+    assert len(commands) == 3
+    assert all(f"`{command.strip()}`" in (folder / "README.md").read_text() for command in commands)
 
 
 def test_the_tests_of_a_new_project_pass_without_a_warning(tmp_path: Path) -> None:

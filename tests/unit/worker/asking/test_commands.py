@@ -63,6 +63,7 @@ def test_failures_are_shown_and_retried_only_when_asked(run: Run, engine: FakeEn
     assert "Run these 2 again, 10 a second, in about 0 s?" in refused.stdout
     assert {one.status for one in engine.state.instances.values()} == {"FAILED"}
     assert "2 of 2 retried" in run("failures", "--retry", "--message", "order", input="y\n").stdout
+    assert "Run this one again? [y/N]" in run("failures", "--retry", input="n\n").stdout
     assert "1 of 1 retried" in run("failures", "--retry", "--yes").stdout
     assert {one.status for one in engine.state.instances.values()} == {"ACTIVE"}
 
@@ -94,7 +95,7 @@ def test_a_generation_without_retries_says_so(run: Run, engine: FakeEngine, tmp_
     ("words", "status", "text"),
     [
         (("instances", "show", "nope"), 1, "no instance has the id or the business key 'nope'"),
-        (("instances", "cancel", "nope"), 1, "nope: not cancelled"),
+        (("instances", "cancel", "nope"), 1, "nope: not cancelled: no running instance has this id\n"),
         (("instances", "retry", "nope"), 1, "not found"),
         (("instances", "start", "nope"), 1, "not found"),
         (("instances", "start", "d", "--variables", "[1]"), 2, "must be a JSON object, or @FILE"),

@@ -53,8 +53,9 @@ def failures(
     if not (retry and chosen):
         return
     if not yes:
-        seconds = len(chosen) / rate
-        typer.confirm(f"Run these {len(chosen)} again, {rate:g} a second, in about {seconds:.0f} s?", abort=True)
+        number, seconds = len(chosen), len(chosen) / rate
+        many = f"Run these {number} again, {rate:g} a second, in about {seconds:.0f} s?"
+        typer.confirm(many if number > 1 else "Run this one again?", abort=True)
     if call(lambda engine: retry_and_tell(engine, chosen, rate)):
         raise typer.Exit(FAILED)
 

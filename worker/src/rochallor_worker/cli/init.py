@@ -7,6 +7,13 @@ from pathlib import Path
 
 from rochallor_worker.errors import StartError
 
+NEXT = """
+Now run, in three terminals in {folder}:
+  rochallor-worker dev-engine
+  ROCHALLOR_ENGINE_URL=http://127.0.0.1:8080 rochallor-worker run handlers:registry
+  python start.py"""
+"""What to run in the folder of a new project."""
+
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,53}[a-z0-9])?")
 
 

@@ -13,7 +13,7 @@ from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, answ
 from rochallor_worker.cli.failures import retry_and_tell
 from rochallor_worker.cli.output import Shown, moment, printable, show, table
 from rochallor_worker.engine.client import UNREADABLE, EngineClient, Instance, InstanceStatus
-from rochallor_worker.errors import EngineError, StartError
+from rochallor_worker.errors import EngineError, NotFound, StartError
 
 app = typer.Typer(no_args_is_help=True, help="List, show, start, cancel and retry instances.")
 
@@ -135,6 +135,9 @@ def cancel(
         for one in instance:
             try:
                 await engine.cancel_instance(one, reason=reason)
+            except NotFound:
+                refused += 1
+                typer.echo(printable(f"{one}: not cancelled: no running instance has this id"), err=True)
             except EngineError as error:
                 refused += 1
                 typer.echo(printable(f"{one}: not cancelled: {error}"), err=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import shlex
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +26,15 @@ from rochallor_worker.logger import get_logger
 TERMINATION_LOG = Path("/dev/termination-log")
 """Kubernetes shows what a container writes here as the reason it ended."""
 
+GRPC_PORT = 8081
+"""Of the dev engine."""
+
 WORKER, ENGINE, TRY = "The worker", "What happens", "Try it"
 """Panels of --help."""
 
 app = typer.Typer(
     help="Runs your Python handlers for the jobs of a rochallor engine.",
+    epilog="New here? `rochallor-worker demo` shows a worker at work; `rochallor-worker init hello` writes your own.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins lines into paragraphs
     pretty_exceptions_enable=False,
@@ -139,11 +145,35 @@ _ask(plugin)
 
 
 @app.command(rich_help_panel=TRY)
+def demo(
+    engine_url: Annotated[
+        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
+    ] = "",
+    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
+) -> None:
+    """Run instances of the workflow "hello", and show how they end; needs nothing else.
+
+    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
+    you press Enter.
+
+    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
+    """
+    from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
+    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
+
+    with told():
+        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))
+
+
+@app.command(rich_help_panel=TRY)
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the project; the worker is named after it.")],
 ) -> None:
-    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml."""
-    from rochallor_worker.cli.init import create  # noqa: PLC0415
+    """Write a small project to start from: handlers, a test, a Dockerfile and worker.yaml.
+
+    The last lines say what to run next.
+    """
+    from rochallor_worker.cli.init import NEXT, create  # noqa: PLC0415
 
     try:
         for path in create(folder):
@@ -151,16 +181,21 @@ def init(
     except (StartError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(START_ERROR) from None
-
-
-app.command(rich_help_panel=TRY)(chaos)
+    typer.echo(NEXT.format(folder=shlex.quote(str(folder))))
 
 
 @app.command(rich_help_panel=TRY)
 def dev_engine(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 for any free one.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one.")] = 8081,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="gRPC port; 0 for any free one. If not given, 8081 where the extra grpc is installed.",
+        ),
+    ] = None,
     generation: Annotated[
         str,
         typer.Option(
@@ -188,46 +223,37 @@ def dev_engine(
         Path | None,
         typer.Option(metavar="FILE", help="Refuse calls without the bearer token in this file."),
     ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep definitions, instances, jobs and timers in this file, and go on from there at the next start.",
+        ),
+    ] = None,
 ) -> None:
     """Run an engine in memory, for development and tests. It runs whole definitions.
 
-    Nothing is kept when it exits.
+    Nothing is kept when it exits, unless `--state` names a file. That one is written before each answer, so that a kill
+    loses nothing; leases and timers run on by the clock while no engine runs.
     """
     from rochallor_worker.cli import logs  # noqa: PLC0415
     from rochallor_worker.devengine import server  # noqa: PLC0415
 
-    logs.configure("INFO", "json")
+    logs.configure("INFO", "text" if sys.stderr.isatty() else "json")
     raise typer.Exit(
         server.run(
             host,
             port,
-            grpc_port,
+            GRPC_PORT if grpc_port is None and find_spec("grpc") else grpc_port,
             kafka,
             generation=generation,
             lease=lease,
             cert_file=tls_cert,
             key_file=tls_key,
             token_file=token_file,
+            state=state,
         )
     )
 
 
-@app.command(rich_help_panel=TRY)
-def demo(
-    engine_url: Annotated[
-        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
-    ] = "",
-    instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
-) -> None:
-    """Run instances of the workflow "hello", and show how they end; needs nothing else.
-
-    Without `--engine-url` it starts an engine in memory and a worker with a status page. On a terminal they go on until
-    you press Enter.
-
-    Exit status 0 when all end as expected: every tenth FAILED, the others COMPLETED.
-    """
-    from rochallor_worker.cli.demo import run_demo  # noqa: PLC0415
-    from rochallor_worker.cli.demo_here import run_here  # noqa: PLC0415
-
-    with told():
-        raise typer.Exit(asyncio.run(run_demo(engine_url, instances) if engine_url else run_here(instances)))
+app.command(rich_help_panel=TRY)(chaos)

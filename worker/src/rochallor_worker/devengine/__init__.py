@@ -5,7 +5,7 @@ It follows engine.md, quirks included, by the rules of a generation: "fenced" (D
 
 `model` is the engine itself, without I/O; `expressions` is its expression language; `definition`, `catalog` and
 `validation` deal with what users upload; `rest` and `grpc` are its interfaces, `client` calls it in the same process,
-and `relay` publishes its jobs to Kafka.
+`relay` publishes its jobs to Kafka, and `state_file` keeps everything for the next process.
 """
 
 from rochallor_worker.devengine.faults import Fault, Faults

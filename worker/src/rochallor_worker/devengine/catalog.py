@@ -6,15 +6,16 @@ from msgspec.structs import replace
 
 from rochallor_worker.devengine.definition import Definition
 from rochallor_worker.devengine.errors import NotFoundError
-from rochallor_worker.devengine.records import Generation
+from rochallor_worker.devengine.records import Changed, Generation
 from rochallor_worker.devengine.validation import check
 
 
 class Catalog:
     """Definitions by id, each with its versions from 1; `clock` returns epoch seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], changed: Changed) -> None:
         self._clock = clock
+        self._changed = changed
         self._versions: dict[str, list[tuple[Definition, float]]] = {}
 
     def upload(self, definition: Definition, generation: Generation = "fenced") -> tuple[Definition, float]:
@@ -23,12 +24,18 @@ class Catalog:
         Return that version with the time of its upload. Raises `BadRequestError` with every problem.
         """
         check(definition, generation)
-        versions = self._versions.setdefault(definition.id, [])
+        versions = self._versions.get(definition.id, [])
         for known in versions:
             if replace(known[0], version=0) == replace(definition, version=0):
                 return known
-        versions.append((replace(definition, version=len(versions) + 1), self._clock()))
-        return versions[-1]
+        return self.add(replace(definition, version=len(versions) + 1), self._clock())
+
+    def add(self, definition: Definition, uploaded_at: float) -> tuple[Definition, float]:
+        """Store a definition as the version that it says; return it with the time of its upload."""
+        version = (definition, uploaded_at)
+        self._versions.setdefault(definition.id, []).append(version)
+        self._changed("definition", f"{definition.id} {definition.version}", version)
+        return version
 
     def get(self, definition_id: str, version: int = 0) -> Definition:
         """Return one version of a definition; 0 means the newest."""

@@ -58,9 +58,10 @@ class AnswerDropped(Exception):  # noqa: N818 — not the engine's error: the tr
 
 
 class Faults:
-    """The coming faults, by call. `calls` counts the calls received."""
+    """The coming faults, by call. `calls` counts the calls received; `executed` runs after each, before its answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, executed: Callable[[], None] = lambda: None) -> None:
+        self._executed = executed
         self.calls: Counter[str] = Counter()
         self._next: dict[str, deque[Fault]] = {}
         self._always: dict[str, Fault] = {}
@@ -84,12 +85,15 @@ class Faults:
         self.calls[call] += 1
         queue = self._next.get(call)
         fault = queue.popleft() if queue else self._always.get(call)
-        if fault is None:
-            return await _stepwise(action, 0)
-        task = asyncio.create_task(_execute_with(fault, action), name=f"{call} with a fault")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)  # a caller that gives up does not stop the call
+        try:
+            if fault is None:
+                return await _stepwise(action, 0)
+            task = asyncio.create_task(_execute_with(fault, action), name=f"{call} with a fault")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            return await asyncio.shield(task)  # a caller that gives up does not stop the call
+        finally:
+            self._executed()
 
     def abandon(self) -> None:
         """Stop the calls that are in a delay, as the end of the engine's process would."""

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from rochallor_worker.devengine.records import Dispatch
+from rochallor_worker.devengine.records import Changed, Dispatch
 
 WAVE_EVENTS = 500
 """How many events of one job type a wave has at most."""
@@ -20,10 +20,12 @@ class Outbox:
     is a new event; the relay clears it.
     """
 
-    def __init__(self, replay: int) -> None:
+    def __init__(self, replay: int, changed: Changed) -> None:
         self.added = asyncio.Event()
         self._waiting: dict[str, deque[Dispatch]] = {}
-        self._published: deque[Dispatch] = deque(maxlen=replay)
+        self._published: deque[Dispatch] = deque()
+        self._replay = replay
+        self._changed = changed
 
     @property
     def waiting(self) -> list[Dispatch]:
@@ -33,6 +35,7 @@ class Outbox:
     def add(self, event: Dispatch) -> None:
         """Add an event."""
         self._waiting.setdefault(event.job.job_type, deque()).append(event)
+        self._changed("dispatch", event.dedup_id, event)
         self.added.set()
 
     def wave(self, without: Collection[str] = ()) -> list[Dispatch]:
@@ -55,6 +58,8 @@ class Outbox:
         for event in events:
             self._waiting[event.job.job_type].remove(event)  # cheap: a wave is at the front
             self._published.append(event)
+            if len(self._published) > self._replay:
+                self._changed("dispatch", self._published.popleft().dedup_id, None)
 
     def replay(self) -> None:
         """Put the events that were published last back, before all others."""

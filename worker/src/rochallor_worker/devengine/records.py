@@ -4,6 +4,7 @@ Only `EngineState` changes them; tests of workers read them. They are hidden fro
 millions of them, and they form no cycles.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +17,14 @@ DispatchMode = Literal["polling", "kafka_outbox"]
 InstanceStatus = Literal["ACTIVE", "WAITING", "COMPLETED", "FAILED", "CANCELLED"]
 JobStatus = Literal["UNLOCKED", "LOCKED", "COMPLETED", "FAILED", "CANCELLED"]
 StepStatus = Literal["RUNNING", "COMPLETED", "FAILED"]
+Kind = Literal["definition", "instance", "job", "timer", "chained", "dispatch"]
+
+Changed = Callable[[Kind, str, Any], None]
+"""Called with each record that is added or changed, by kind and id; with None for one that is removed."""
+
+
+def unkept(_kind: Kind, _id: str, _record: Any) -> None:
+    """Keep no record: a `Changed`."""
 
 
 class StepExecution(msgspec.Struct, gc=False):

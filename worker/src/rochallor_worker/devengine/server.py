@@ -5,18 +5,20 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
+from rochallor_worker.devengine.errors import InternalError
 from rochallor_worker.devengine.faults import Faults
 from rochallor_worker.devengine.gateway import Gateway, read_token
 from rochallor_worker.devengine.model import EngineState
-from rochallor_worker.devengine.records import DispatchMode, Generation
+from rochallor_worker.devengine.records import DispatchMode, Generation, unkept
 from rochallor_worker.devengine.rest import is_loopback, rest_app
+from rochallor_worker.devengine.state_file import StateFile, opened
 from rochallor_worker.errors import StartError
 from rochallor_worker.extras import needs
 from rochallor_worker.logger import get_logger
@@ -25,6 +27,8 @@ KEEP_ALIVE_SECONDS = 120.0
 """How long an idle connection is kept (engine.md)."""
 TICK_SECONDS = 1.0
 """How often timers are checked; the real engine does it every 5 s."""
+
+log = get_logger(__name__)
 
 GENERATIONS: dict[str, tuple[Generation, bool]] = {"A": ("A", False), "C": ("fenced", False), "D": ("fenced", True)}
 """The rules of each generation, and whether leases can be renewed."""
@@ -39,8 +43,9 @@ class DevEngine:
     takes a free port; gRPC is served at `grpc_target` if `grpc_port` is given. With the dispatch mode "kafka_outbox"
     polls are refused, and jobs are published to the brokers at `kafka` (host:port, comma-separated; PLAINTEXT), if
     given. `gateway` is in front of both interfaces. `faults` makes calls fail. `stop` and `start` are a restart that
-    keeps the state and the ports, and publishes the last `replay` events again. Raises `ValueError` for an invalid
-    Kafka address; `start` raises `OSError` if an address cannot be bound.
+    keeps the state and the ports, and publishes the last `replay` events again. With a `state_file` the engine goes on
+    where the one before it ended. Raises `ValueError` for an invalid Kafka address, and `StartError` for a damaged
+    state file; `start` raises `OSError` if an address cannot be bound.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class DevEngine:
         kafka: str | None = None,
         replay: int = 10,
         gateway: Gateway | None = None,
+        state_file: StateFile | None = None,
     ) -> None:
         if kafka is not None and dispatch_mode != "kafka_outbox":
             raise ValueError('kafka needs the dispatch mode "kafka_outbox"')
@@ -70,8 +76,12 @@ class DevEngine:
             clock=clock,
             dispatch_mode=dispatch_mode,
             replay=replay,
+            changed=unkept if state_file is None else state_file.changed,
         )
-        self.faults = Faults()
+        if state_file is not None:
+            state_file.restore(self.state)
+        self._commit: Callable[[], None] = (lambda: None) if state_file is None else state_file.commit
+        self.faults = Faults(self._commit)
         self._host, self._port, self._grpc_port = host, port, grpc_port
         self._sweep = sweep
         self._kafka = kafka
@@ -146,11 +156,20 @@ class DevEngine:
         while True:
             await asyncio.sleep(self._sweep)
             self.state.replica().sweep()
+            self._commit_in_background()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(min(TICK_SECONDS, self._sweep))
             self.state.fire()
+            self._commit_in_background()
+
+    def _commit_in_background(self) -> None:
+        """Write what has changed; if that is impossible, try again the next time, as calls do."""
+        try:
+            self._commit()
+        except InternalError as error:
+            log.error(str(error))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -191,52 +210,57 @@ def run(
     cert_file: Path | None = None,
     key_file: Path | None = None,
     token_file: Path | None = None,
+    state: Path | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then stop at once; return the process's exit code.
 
     `generation` is A, C or D. gRPC is served if it has a port. With brokers in `kafka`, jobs are published there, not
-    polled. The files are those of a gateway in front: a certificate with its key, and the token that it requires.
+    polled. The files are those of a gateway in front: a certificate with its key, and the token that it requires; and
+    `state`, which keeps everything for the next engine.
     """
     mode: DispatchMode = "polling" if kafka is None else "kafka_outbox"
-    try:
-        if generation not in GENERATIONS:
-            raise ValueError(f"--generation must be A, C or D, is {generation!r}")
-        rules, renewable = GENERATIONS[generation]
-        gateway = Gateway(cert_file, key_file, read_token(token_file) if token_file is not None else None)
-        engine = DevEngine(
-            host=host,
-            port=port,
-            grpc_port=grpc_port,
-            generation=rules,
-            heartbeat=renewable,
-            lease=lease,
-            dispatch_mode=mode,
-            kafka=kafka,
-            gateway=gateway,
-        )
-    except ValueError as error:
-        print(f"dev-engine: {error}", file=sys.stderr)
-        return 2
-    try:
-        import uvloop  # noqa: PLC0415 — a dev engine in a test's own loop does not need it
+    with ExitStack() as files:
+        try:
+            if generation not in GENERATIONS:
+                raise ValueError(f"--generation must be A, C or D, is {generation!r}")
+            rules, renewable = GENERATIONS[generation]
+            gateway = Gateway(cert_file, key_file, read_token(token_file) if token_file is not None else None)
+            engine = DevEngine(
+                host=host,
+                port=port,
+                grpc_port=grpc_port,
+                generation=rules,
+                heartbeat=renewable,
+                lease=lease,
+                dispatch_mode=mode,
+                kafka=kafka,
+                gateway=gateway,
+                state_file=None if state is None else files.enter_context(opened(state)),
+            )
+        except (ValueError, StartError) as error:
+            print(f"dev-engine: {error}", file=sys.stderr)
+            return 2
+        try:
+            import uvloop  # noqa: PLC0415 — a dev engine in a test's own loop does not need it
 
-        uvloop.run(_serve(engine, grpc=grpc_port is not None, kafka=kafka))
-    except StartError as error:
-        print(f"dev-engine: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        ports = f"{port}" if grpc_port is None else f"{port} and {grpc_port}"
-        print(f"dev-engine: cannot listen on {host}:{ports}: {error.strerror or error}", file=sys.stderr)
-        return 2
+            uvloop.run(_serve(engine, grpc=grpc_port is not None, kafka=kafka, state=state))
+        except StartError as error:
+            print(f"dev-engine: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            ports = f"{port}" if grpc_port is None else f"{port} and {grpc_port}"
+            print(f"dev-engine: cannot listen on {host}:{ports}: {error.strerror or error}", file=sys.stderr)
+            return 2
     return 0
 
 
-async def _serve(engine: DevEngine, *, grpc: bool, kafka: str | None) -> None:
+async def _serve(engine: DevEngine, *, grpc: bool, kafka: str | None, state: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with engine:
         where: dict[str, Any] = {"url": engine.url} | ({"grpc": engine.grpc_target} if grpc else {})
         where |= {} if kafka is None else {"kafka": kafka}
+        where |= {} if state is None else {"state": str(state), "instances": len(engine.state.instances)}
         get_logger("rochallor_worker.devengine").info("dev engine started", **where)
         await stop.wait()

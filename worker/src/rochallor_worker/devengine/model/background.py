@@ -20,15 +20,13 @@ class Background(InstanceCalls):
         """
         now = self.now()
         recovered = 0
-        for job in self._jobs.expired(now):
-            if self.generation != "A" and not job.instance.live:
-                continue
+        for job in self._jobs.expired(now, of_ended=self.generation == "A"):
             self._note("expire", job, job.worker_id, now)
             recovered += 1
             if self.generation == "A":
                 self._jobs.unlock(job, now)
             else:
-                job.status = "CANCELLED"
+                self._jobs.end(job, "CANCELLED", job.worker_id)
                 self._jobs.replace(job, job.retries_remaining, now)
         return recovered
 
@@ -43,6 +41,7 @@ class Background(InstanceCalls):
         if self._chained:
             chained, self._chained = self._chained, []
             for one in chained:
+                self._changed("chained", one.id, None)
                 try:
                     self.start(one.definition_id, variables=one.variables, business_key=one.business_key)
                 except CallError:
@@ -63,7 +62,7 @@ class Background(InstanceCalls):
 
         An interrupting timer does nothing in an ended instance; any other enters its target even there.
         """
-        _, instance, execution, event = timer
+        instance, execution, event = timer.instance, timer.execution, timer.event
         if event.interrupting and not instance.live:
             return
         now = self.now()

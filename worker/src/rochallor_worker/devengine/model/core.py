@@ -10,12 +10,13 @@ from rochallor_worker.devengine.model.jobs import Jobs
 from rochallor_worker.devengine.model.timers import Timers
 from rochallor_worker.devengine.model.transitions import Transition
 from rochallor_worker.devengine.model.ulid import Ulids
-from rochallor_worker.devengine.records import DispatchMode, Event, Generation, Instance, Job
+from rochallor_worker.devengine.records import Changed, DispatchMode, Event, Generation, Instance, Job, unkept
 
 
 class Chained(NamedTuple):
     """An instance to start because another one has reached its END."""
 
+    id: str
     definition_id: str
     variables: Mapping[str, Any]
     business_key: str
@@ -34,20 +35,22 @@ class Core:
         skew: float = 0.0,
         dispatch_mode: DispatchMode = "polling",
         replay: int = 0,
+        changed: Changed = unkept,
     ) -> None:
         self.generation: Generation = generation
         self.heartbeat = heartbeat
         self.rolling = False
         self.lease = lease
         self.skew = skew
-        self.definitions = Catalog(self.now)
+        self.definitions = Catalog(self.now, changed)
         self.log: list[Event] = []
         self._clock = clock
         self._ahead = 0.0
+        self._changed = changed
         self._ulids = Ulids()
-        self._instances = Instances()
-        self._jobs = Jobs(self._ulids, dispatch_mode, replay)
-        self._timers = Timers()
+        self._instances = Instances(changed)
+        self._jobs = Jobs(self._ulids, dispatch_mode, replay, changed)
+        self._timers = Timers(changed)
         self._chained: list[Chained] = []
         self.instances = self._instances.rows
         self.jobs = self._jobs.rows
@@ -81,6 +84,7 @@ class Core:
         instance.current_step_ids = transition.current_step_ids
         instance.history += tuple(transition.entries)
         instance.user_tasks = transition.user_tasks
+        self._instances.changed(instance)
         for execution, step, variables in transition.jobs:
             self._jobs.add(execution, instance, step.job_type or step.id, step.retry_count, variables, now)
         for timer in transition.timers:
@@ -89,12 +93,14 @@ class Core:
             ended_at = None if transition.moving else now
             self._instances.set_status(instance, transition.status, ended_at, transition.reason)
             if transition.status == "COMPLETED" and instance.definition.auto_start_next_workflow:
-                self._chain(instance)
+                self._chain(instance, now)
 
-    def _chain(self, instance: Instance) -> None:
+    def _chain(self, instance: Instance, now: float) -> None:
         """Schedule the next workflow, on fenced engines with the business key (engine.md: "Definitions")."""
         key = (instance.business_key or "") if self.generation != "A" else ""
-        self._chained.append(Chained(instance.definition.next_workflow_id, instance.variables, key))
+        following = Chained(self._ulids.next(now), instance.definition.next_workflow_id, instance.variables, key)
+        self._chained.append(following)
+        self._changed("chained", following.id, following)
 
     def _note(
         self,

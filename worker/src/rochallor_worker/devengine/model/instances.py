@@ -4,13 +4,14 @@ from collections import Counter
 from itertools import islice
 
 from rochallor_worker.devengine.errors import NotFoundError, TakenError
-from rochallor_worker.devengine.records import Instance, InstanceStatus
+from rochallor_worker.devengine.records import Changed, Instance, InstanceStatus
 
 
 class Instances:
     """All instances in order of their start, in `rows` by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Changed) -> None:
+        self._changed = changed
         self.rows: dict[str, Instance] = {}
         self._by_business_key: dict[str, list[Instance]] = {}
         self._totals: Counter[tuple[str, str]] = Counter()
@@ -21,6 +22,11 @@ class Instances:
         self._totals[instance.definition.id, instance.status] += 1
         if instance.business_key:
             self._by_business_key.setdefault(instance.business_key, []).append(instance)
+        self.changed(instance)
+
+    def changed(self, instance: Instance) -> None:
+        """Report a change of an instance or of its history."""
+        self._changed("instance", instance.id, instance)
 
     def get(self, instance_id: str) -> Instance:
         """Return an instance. Raises `NotFoundError`."""
@@ -42,6 +48,7 @@ class Instances:
         self._totals[instance.definition.id, instance.status] -= 1
         self._totals[instance.definition.id, status] += 1
         instance.status, instance.completed_at, instance.failure_reason = status, ended_at, reason
+        self.changed(instance)
 
     def check_business_key(self, definition_id: str, business_key: str | None) -> None:
         """Raise `TakenError` if a live instance of the definition has the key (engine.md: "Start")."""

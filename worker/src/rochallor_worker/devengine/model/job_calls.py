@@ -81,8 +81,9 @@ class JobCalls(Core):
             transition = self._transition(job.instance, now)
             transition.merge(variables)
             go_on_after(transition, step)
-        job.status, job.worker_id = "COMPLETED", worker_id
+        self._jobs.end(job, "COMPLETED", worker_id)
         job.execution.status, job.execution.ended_at = "COMPLETED", now
+        self._instances.changed(job.instance)
         if transition is not None:
             self._write(transition)
 
@@ -106,7 +107,7 @@ class JobCalls(Core):
         if not again:
             self._fail_instance(job, worker_id, message, now)
         elif fenced:
-            job.status, job.worker_id = "FAILED", worker_id
+            self._jobs.end(job, "FAILED", worker_id)
             self._jobs.replace(job, job.retries_remaining - 1, now)
         else:
             job.retries_remaining -= 1
@@ -148,7 +149,7 @@ class JobCalls(Core):
             raise
 
     def _fail_instance(self, job: Job, worker_id: str, message: str, now: float) -> None:
-        job.status, job.worker_id = "FAILED", worker_id
+        self._jobs.end(job, "FAILED", worker_id)
         job.execution.status, job.execution.ended_at, job.execution.failure_reason = "FAILED", now, message
         self._instances.set_status(job.instance, "FAILED", now, message)
 

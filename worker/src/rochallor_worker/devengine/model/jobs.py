@@ -6,17 +6,18 @@ from typing import Any
 
 from rochallor_worker.devengine.model.ulid import Ulids
 from rochallor_worker.devengine.outbox import Outbox
-from rochallor_worker.devengine.records import Dispatch, DispatchMode, Instance, Job, StepExecution
+from rochallor_worker.devengine.records import Changed, Dispatch, DispatchMode, Instance, Job, JobStatus, StepExecution
 
 
 class Jobs:
     """All jobs in order of creation, in `rows` by id; with Kafka dispatch, `outbox` gets those that wait."""
 
-    def __init__(self, ulids: Ulids, dispatch_mode: DispatchMode, replay: int) -> None:
+    def __init__(self, ulids: Ulids, dispatch_mode: DispatchMode, replay: int, changed: Changed) -> None:
         self.rows: dict[str, Job] = {}
         self.dispatch_mode: DispatchMode = dispatch_mode
-        self.outbox = Outbox(replay)
+        self.outbox = Outbox(replay, changed)
         self._ulids = ulids
+        self._changed = changed
         self._backlog = Backlog()
         self._leases = Leases()
         self._latest: dict[str, Job] = {}
@@ -44,13 +45,22 @@ class Jobs:
         self.rows[job.id] = self._latest[execution.id] = job
         self.unlock(job, now)
 
+    def restore(self, job: Job) -> None:
+        """Put back a job as it was; those that were created before it are back already."""
+        self.rows[job.id] = self._latest[job.execution.id] = job
+        if job.status == "UNLOCKED":
+            self._backlog.add(job)  # with Kafka dispatch nobody polls it
+        elif job.status == "LOCKED":
+            self._leases.add(job)
+
     def replace(self, job: Job, retries_remaining: int, now: float) -> None:
         """Create another job for the same step execution with the same variables."""
         self.add(job.execution, job.instance, job.job_type, retries_remaining, job.variables, now)
 
     def unlock(self, job: Job, now: float) -> None:
         """Let a job wait for a worker, in its old position if it had one."""
-        job.status, job.worker_id, job.locked_at, job.lock_expires_at = "UNLOCKED", "", 0.0, 0.0
+        job.worker_id, job.locked_at, job.lock_expires_at = "", 0.0, 0.0
+        self._set_status(job, "UNLOCKED")
         if self.dispatch_mode == "kafka_outbox":
             self.outbox.add(Dispatch(self._ulids.next(now), job, job.retries_remaining, now))
         else:
@@ -60,13 +70,19 @@ class Jobs:
         """Cancel the job of a step execution, if it has one that has not ended."""
         job = self._latest.get(execution.id)
         if job is not None and job.status in {"UNLOCKED", "LOCKED"}:
-            job.status = "CANCELLED"
+            self.end(job, "CANCELLED", job.worker_id)
+
+    def end(self, job: Job, status: JobStatus, worker_id: str) -> None:
+        """Set the final status of a job, and the worker that it is due to."""
+        job.worker_id = worker_id
+        self._set_status(job, status)
 
     def claim(self, worker_id: str, job_types: Collection[str], limit: int, now: float, until: float) -> list[Job]:
         """Lock up to `limit` jobs of the types, the oldest first over all types; the lease ends at `until`."""
         claimed: list[Job] = []
         for job in self._backlog.take(job_types, limit):
-            job.status, job.worker_id, job.locked_at = "LOCKED", worker_id, now
+            job.worker_id, job.locked_at = worker_id, now
+            self._set_status(job, "LOCKED")
             self.extend(job, until)
             claimed.append(job)
         return claimed
@@ -74,11 +90,26 @@ class Jobs:
     def extend(self, job: Job, until: float) -> None:
         """Let the lease of a job end at `until`."""
         job.lock_expires_at = until
+        self._changed("job", job.id, job)
         self._leases.add(job)
 
-    def expired(self, now: float) -> Iterator[Job]:
-        """Yield each job whose lease has ended, once."""
-        return self._leases.ended(now)
+    def expired(self, now: float, *, of_ended: bool) -> Iterator[Job]:
+        """Yield each job whose lease has ended, once; those of ended instances only if so asked.
+
+        Otherwise they are kept back: an instance that is retried has its leases recovered, too.
+        """
+        kept = []
+        for job in self._leases.ended(now):
+            if of_ended or job.instance.live:
+                yield job
+            else:
+                kept.append(job)
+        for job in kept:
+            self._leases.add(job)
+
+    def _set_status(self, job: Job, status: JobStatus) -> None:
+        job.status = status
+        self._changed("job", job.id, job)
 
 
 class Backlog:

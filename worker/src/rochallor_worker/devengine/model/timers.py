@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from rochallor_worker.devengine.definition import BoundaryEvent
-from rochallor_worker.devengine.records import Instance, StepExecution
+from rochallor_worker.devengine.records import Changed, Instance, StepExecution
 
 _PART = re.compile(r"(\d*\.?\d*)([^\d.])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0}
@@ -26,13 +26,25 @@ class Timer(NamedTuple):
     due: float
     instance: Instance
     execution: StepExecution
-    event: BoundaryEvent
+    number: int
+    """Which of its step's events it is, from 0."""
+
+    @property
+    def id(self) -> str:
+        """The same for no other timer."""
+        return f"{self.execution.id} {self.number}"
+
+    @property
+    def event(self) -> BoundaryEvent:
+        """What happens when it fires."""
+        return (self.instance.definition.step(self.execution.step_id).boundary_events or [])[self.number]
 
 
 class Timers:
     """The timers that have not fired."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Changed) -> None:
+        self._changed = changed
         self._number = 0
         self._waiting: list[tuple[float, int, Timer]] = []
 
@@ -40,6 +52,7 @@ class Timers:
         """Set a timer."""
         self._number += 1
         heappush(self._waiting, (timer.due, self._number, timer))
+        self._changed("timer", timer.id, timer)
 
     @property
     def next_due(self) -> float | None:
@@ -51,6 +64,7 @@ class Timers:
         due = []
         while self._waiting and self._waiting[0][0] <= now:
             due.append(heappop(self._waiting)[2])
+            self._changed("timer", due[-1].id, None)
         return iter(due)
 
 

@@ -90,12 +90,12 @@ class Transition:
 
     def set_timers(self, step: Step, execution: StepExecution) -> None:
         """Set the timers of an entered step. Raises `InternalError` for an invalid duration."""
-        for event in step.boundary_events or ():
+        for number, event in enumerate(step.boundary_events or ()):
             try:
                 due = self.now + seconds_of(event.duration)
             except ValueError as error:
                 raise InternalError(f'boundary event duration "{event.duration}": {error}') from error
-            self.timers.append(Timer(due, self.instance, execution, event))
+            self.timers.append(Timer(due, self.instance, execution, number))
 
     def close(self, execution: StepExecution) -> None:
         """Complete an entry of this transition."""
