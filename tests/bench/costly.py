@@ -40,4 +40,4 @@ async def compare(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
             share = median(one.stats["seconds"] / other.stats["seconds"] for one, other in zip(raw, ours, strict=True))
             speed, cpu = median(LOAD.jobs / run.stats["seconds"] for run in ours), median(run.cpu_ms for run in ours)
             figures = f"{share:.0%} of the raw client's jobs/s: {speed:,.0f}; {cpu:.3f} ms CPU a job"
-            yield f"an engine like a real one{beside}, {LOAD.jobs:,} no-op jobs over {NAMES[transport]}", figures
+            yield f"an engine like a real one over {NAMES[transport]}{beside}, {LOAD.jobs:,} no-op jobs", figures

@@ -260,3 +260,26 @@ def test_a_type_that_was_not_asked_for_gets_no_turn() -> None:
     turns.answered(["a"], 2, ["", "nobody's"])
     assert not turns.hurried
     assert turns.next(8, 0.0) == (["a"], 8)
+
+
+def test_a_type_that_is_not_backlogged_is_in_one_poll_at_a_time() -> None:
+    turns = Turns(["a", "b"], lambda _: 10)
+    turns.ask(["a"], 10)
+    assert turns.next(10, 0.0) == (["b"], 10)
+    turns.ask(["b"], 10)
+    assert turns.next(10, 1.0) == ([], 0)
+    turns.ask(["a"], -10)
+    assert turns.next(10, 2.0) == (["a"], 10)
+
+
+def test_what_the_polls_in_flight_ask_for_counts_as_got() -> None:
+    turns = Turns(["a", "b"], lambda _: 10)
+    turns.answered(["a", "b"], 10, ["a"] * 6 + ["b"] * 4)
+    asked = []
+    for _ in range(4):
+        [job_type], count = turns.next(10, 0.0)
+        turns.ask([job_type], count)
+        asked.append((job_type, count))
+    assert asked == [("a", 5), ("b", 5), ("a", 5), ("b", 5)]
+    turns.ask(["b"], -10)  # both brought nothing
+    assert turns.next(10, 0.0) == (["b"], 5)
