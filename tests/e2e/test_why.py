@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cluster import product, programs
-from cluster.__main__ import KUBECONFIG
+from cluster.kubectl import KUBECONFIG
 from pages import has_section
 from rochallor_worker.cli.main import plugin
 from waiting import wait_until

@@ -32,13 +32,13 @@ class Operator:
         self,
         kubeconfig: Path,
         module: str = "rochallor_operator",
-        path: Path = TESTS,
+        path: str = str(TESTS),
         **variables: str,
     ) -> None:
         self._module = module
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(path),
+            "PYTHONPATH": path,
             "KUBECONFIG": str(kubeconfig),
             "ROCHALLOR_OPERATOR_HTTP_PORT": "0",
             "ROCHALLOR_OPERATOR_OWN_NAMESPACE": SYSTEM,

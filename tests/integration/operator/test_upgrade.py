@@ -103,7 +103,7 @@ def fill(api: Api) -> None:
 
 def serving(api: Api, image: str, path: Path = TESTS) -> Operator:
     """An operator with the rights of the chart that is installed, whose own release has this worker."""
-    return Operator(account_kubeconfig(api, ACCOUNT), path=path, worker_image=image, namespaces=api.namespace)
+    return Operator(account_kubeconfig(api, ACCOUNT), path=str(path), worker_image=image, namespaces=api.namespace)
 
 
 def deployments(api: Api) -> dict[str, Object]:
