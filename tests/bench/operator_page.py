@@ -127,7 +127,7 @@ def write(where: str, rows: Sequence[Row], size: Grown, restarts: Sequence[Resta
         ["", *(f"{count:,} resources" for count in counts)],
         ([figure, *(values.get((figure, count), "") for count in counts)] for figure in figures),
     )
-    head = ["", f"{size.resources:,} resources, measured", f"{MANY:,}, on paper"]
+    head = ["", f"{size.resources:,} resources", f"{MANY:,} resources"]
     extrapolated = _table(head, _extrapolated(size, restarts, idle_s))
     page = PAGE.format(machine=where, table=table, extrapolated=extrapolated)
     (DOCS / "operator-benchmarks.md").write_text(page, encoding="utf-8")
