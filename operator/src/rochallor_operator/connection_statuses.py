@@ -45,7 +45,7 @@ class ConnectionStatuses:
         self._clock = clock
         self._began: Final = clock()
         again = Backoff(first=PAUSE_S, cap=PAUSE_S)
-        self._queue = WorkQueue(self._write, workers=2, pause=PAUSE_S, while_unsettled=again)
+        self._queue = WorkQueue(self._write, workers=16, pause=PAUSE_S, while_unsettled=again)  # most of them wait
 
     async def run(self) -> None:
         """Write until cancelled."""

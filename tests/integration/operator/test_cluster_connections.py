@@ -52,6 +52,14 @@ def system(cluster: Api) -> Iterator[Api]:
 
 
 @pytest.fixture
+def serving(kubeconfig: Path) -> Iterator[Operator]:
+    """An operator as the chart installs it. (That of a module would also serve the tests that start another.)"""
+    with Operator(kubeconfig, worker_image="worker:test") as running:
+        running.event("watching")
+        yield running
+
+
+@pytest.fixture
 def copying(cluster: Api, control_plane: ControlPlane, kubeconfig: Path) -> Iterator[Operator]:
     """An operator that may copy Secrets, with the rights that the chart gives it for that."""
     _ = cluster  # the chart is installed
@@ -83,7 +91,7 @@ def held(live: Object) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in live["data"].items()}
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("serving")
 def test_the_labels_of_a_namespace_decide(cluster: Api, api: Api, name: str) -> None:
     cluster.create(for_namespaces(name, {"matchLabels": {"team": "shop"}}))
     api.create(of(name))
@@ -104,7 +112,7 @@ def test_the_labels_of_a_namespace_decide(cluster: Api, api: Api, name: str) -> 
     api.until_the("Deployment", NAME, lambda live: environment(live)[URL] == "http://new")
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("serving")
 def test_an_operator_that_may_not_copy_secrets_says_so(cluster: Api, api: Api, name: str) -> None:
     cluster.create(for_namespaces(name, {}, tokenSecret={"name": "gateway", "key": "token"}))
     api.create(of(name))

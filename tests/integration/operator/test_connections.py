@@ -137,6 +137,7 @@ def test_the_status_is_written_once(api: Api, operator: Operator) -> None:
     api.create(connected(replicas=0))
     live = api.until_the(KIND, "main", lambda live: live.get("status", {}).get("workers") == 1)
     assert live["status"]["observedGeneration"] == 1
+    api.until_the("RochallorWorker", NAME, has("Ready", "True", "ScaledToZero"))
     writes = operator.writes()
     api.patch("RochallorWorker", NAME, {"metadata": {"annotations": {"a": "b"}}})
     api.patch(KIND, "main", {"metadata": {"annotations": {"a": "b"}}})
