@@ -155,6 +155,10 @@ def test_what_excludes_a_field_of_the_worker_is_not_taken() -> None:
     assert "tokenSecret" not in taken(engine=OAUTH)["engine"]
     assert "tls" not in taken(engine={"url": "http://engine"})["engine"]
     assert taken(engine={"url": "https://other"})["engine"]["tls"] == TLS["tls"]
+    plain_with_tokens = merge(
+        resource({"engine": {"url": "http://mesh"}}), {"engine": {"url": "https://e", **OAUTH, **TLS}}
+    )
+    assert plain_with_tokens["spec"]["engine"]["tls"] == TLS["tls"], "the token server's CA"
     plain = taken(transport="kafka", kafka={"securityProtocol": "PLAINTEXT", "deadLetter": True})["kafka"]
     assert plain == {
         "bootstrapServers": "kafka:9093",
@@ -204,7 +208,8 @@ def test_a_section_that_is_none_is_refused_by_its_name(section: str, wrong: Any)
         ({"engine": {"url": "http://e", **TLS}}, "EngineConnection 'main', spec.engine: write url with https://"),
         (
             {"engine": {"url": "http://e"}, "kafka": {"bootstrapServers": "k:1", **TLS}},
-            "EngineConnection 'main', spec.kafka: write securityProtocol SSL or SASL_SSL, or remove tls",
+            "EngineConnection 'main', spec.kafka: write securityProtocol SSL or SASL_SSL, or remove tls; without TLS,"
+            " only a token server needs a CA",
         ),
     ],
 )

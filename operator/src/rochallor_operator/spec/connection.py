@@ -14,7 +14,16 @@ from pydantic import Field, ValidationError, model_validator
 from rochallor_operator.errors import InvalidSpecError
 from rochallor_operator.names import CLUSTER_CONNECTION, Manifest, ObjectRef, why_no_name
 from rochallor_operator.spec.loans import loans_of
-from rochallor_operator.spec.sections import Brokers, Engine, EngineRef, Prometheus, Section, Telemetry, wrong_field
+from rochallor_operator.spec.sections import (
+    Brokers,
+    Engine,
+    EngineRef,
+    Prometheus,
+    Section,
+    Telemetry,
+    Tls,
+    wrong_field,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,19 +126,23 @@ def merge(resource: Manifest, sections: Manifest) -> Manifest:
     return {**resource, "spec": merged}
 
 
-def _merged(own: Any, theirs: Manifest, excluded_by: Callable[[Manifest], frozenset[str]]) -> Any:
+def _merged(own: Any, theirs: Manifest, excluded_by: Callable[[Manifest, Manifest], frozenset[str]]) -> Any:
     if not isinstance(own, dict):
         return own  # parse() says what is wrong
-    excluded = excluded_by(own)
+    excluded = excluded_by(own, theirs)
     return {field: value for field, value in theirs.items() if field not in excluded} | own
 
 
-def _excluded_by_engine(own: Manifest) -> frozenset[str]:
+def _excluded_by_engine(own: Manifest, theirs: Manifest) -> frozenset[str]:
     excluded = _TOKEN if own.keys() & _TOKEN else frozenset[str]()
-    return excluded | {"tls"} if str(own.get("url", "")).startswith("http://") else excluded
+    if not str(own.get("url", "")).startswith("http://"):
+        return excluded
+    lent = Tls.model_validate(theirs.get("tls", {}))
+    for_tokens = not excluded and "oauth" in theirs and lent.is_for(theirs["oauth"]["tokenUrl"])
+    return excluded if for_tokens else excluded | {"tls"}
 
 
-def _excluded_by_kafka(own: Manifest) -> frozenset[str]:
+def _excluded_by_kafka(own: Manifest, _: Manifest) -> frozenset[str]:
     excluded = _SASL if own.keys() & _SASL else frozenset[str]()
     return excluded | {"tls"} if own.get("securityProtocol") in _WITHOUT_TLS else excluded
 

@@ -72,6 +72,10 @@ class Tls(TlsSecrets):
     cert_file: str | None = None
     key_file: str | None = None
 
+    def is_for(self, token_url: str) -> bool:
+        """Whether it is no more than the CA of a token server."""
+        return token_url.startswith("https://") and not (self.client_cert_secret or self.cert_file)
+
 
 class Header(Section):
     """A header sent with every request."""
@@ -104,8 +108,9 @@ class Engine(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Engine:
         """A worker and its connection may each be right, and not go together."""
-        if self.tls != Tls() and self.url is not None and not self.url.startswith("https://"):
-            raise ValueError("write url with https://, or remove tls")
+        clear = self.url is not None and not self.url.startswith("https://")
+        if self.tls != Tls() and clear and not (self.oauth and self.tls.is_for(self.oauth.token_url)):
+            raise ValueError("write url with https://, or remove tls; without TLS, only a token server needs a CA")
         if self.oauth is not None and self.token_secret is not None:
             raise ValueError("remove tokenSecret or oauth; a request carries one token")
         return self
@@ -141,8 +146,11 @@ class Brokers(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """A worker and its connection may each be right, and not go together."""
-        if self.tls != Tls() and self.security_protocol not in {"SSL", "SASL_SSL"}:
-            raise ValueError("write securityProtocol SSL or SASL_SSL, or remove tls")
+        clear = self.security_protocol not in {"SSL", "SASL_SSL"}
+        if self.tls != Tls() and clear and not (self.oauth and self.tls.is_for(self.oauth.token_url)):
+            raise ValueError(
+                "write securityProtocol SSL or SASL_SSL, or remove tls; without TLS, only a token server needs a CA"
+            )
         return self
 
 
