@@ -91,7 +91,7 @@ lease has ended, 30 to 45 s later. Without such a poll, everything is done withi
 
 CPU time per no-op job, over REST unless stated otherwise, of two workers that were given jobs in turn: the median of 10
 to 24 pairs of turns, on 2026-11-24. A change is kept if it saves 3 % or more and the code is no harder to read. The
-last one that was kept was measured on 2026-11-30 without a transport, in two pairs of the best of eight runs.
+last one that was kept was measured on 2026-11-30 without a transport, in six pairs of the best of eight runs.
 
 | kept | CPU per job |
 |---|---|

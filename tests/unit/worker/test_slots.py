@@ -33,6 +33,17 @@ async def test_reserve_waits_for_a_free_slot() -> None:
     assert await waiting == 1
 
 
+async def test_while_slots_are_reserved_a_quarter_must_be_free() -> None:
+    slots = Slots(8, Clock())
+    assert await slots.reserve(7) == 7
+    waiting = asyncio.create_task(slots.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slots.give_back(1)
+    await waiting
+    assert await slots.reserve(8) == 2
+
+
 async def test_close_ends_a_waiting_reserve_without_a_slot() -> None:
     slots = Slots(1, Clock())
     await slots.reserve(1)

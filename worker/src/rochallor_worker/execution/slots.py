@@ -41,8 +41,10 @@ class Slots:
         return max(self.free - self.owed, min(self.free, int(self._turn_of_others)))
 
     async def room(self) -> None:
-        """Wait until a slot may be reserved. Returns at once when closed."""
-        while not self._closed and self._reservable < 1:
+        """Wait until a slot may be reserved, and while others are, a quarter of all: few jobs are not worth a poll of
+        their own. Returns at once when closed."""
+        while not self._closed and self._reservable < (self.total / 4 if self.reserved else 1):
+            self._room.clear()
             await self._room.wait()
 
     async def reserve(self, at_most: int) -> int:
@@ -50,7 +52,8 @@ class Slots:
 
         Jobs that wait here for a slot come first, but take turns with others where there are too many of them.
         """
-        await self.room()
+        while not self._closed and self._reservable < 1:
+            await self._room.wait()
         if self._closed:
             return 0
         count = min(self._reservable, at_most)
