@@ -249,8 +249,11 @@ def provoke(api: Api, right: Right) -> None:
         api.until_the("Deployment", f"{NAME}-canary", lambda _: True)
         api.replace(KIND, NAME, {"spec": resource()["spec"]})
     elif right == Right("", "secrets", "delete"):
-        api.until_the("Secret", f"{NAME}-engine-copy", lambda _: True)
-        api.replace(KIND, NAME, {"spec": resource()["spec"]})
+        copy = f"{NAME}-engine-copy"
+        api.until_the("Deployment", NAME, lambda live: copy in str(live["spec"]))
+        api.patch(KIND, NAME, {"spec": {"engineRef": None}})
+        api.until_the("Deployment", NAME, lambda live: copy not in str(live["spec"]))
+        until_rolled_out(api)  # older pods still read it
     elif right.resource == "replicasets":
         until_rolled_out(api)
     elif right.verb == "delete":
