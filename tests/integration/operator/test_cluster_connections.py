@@ -148,13 +148,9 @@ def test_the_keys_in_use_are_copied_and_follow_their_source(cluster: Api, api: A
     assert api.the("Deployment", NAME)["metadata"]["generation"] == before["metadata"]["generation"]
 
     cluster.patch(KIND, name, {"spec": {"engine": {"tokenSecret": None}}})
-    until_available(api)
-
-    def removed(live: Object | None) -> bool:
-        until_available(api)
-        return live is None
-
-    api.until("Secret", COPY, removed)
+    api.until_the("Deployment", NAME, lambda live: COPY not in str(live["spec"]))
+    until_available(api)  # older pods still read it
+    api.until("Secret", COPY, lambda live: live is None)
     for source_name in (name, second):
         system.delete("Secret", source_name)
 

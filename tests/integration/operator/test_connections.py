@@ -138,8 +138,10 @@ def test_the_status_is_written_once(api: Api, operator: Operator) -> None:
     live = api.until_the(KIND, "main", lambda live: live.get("status", {}).get("workers") == 1)
     assert live["status"]["observedGeneration"] == 1
     api.until_the("RochallorWorker", NAME, has("Ready", "True", "ScaledToZero"))
-    writes = operator.writes()
-    api.patch("RochallorWorker", NAME, {"metadata": {"annotations": {"a": "b"}}})
-    api.patch(KIND, "main", {"metadata": {"annotations": {"a": "b"}}})
+    patched = {
+        kind: api.patch(kind, name, {"metadata": {"annotations": {"a": "b"}}})["metadata"]["resourceVersion"]
+        for kind, name in (("RochallorWorker", NAME), (KIND, "main"))
+    }
     wait_until(lambda: operator.metric("rochallor_operator_queue_depth") == 0)
-    assert operator.writes() == writes
+    assert api.the("RochallorWorker", NAME)["metadata"]["resourceVersion"] == patched["RochallorWorker"]
+    assert api.the(KIND, "main")["metadata"]["resourceVersion"] == patched[KIND]
