@@ -190,7 +190,7 @@ audit: setup ## ask PyPI for known vulnerabilities of the Python packages in the
 	$(UV) run --frozen --isolated --only-group audit pip-audit --strict --disable-pip --require-hashes --requirement $(DIST)/requirements.txt
 
 .PHONY: test
-test: lint types unit fuzz-short integration faults-short e2e ## all of it (about 50 minutes on two cores)
+test: lint types unit fuzz-short integration faults-short e2e ## all of it (about an hour on two cores)
 
 .PHONY: demo
 demo: setup ## from nothing to 300 finished workflow instances on a real cluster
