@@ -112,7 +112,7 @@ class Children:
         self.applied_kinds.add(kind)
         after = _state(applied, wish)
         if after != before:
-            log.info("created" if before is None else "updated", extra=_log_keys(key, kind, name))
+            log.info("created" if before is None else "updated", extra=log_keys(key, kind, name))
         self._applied[key][kind, name] = (wished, after)
         self._present[key].add((kind, name))
         return applied
@@ -128,7 +128,7 @@ class Children:
                 raise
             sentence = f"{kind} {name!r} has a change by someone else that can't be reverted; delete it: {error}"
             raise DegradedError(Reason.DRIFTED, sentence) from error
-        log.warning("reverted a change that excluded our own fields", extra=_log_keys(key, kind, name))
+        log.warning("reverted a change that excluded our own fields", extra=log_keys(key, kind, name))
         return applied
 
     async def remove(self, worker: Worker, kind: str, name: str | None = None) -> None:
@@ -139,7 +139,7 @@ class Children:
         live = await self._kube.get(kind, worker.namespace, name)
         if live is not None and is_ours(live, worker.name, worker.uid) and "deletionTimestamp" not in live["metadata"]:
             await self._kube.delete(kind, worker.namespace, name, live["metadata"]["uid"])
-            log.info("removed", extra=_log_keys(key, kind, name))
+            log.info("removed", extra=log_keys(key, kind, name))
         self._applied[key].pop((kind, name), None)
         self._present[key].discard((kind, name))
 
@@ -150,7 +150,8 @@ def name_conflict(kind: str, name: str) -> DegradedError:
     return DegradedError(Reason.NAME_CONFLICT, sentence)
 
 
-def _log_keys(key: Key, kind: str, name: str) -> dict[str, str]:
+def log_keys(key: Key, kind: str, name: str) -> dict[str, str]:
+    """What a log line about an object of a worker names."""
     return {"resource": str(key), "child": f"{kind} {key.namespace}/{name}"}
 
 

@@ -122,7 +122,7 @@ class Connections:
         connection = parse_connection(ref, live)
         if ref.kind == CLUSTER_CONNECTION:
             return await self._lent(key, ref, resource, connection)
-        return Resolved(_merged(ref, resource, connection.sections))
+        return Resolved(_parsed(ref, merge(resource, connection.sections)))
 
     async def _not_found(self, ref: ObjectRef) -> DegradedError:
         if await self._kube.serves(ref.kind):
@@ -144,13 +144,14 @@ class Connections:
         scaling = spec.get("autoscaling") or {}
         by_keda = scaling.get("provider") == "keda" and "backlog" in scaling
         sections, loans = lend(connection.sections, key.name, database=by_keda)
+        merged = merge(resource, sections)
         database = None if by_keda else sections["engine"].get("databaseSecret")
         if database is None or "databaseSecret" in spec.get("engine", {}):
-            worker = _merged(ref, resource, sections)
+            worker = _parsed(ref, merged)
         else:
-            worker = _merged(ref, resource, sections, self._namespace)
+            worker = _parsed(ref, merged, self._namespace)
             await self._source_of(ref, database["name"])
-        loans = borrowed(loans, sections, merge(resource, sections)["spec"])
+        loans = borrowed(loans, sections, merged["spec"])
         self.users.note(key, [ref, namespace, *{self._source(loan.secret) for loan in loans}])
         return Resolved(worker, await self._copies(ref, loans))
 
@@ -185,8 +186,8 @@ class Connections:
         return ObjectRef("Secret", self._namespace, name)
 
 
-def _merged(ref: ObjectRef, resource: Manifest, sections: Manifest, database_namespace: str | None = None) -> Worker:
+def _parsed(ref: ObjectRef, merged: Manifest, database_namespace: str | None = None) -> Worker:
     try:
-        return parse(merge(resource, sections), database_namespace)
+        return parse(merged, database_namespace)
     except InvalidSpecError as error:
         raise InvalidSpecError(f"with {ref}, {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from rochallor_operator.children import is_ours, name_conflict
+from rochallor_operator.children import is_ours, log_keys, name_conflict
 from rochallor_operator.desired.deployment import content_of
 from rochallor_operator.names import (
     CODE_HASH,
@@ -61,7 +61,7 @@ class Copies:
         if live is not None:
             await self._kube.delete("ConfigMap", worker.namespace, name, live["metadata"]["uid"])
         await self._kube.create(wish)
-        log.info("created", extra=_log_keys(worker, name))
+        log.info("created", extra=log_keys(Key(worker.namespace, worker.name), "ConfigMap", name))
 
     async def prune(self, worker: Worker, deployment: Manifest, canary: Manifest | None = None) -> None:
         """Remove the copies that no ReplicaSet refers to, once after each change of the code has been rolled out."""
@@ -83,12 +83,8 @@ class Copies:
                 and is_ours(copy, worker.name, worker.uid)
             ):
                 await self._kube.delete("ConfigMap", worker.namespace, name, copy["metadata"]["uid"])
-                log.info("removed", extra=_log_keys(worker, name))
+                log.info("removed", extra=log_keys(key, "ConfigMap", name))
         self._pruned[key] = code
-
-
-def _log_keys(worker: Worker, name: str) -> dict[str, str]:
-    return {"resource": f"{worker.namespace}/{worker.name}", "child": f"ConfigMap {worker.namespace}/{name}"}
 
 
 def _copy(worker: Worker, source: Manifest, name: str) -> Manifest:

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from rochallor_operator.children import is_ours
+from rochallor_operator.children import is_ours, log_keys
 from rochallor_operator.names import Key, Manifest, copy_name, scale_name
 from rochallor_operator.observe import rollout
 from rochallor_operator.spec.loans import SECTIONS
@@ -47,5 +47,5 @@ class Leftovers:
             live = await self._kube.get(kind, worker.namespace, name)
             if live is not None and is_ours(live, worker.name, worker.uid):
                 await self._kube.delete(kind, worker.namespace, name, live["metadata"]["uid"])
-                log.info("removed", extra={"resource": str(key), "child": f"{kind} {worker.namespace}/{name}"})
+                log.info("removed", extra=log_keys(key, kind, name))
             self._absent[key].add((kind, name))

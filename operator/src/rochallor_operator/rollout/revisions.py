@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from rochallor_operator.children import is_ours, name_conflict
+from rochallor_operator.children import is_ours, log_keys, name_conflict
 from rochallor_operator.content.hashes import keyed_digest
 from rochallor_operator.errors import DegradedError
 from rochallor_operator.names import (
@@ -68,7 +68,7 @@ class Revisions:
         if live is None:
             head = {"apiVersion": "apps/v1", "kind": KIND, "metadata": metadata(worker, name)}
             await self._kube.create(head | {"revision": worker.generation, "data": {"template": template}})
-            log.info("created", extra=_log_keys(worker, name))
+            log.info("created", extra=log_keys(Key(worker.namespace, worker.name), KIND, name))
         kept.add(revision)
 
     async def template(self, worker: Worker, revision: str) -> Manifest:
@@ -95,7 +95,7 @@ class Revisions:
             name = live["metadata"]["name"]
             if name not in names and is_ours(live, worker.name, worker.uid):
                 await self._kube.delete(KIND, worker.namespace, name, live["metadata"]["uid"])
-                log.info("removed", extra=_log_keys(worker, name))
+                log.info("removed", extra=log_keys(key, KIND, name))
         self._kept[key] = set(kept)
         self._pruned[key] = kept
 
@@ -107,7 +107,3 @@ class Revisions:
 
 
 _OURS: Final = {MANAGED_BY_LABEL: MANAGER}
-
-
-def _log_keys(worker: Worker, name: str) -> dict[str, str]:
-    return {"resource": f"{worker.namespace}/{worker.name}", "child": f"{KIND} {worker.namespace}/{name}"}

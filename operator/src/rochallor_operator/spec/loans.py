@@ -42,9 +42,7 @@ def lend(sections: Manifest, worker: str, *, database: bool) -> tuple[Manifest, 
     at its source.
     """
     left = frozenset[str]() if database else frozenset({"databaseSecret"})
-    loans = [
-        loan for name in SECTIONS if name in sections for loan in _loans(name, sections[name]) if loan.field not in left
-    ]
+    loans = [loan for loan in loans_of(sections) if loan.field not in left]
     lent = {name: _renamed(section, copy_name(worker, name), left) for name, section in sections.items()}
     return lent, loans
 

@@ -109,7 +109,7 @@ class Engine(Section):
     def _consistent(self) -> Engine:
         """A worker and its connection may each be right, and not go together."""
         clear = self.url is not None and not self.url.startswith("https://")
-        if self.tls != Tls() and clear and not (self.oauth and self.tls.is_for(self.oauth.token_url)):
+        if clear and _needs_tls(self.tls, self.oauth):
             raise ValueError("write url with https://, or remove tls; without TLS, only a token server needs a CA")
         if self.oauth is not None and self.token_secret is not None:
             raise ValueError("remove tokenSecret or oauth; a request carries one token")
@@ -122,6 +122,11 @@ class KafkaOAuth(Section):
     token_url: str
     scope: str | None = None
     extensions: dict[str, str] = Field(default_factory=dict)
+
+
+def _needs_tls(tls: Tls, oauth: OAuth | KafkaOAuth | None) -> bool:
+    """Whether certificates are for more than a token server."""
+    return tls != Tls() and not (oauth is not None and tls.is_for(oauth.token_url))
 
 
 class NewTopics(Section):
@@ -147,7 +152,7 @@ class Brokers(Section):
     def _consistent(self) -> Self:
         """A worker and its connection may each be right, and not go together."""
         clear = self.security_protocol not in {"SSL", "SASL_SSL"}
-        if self.tls != Tls() and clear and not (self.oauth and self.tls.is_for(self.oauth.token_url)):
+        if clear and _needs_tls(self.tls, self.oauth):
             raise ValueError(
                 "write securityProtocol SSL or SASL_SSL, or remove tls; without TLS, only a token server needs a CA"
             )
