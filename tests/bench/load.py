@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from rochallor_worker import InstanceStatus
@@ -36,3 +37,12 @@ async def completed(client: RestClient, count: int) -> int:
     while (done := (await client.list_instances(status=InstanceStatus.COMPLETED, page_size=1)).total) < count:
         await asyncio.sleep(0.05)
     return done
+
+
+async def chain(client: RestClient, look_every: float) -> float:
+    """Run one instance, and look every so many seconds whether it has ended; return the seconds that it took."""
+    began = time.perf_counter()
+    instance = await client.start_instance("bench")
+    while (await client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
+        await asyncio.sleep(look_every)
+    return time.perf_counter() - began

@@ -9,18 +9,17 @@ from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from bench.driven import other
-from bench.load import completed, start, upload
+from bench.load import chain, completed, start, upload
 from bench.processes import engine, worker
-from rochallor_worker import InstanceStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.processes import Engine
-
 
 CHAINS = 200
 """Instances of three steps, one after another."""
+LOOK_S = 0.001
+"""Seconds between two looks at one of them."""
 
 
 def once(runs: float, jobs: int) -> str:
@@ -58,21 +57,12 @@ async def three_steps(folder: Path) -> str:
     async with engine(folder) as there:
         await upload(there.client, "noop", "noop", "noop")
         raw = asyncio.create_task(other("raw client", "rest", there.url, CHAINS * 3))
-        best = quantiles([await chain(there) for _ in range(CHAINS)], n=100)
+        best = quantiles([await chain(there.client, LOOK_S) for _ in range(CHAINS)], n=100)
         await raw
         async with worker(folder, engine_url=there.url):
-            cuts = quantiles([await chain(there) for _ in range(CHAINS)], n=100)
+            cuts = quantiles([await chain(there.client, LOOK_S) for _ in range(CHAINS)], n=100)
     times = f"{cuts[49] / best[49]:.1f} times the raw client's {best[49] * 1000:.0f} ms"
     return f"p50 {cuts[49] * 1000:.0f} ms, {times}; p99 {cuts[98] * 1000:.0f} ms"
-
-
-async def chain(there: Engine) -> float:
-    """Run one instance; return the seconds from its start to its end."""
-    began = time.perf_counter()
-    instance = await there.client.start_instance("bench")
-    while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
-        await asyncio.sleep(0.001)
-    return time.perf_counter() - began
 
 
 async def slow_jobs(folder: Path) -> str:

@@ -20,10 +20,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.load import completed, start, upload
+from bench.load import chain, completed, start, upload
 from bench.page import machine
 from bench.processes import Worker, engine, worker
-from rochallor_worker import InstanceStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,6 +45,8 @@ WARM_UP = 200
 """Jobs before the clock starts: by then the process is loaded and connected."""
 CHAINS = 10
 """Instances of three steps, one after another."""
+LOOK_S = 0.005
+"""Seconds between two looks at one of them."""
 
 
 class Contestant(NamedTuple):
@@ -104,16 +105,8 @@ async def measure(who: Contestant, python: Path) -> Round:
                 jobs = await completed(there.client, WARM_UP + who.jobs) - before
                 seconds, cpu = time.perf_counter() - began, process.cpu_seconds - cpu
                 await upload(there.client, "noop", "noop", "noop")
-                chains = [await _chain(there) for _ in range(CHAINS)]
+                chains = [await chain(there.client, LOOK_S) for _ in range(CHAINS)]
     return Round(jobs / seconds, cpu / jobs * 1000, median(chains))
-
-
-async def _chain(there: Engine) -> float:
-    began = time.perf_counter()
-    instance = await there.client.start_instance("bench")
-    while (await there.client.get_instance(instance.id)).status is InstanceStatus.ACTIVE:
-        await asyncio.sleep(0.005)
-    return time.perf_counter() - began
 
 
 def row(who: Contestant, rounds: list[Round], ours: list[Round]) -> dict[str, Any]:
