@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from integration.operator.api import Object, RefusedError, has
+from rochallor_operator.observe import rollout
 from rochallor_operator.policy import FOR_WORKERS
 
 if TYPE_CHECKING:
@@ -138,12 +139,13 @@ def replicas(wanted: int) -> Any:
 
 
 def until_available(api: Api, name: str = NAME) -> Object:
-    """Let all pods run, including later ones; returns the resource once it is ready."""
+    """Let all pods run, including later ones; returns the resource once it is ready with its newest template. (When
+    that has only just changed, the resource is still ready from before.)"""
     ready = has("Ready", "True", "Available")
 
     def arrived(live: Object) -> bool:
         play_kubelet(api, name)
-        return ready(live)
+        return ready(live) and rollout(api.the("Deployment", name)).complete
 
     return api.until_the("RochallorWorker", name, arrived)
 

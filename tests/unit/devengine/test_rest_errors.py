@@ -76,7 +76,7 @@ async def test_in_a_cluster_it_has_any_name_but_web_pages_still_cannot_use_it() 
         ("POST /v1/jobs/x/complete", '{"variables": {"n": NaN}}', 400, "invalid character 'N' looking for"),
         ("POST /v1/jobs/x/complete", f'{{"variables": {{"n": {"9" * 400}}}}}', 400, "too large to convert to float"),
         ("POST /v1/jobs/x/complete", "[" * 9000, 400, "invalid request body"),
-        ("POST /v1/jobs/x/complete", '{"variables": {"n": ' + "[" * 9000, 400, "exceeded max depth"),
+        ("POST /v1/jobs/x/complete", '{"variables": {"n": ' + "[" * 100_000, 400, "exceeded max depth"),
         ("POST /v1/jobs/x/fail", '{"workerId": "w"}', 500, "lock job instance: no rows in result set"),
         ("POST /v1/jobs/x/heartbeat", '{"workerId": "w"}', 500, 'job "x" not found'),
         ("POST /v1/jobs/x/heartbeat", "{}", 400, "workerId is required"),
