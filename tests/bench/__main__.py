@@ -1,13 +1,15 @@
 """`make bench`: measures a worker and prints the results. Exits with status 1 if a job ran more often than promised.
 
 `--write` also writes docs/benchmarks.md and its charts; `--soak` also runs a million jobs; `--quick` runs few jobs of
-each kind, to see that it works: its figures say nothing.
+each kind, to see that it works: its figures say nothing; `--python PATH` also measures another interpreter, whose
+environment has the same packages.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,10 +30,13 @@ async def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--soak", action="store_true", help="also run a million jobs (takes minutes)")
     parser.add_argument("--quick", action="store_true", help="run few jobs of each kind")
+    parser.add_argument("--python", metavar="PATH", action="append", default=[], help="compare with that interpreter")
     wanted = parser.parse_args()
+    compared.PYTHONS = {_version(python): python for python in wanted.python}
     if wanted.quick:
         _few()
     print(page.machine(), flush=True)
+    before = page.loop_seconds()
     with TemporaryDirectory() as name:
         folder = Path(name)
         results, waits, figures, samples = [], [], [], []
@@ -52,7 +57,7 @@ async def main() -> None:
                     f"after {sample.jobs:,} jobs: {sample.rss_mb:.0f} MB, {sample.cpu_ms:.3f} ms CPU a job", flush=True
                 )
     if wanted.write:
-        page.write(results, waits, figures, samples)
+        page.write(results, waits, figures, samples, (before, page.loop_seconds()))
 
 
 async def _figures(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
@@ -64,6 +69,11 @@ async def _figures(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]
     for scenarios in (compared.compare, traced.compare, kafka.dispatched):
         async for figure in scenarios(engine, folder):
             yield figure
+
+
+def _version(python: str) -> str:
+    command = [python, "-c", "import platform, rochallor_worker; print(platform.python_version())"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _few() -> None:

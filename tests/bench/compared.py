@@ -1,4 +1,5 @@
-"""No-op jobs from a stub engine, with limits that never bind, a journal or sync handlers, and without, in turn."""
+"""No-op jobs from a stub engine, with limits that never bind, a journal, sync handlers or another Python, and without,
+in turn."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ LOAD = Load(10_000)
 ROUNDS = 3
 LIMITS = json.dumps([{"jobType": "noop", "parallelism": 1000, "perSecond": 100_000}])
 WITHOUT = "nothing"
-OTHERS = ("limits that never bind", "a journal", "sync handlers")
+PYTHONS: dict[str, str] = {}
+"""Other interpreters that have the worker installed, by their version."""
 
 
 async def compare(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
@@ -29,7 +31,7 @@ async def compare(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
     transports: tuple[Transport, ...] = ("rest", "grpc")
     for transport in transports:
         rounds = [await _round(engine, folder, transport) for _ in range(ROUNDS)]
-        for name in OTHERS:
+        for name in [name for name in rounds[0] if name != WITHOUT]:
             share = median(one[WITHOUT].stats["seconds"] / one[name].stats["seconds"] for one in rounds)
             more = median(one[name].cpu_ms / one[WITHOUT].cpu_ms for one in rounds)
             speed = median(LOAD.jobs / one[name].stats["seconds"] for one in rounds)
@@ -46,6 +48,7 @@ async def _round(engine: Stub, folder: Path, transport: Transport) -> dict[str, 
             "limits that never bind": {"limits": LIMITS},
             "a journal": {"journal_dir": journal},
             "sync handlers": {"registry": "plain"},
+            **{f"Python {version}": {"python": python} for version, python in PYTHONS.items()},
         }
         return {
             name: await drive(engine, folder, "this worker", transport, LOAD, **settings)

@@ -178,25 +178,29 @@ async def engine(folder: Path, *options: str) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def worker(folder: Path, registry: str = "registry", **settings: str) -> AsyncIterator[Worker]:
+async def worker(
+    folder: Path, registry: str = "registry", python: str = sys.executable, **settings: str
+) -> AsyncIterator[Worker]:
     """Run a worker process with these settings, or `otel_` variables, and otherwise the defaults. `registry` is one of
-    those in `HANDLERS`."""
+    those in `HANDLERS`, `python` an interpreter that has the worker installed."""
     (folder / "bench_handlers.py").write_text(HANDLERS, encoding="utf-8")
     arguments = ("run", f"bench_handlers:{registry}")
-    async with _process(folder, *arguments, metrics_port="0", **settings) as (running, log):
+    async with _process(folder, *arguments, python=python, metrics_port="0", **settings) as (running, log):
         port = await _logged(log, r'"metrics_port": (\d+)[,}]')
         yield Worker(f"http://127.0.0.1:{port}", running.pid)
 
 
 @asynccontextmanager
-async def _process(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[Process, Path]]:
+async def _process(
+    folder: Path, *arguments: str, python: str = sys.executable, **settings: str
+) -> AsyncIterator[tuple[Process, Path]]:
     # as in the image, where imports are already compiled
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
     environment |= {_variable(name): value for name, value in settings.items()}
     log = folder / f"{arguments[0]}.log"
     with log.open("wb") as file:
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rochallor_worker", *arguments, cwd=folder, env=environment, stderr=file
+            python, "-m", "rochallor_worker", *arguments, cwd=folder, env=environment, stderr=file
         )
     try:
         yield running, log
