@@ -353,7 +353,7 @@ class Watches:
 
     def silent(self) -> list[Right]:
         """The rights whose lack they did not notice."""
-        output, _ = self.process.communicate(timeout=250)
+        output, _ = self.process.communicate(timeout=400)
         assert self.process.returncode == 0
         sentences = zip(self.lacking, json.loads(output), strict=True)
         return [right for (_, right), sentence in sentences if right.refusal not in sentence]
