@@ -96,8 +96,10 @@ def test_a_generation_without_retries_says_so(run: Run, engine: FakeEngine, tmp_
     [
         (("instances", "show", "nope"), 1, "no instance has the id or the business key 'nope'"),
         (("instances", "cancel", "nope"), 1, "nope: not cancelled: no running instance has this id\n"),
-        (("instances", "retry", "nope"), 1, "not found"),
-        (("instances", "start", "nope"), 1, "not found"),
+        (("instances", "retry", "nope"), 1, "nope: not retried: no instance has this id\n"),
+        (("instances", "start", "nope"), 1, "the engine has no definition 'nope': check its spelling, or deploy it\n"),
+        (("instances", "list", "--definition", "nope"), 1, "the engine has no definition 'nope'"),
+        (("failures", "--definition", "nope"), 1, "the engine has no definition 'nope'"),
         (("instances", "start", "d", "--variables", "[1]"), 2, "must be a JSON object, or @FILE"),
         (("instances", "start", "d", "--variables", "@/nowhere"), 2, "'/nowhere' cannot be read: No such file"),
         (("failures", "--since", "soon"), 2, "--since 'soon' is not valid: must be a duration"),

@@ -56,6 +56,7 @@ class Cluster:
             f'#!/bin/sh\necho "$*" >> {here}/calls\ncase "$*" in\n*rochallorworkers*) cat {here}/workers\n'
             f"[ ! -e {here}/then ] || mv {here}/then {here}/workers;;\n"
             f"*--raw*) cat {here}/answer;;\n*pods*) cat {here}/pods;;\nesac\n"
+            f'case "$*" in *current-context*) [ -e {here}/context ]; exit;; esac\n'
             f"[ ! -e {here}/refusal ] || {{ cat {here}/refusal >&2; exit 1; }}\n"
         )
         program.chmod(0o755)

@@ -108,6 +108,23 @@ async def test_a_refusal_of_kubectl_is_named(cluster: Cluster, engine: FakeEngin
     assert facts.unknown == ("kubectl --context=prod get: Error: forbidden",)
 
 
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        (False, "kubectl knows no cluster: it has no current context (kubectl config use-context NAME sets one)"),
+        (True, "kubectl get rochallorworkers.rochallor.io: Error: the server could not find the requested resource"),
+    ],
+)
+async def test_a_kubectl_without_a_cluster_does_not_ask_a_dev_engine_in_its_place(
+    cluster: Cluster, engine: FakeEngine, tmp_path: Path, context: bool, sentence: str
+) -> None:
+    (tmp_path / "refusal").write_text("Error: the server could not find the requested resource\n")
+    if context:
+        (tmp_path / "context").touch()
+    cluster.install()
+    assert (await gather(engine, "o-1", Kubectl("shop"), ())).unknown == (sentence,)
+
+
 async def test_without_kubectl_the_answer_says_so(
     engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
 from rochallor_worker.engine.client import UNREADABLE, EngineClient
-from rochallor_worker.errors import RochallorError, StartError
+from rochallor_worker.errors import NotFound, RochallorError, StartError
 
 if TYPE_CHECKING:
     from rochallor_worker.cli.output import Shown
@@ -57,7 +57,27 @@ def read_definition(path: Path, kind: type[T]) -> T:
     except OSError as error:
         raise StartError(f"definition {str(path)!r} cannot be read: {error.strerror or error}") from error
     except UNREADABLE as error:
-        raise StartError(f"definition {str(path)!r} is not valid: {error}") from error
+        what = "must be a workflow definition, a JSON object with id, name and steps"
+        raise StartError(f"definition {str(path)!r} is not valid: {what}: {error}") from error
+
+
+def variables_of(text: str) -> dict[str, Any]:
+    """Return the variables of an option; none without a text. Raises `StartError`."""
+    try:
+        content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+        return msgspec.json.decode(content, type=dict[str, Any]) if text else {}
+    except OSError as error:
+        raise StartError(f"--variables: {text[1:]!r} cannot be read: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise StartError(f"--variables is not valid: must be a JSON object, or @FILE: {error}") from error
+
+
+async def must_exist(engine: EngineClient, definition: str) -> None:
+    """Raise `NotFound` if the engine has no such definition: where nothing is found, its name may be mistyped."""
+    try:
+        await engine.get_definition(definition)
+    except NotFound:
+        raise NotFound(f"the engine has no definition {definition!r}: check its spelling, or deploy it") from None
 
 
 def call(action: Callable[[EngineClient], Awaitable[T]]) -> T:

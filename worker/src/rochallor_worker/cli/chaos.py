@@ -1,15 +1,14 @@
 """`rochallor-worker chaos`: shows each scenario as it ends, what happened twice, and how it came to that."""
 
 import asyncio
-import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rochallor_worker.cli.calling import FAILED, Handlers, read_definition, told
+from rochallor_worker.cli.calling import FAILED, Handlers, read_definition, told, variables_of
 from rochallor_worker.errors import StartError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def chaos(
     variables: Annotated[
         str,
         typer.Option(
-            metavar="JSON", help="What instances start with; {n} in a text is a number of each instance's own."
+            metavar="JSON|@FILE", help="What instances start with; {n} in a text is a number of each instance's own."
         ),
     ] = "{}",
     watch: Annotated[
@@ -68,7 +67,7 @@ def chaos(
             prove(
                 handlers,
                 loaded,
-                _variables(variables),
+                variables_of(variables),
                 services={name: _base_url(name) for name in http or ()},
                 watched=Watched(watch or (), effects or (), ignore or ()),
                 seed=seed,
@@ -97,16 +96,6 @@ def _fitting(handlers: str, path: Path) -> "Definition":
         if remark.certain:
             raise StartError(f"{path}: {remark.text}")
     return definition
-
-
-def _variables(text: str) -> dict[str, Any]:
-    try:
-        variables = json.loads(text)
-    except ValueError as error:
-        raise StartError(f"--variables is not JSON: {error}") from error
-    if not isinstance(variables, dict):
-        raise StartError(f"--variables must be a JSON object, is {text[:100]!r}")
-    return variables
 
 
 def _base_url(name: str) -> str:

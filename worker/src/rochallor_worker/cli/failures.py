@@ -9,7 +9,7 @@ import typer
 
 from rochallor_worker.asking.failures import Failure, Group, grouped, look_for
 from rochallor_worker.asking.retrying import retry_each
-from rochallor_worker.cli.calling import FAILED, AsJson, Definition, call, told
+from rochallor_worker.cli.calling import FAILED, AsJson, Definition, call, must_exist, told
 from rochallor_worker.cli.output import Shown, moment, printable, show, table
 from rochallor_worker.engine.client import EngineClient
 from rochallor_worker.errors import StartError
@@ -42,7 +42,10 @@ def failures(
             raise StartError("--retry and --json exclude each other")
 
     async def find(engine: EngineClient) -> tuple[list[Failure], int]:
-        return await look_for(engine, limit, definition_id=definition, since=earliest)
+        found, total = await look_for(engine, limit, definition_id=definition, since=earliest)
+        if definition and not found:
+            await must_exist(engine, definition)
+        return found, total
 
     found, total = call(find)
     chosen = [one for one in found if job_type in {"", one.job_type} and message in one.message]

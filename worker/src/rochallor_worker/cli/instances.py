@@ -1,7 +1,6 @@
 """`rochallor-worker instances`: list, show, history, start, cancel, retry."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -9,11 +8,11 @@ import typer
 
 from rochallor_worker.asking.failures import explain
 from rochallor_worker.asking.instances import RUNNING, find, newest
-from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, answer, call, told
+from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, answer, call, must_exist, told, variables_of
 from rochallor_worker.cli.failures import retry_and_tell
 from rochallor_worker.cli.output import Shown, moment, printable, show, table
-from rochallor_worker.engine.client import UNREADABLE, EngineClient, Instance, InstanceStatus
-from rochallor_worker.errors import EngineError, NotFound, StartError
+from rochallor_worker.engine.client import EngineClient, Instance, InstanceStatus
+from rochallor_worker.errors import EngineError, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="List, show, start, cancel and retry instances.")
 
@@ -21,17 +20,6 @@ Reference = Annotated[str, typer.Argument(metavar="INSTANCE", help="Its id or bu
 Variables = Annotated[
     str, typer.Option(metavar="JSON|@FILE", help="Variables: a JSON object, or @ and the name of a file with one.")
 ]
-
-
-def variables_of(text: str) -> dict[str, Any]:
-    """Return the variables of an option; none without a text. Raises `StartError`."""
-    try:
-        content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
-        return msgspec.json.decode(content, type=dict[str, Any]) if text else {}
-    except OSError as error:
-        raise StartError(f"--variables: {text[1:]!r} cannot be read: {error.strerror or error}") from error
-    except UNREADABLE as error:
-        raise StartError(f"--variables is not valid: must be a JSON object, or @FILE: {error}") from error
 
 
 @app.command("list")
@@ -49,6 +37,8 @@ def list_(
 
     async def look(engine: EngineClient) -> Shown:
         found = await newest(engine, limit, definition_id=definition, status=status, business_key=business_key)
+        if definition and not found.total:
+            await must_exist(engine, definition)
         shown = table(
             ("id", "definition", "status", "business key", "started (UTC)", "at step", "failure"),
             (
@@ -119,7 +109,15 @@ def start(
     """Start an instance, and print its id."""
     with told():
         given = variables_of(variables)
-    started = call(lambda engine: engine.start_instance(definition, given, version=version, business_key=business_key))
+
+    async def begin(engine: EngineClient) -> Instance:
+        try:
+            return await engine.start_instance(definition, given, version=version, business_key=business_key)
+        except EngineError:  # engines say in different ways that there is no such definition
+            await must_exist(engine, definition)
+            raise
+
+    started = call(begin)
     show(Shown(started.id, started), as_json=as_json)
 
 
@@ -164,12 +162,19 @@ def retry(
         given = variables_of(variables)
 
     async def run(engine: EngineClient) -> int:
-        found = await explain(engine, [await engine.get_instance(one) for one in instance])
+        found = await explain(engine, [await _failed(engine, one) for one in instance])
         chosen = [replace(one, step_id=step or one.step_id) for one in found]
         return await retry_and_tell(engine, chosen, variables=given)
 
     if call(run):
         raise typer.Exit(FAILED)
+
+
+async def _failed(engine: EngineClient, instance: str) -> Instance:
+    try:
+        return await engine.get_instance(instance)
+    except NotFound:
+        raise NotFound(f"{instance}: not retried: no instance has this id") from None
 
 
 def _described(one: Instance) -> Any:

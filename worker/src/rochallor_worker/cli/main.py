@@ -147,7 +147,7 @@ _ask(plugin)
 @app.command(rich_help_panel=TRY)
 def demo(
     engine_url: Annotated[
-        str, typer.Option(envvar="ROCHALLOR_ENGINE_URL", help="An engine that the worker of examples/hello serves.")
+        str, typer.Option(metavar="URL", help="Not an engine of its own: one that the worker of examples/hello serves.")
     ] = "",
     instances: Annotated[int, typer.Option(min=1, help="Instances to start.")] = 300,
 ) -> None:

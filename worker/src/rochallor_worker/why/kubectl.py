@@ -17,6 +17,9 @@ SECONDS = 10.0
 """How long one source may take."""
 PAGE_PORT = 9090
 """The port of a pod's /status.json, as the operator sets it."""
+DEFAULT_SERVER = ("localhost:8080", "could not find the requested resource")
+"""What kubectl says, among others, where it has no configuration: nobody is there, or a dev engine is."""
+NO_CLUSTER = "kubectl knows no cluster: it has no current context (kubectl config use-context NAME sets one)"
 RESOURCES = "rochallorworkers.rochallor.io"
 
 T = TypeVar("T")
@@ -68,7 +71,22 @@ class Kubectl:
 
     async def _run(self, *words: str) -> bytes:
         context = [f"--context={self.context}"] if self.context else []
-        return await _output("kubectl", *context, *words)
+        try:
+            return await _output("kubectl", *context, *words)
+        except Away as error:
+            asked_default = any(sign in str(error) for sign in DEFAULT_SERVER)
+            if not asked_default or self.context or await _has_context():
+                raise
+            raise Away(NO_CLUSTER) from None
+
+
+async def _has_context() -> bool:
+    """Whether kubectl is set up for a cluster."""
+    try:
+        await _output("kubectl", "config", "current-context")
+    except Away:
+        return False
+    return True
 
 
 async def _output(*command: str) -> bytes:
