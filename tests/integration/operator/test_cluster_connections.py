@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import yaml
 
-from integration.operator.api import Api, Object, condition, has
+import pages
+from integration.operator.api import Api, Object, RefusedError, condition, has
 from integration.operator.conftest import ACCOUNT, CHART, established, helm, released
 from integration.operator.process import SYSTEM, Operator
 from integration.operator.samples import (
@@ -17,10 +19,12 @@ from integration.operator.samples import (
     connection,
     environment,
     make_available,
+    resource,
     secret,
     until_available,
     with_label,
 )
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,6 +157,43 @@ def test_the_keys_in_use_are_copied_and_follow_their_source(cluster: Api, api: A
     api.until("Secret", COPY, lambda live: live is None)
     for source_name in (name, second):
         system.delete("Secret", source_name)
+
+
+def test_the_policy_of_the_page_keeps_addresses_out_of_workers(cluster: Api, api: Api, name: str) -> None:
+    page = (pages.ROOT / "docs" / "connections.md").read_text(encoding="utf-8")
+    [text] = [text for _, text in pages.BLOCK.findall(page) if "ValidatingAdmissionPolicyBinding" in text]
+    policy, binding = yaml.safe_load_all(text)
+    for one in (policy, binding):
+        one["metadata"]["name"] = name
+    binding["spec"]["policyName"] = name
+    binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"] = [api.namespace]
+
+    def refusal(wish: Object) -> str:
+        try:
+            api.create(wish)
+        except RefusedError as error:
+            return str(error)
+        api.delete("RochallorWorker", NAME)
+        wait_until(lambda: api.get("RochallorWorker", NAME) is None)
+        return ""
+
+    own = connected(kind=KIND)
+    own["spec"] |= {"engine": {"url": "http://own"}}
+    telling = connected(kind=KIND)
+    telling["spec"] |= {"telemetry": {"endpoint": "http://own:4318"}}
+    with_token = connected(kind=KIND)
+    with_token["spec"] |= {"engine": {"tokenSecret": {"name": "gateway", "key": "token"}}}
+    for one in (policy, binding):
+        cluster.create(one)
+    try:
+        wait_until(lambda: "write engineRef with kind ClusterEngineConnection" in refusal(resource()))
+        for wish in (own, telling):
+            assert "write no addresses, which the connection has" in refusal(wish)
+        for wish in (connected(kind=KIND), with_token):
+            assert not refusal(wish)
+    finally:
+        for one in (binding, policy):
+            cluster.delete(one["kind"], name)
 
 
 def test_an_operator_of_one_namespace_asks_for_none(
