@@ -141,18 +141,21 @@ class Connections:
             sentence = f"{ref} is not for this namespace: its namespaceSelector doesn't match the namespace's labels"
             raise DegradedError(Reason.CONNECTION_NOT_ALLOWED, sentence)
         spec = resource["spec"]
-        scaling = spec.get("autoscaling") or {}
+        scaling, engine = (one if isinstance(one := spec.get(name), dict) else {} for name in ("autoscaling", "engine"))
         by_keda = scaling.get("provider") == "keda" and "backlog" in scaling
         sections, loans = lend(connection.sections, key.name, database=by_keda)
         merged = merge(resource, sections)
         database = None if by_keda else sections["engine"].get("databaseSecret")
-        if database is None or "databaseSecret" in spec.get("engine", {}):
+        uses = [ref, namespace]
+        if database is None or "databaseSecret" in engine:
             worker = _parsed(ref, merged)
         else:
             worker = _parsed(ref, merged, self._namespace)
+            uses.append(self._source(database["name"]))
+            self.users.note(key, uses)
             await self._source_of(ref, database["name"])
         loans = borrowed(loans, sections, merged["spec"])
-        self.users.note(key, [ref, namespace, *{self._source(loan.secret) for loan in loans}])
+        self.users.note(key, [*uses, *{self._source(loan.secret) for loan in loans}])
         return Resolved(worker, await self._copies(ref, loans))
 
     async def _copies(self, ref: ObjectRef, loans: list[Loan]) -> dict[str, dict[str, str]]:

@@ -113,6 +113,7 @@ class Reconciler:
             if found.problem is None:
                 done = await self._apply(key, resource, found, live)
             else:
+                self.beside.backlogs.forget(key)  # what was lent may be taken back: only pods, which hold it, go on
                 done = await self._applier.leave(worker, live, recorded(resource), found.problem)
         except InvalidSpecError as error:
             worker, done = None, Applied(live, blocked=error)

@@ -249,6 +249,8 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         "UPDATE record SET row = '[]' WHERE kind = 'job'",
         "UPDATE record SET row = NULL WHERE kind = 'job'",
         """UPDATE record SET row = '{"history": 1}' WHERE kind = 'instance'""",
+        "UPDATE record SET row = json_set(row, '$.execution', 'unknown') WHERE kind = 'job'",
+        "UPDATE record SET row = printf('%.*c', 100000, '[') WHERE kind = 'job'",
         "DROP TABLE record",
     ],
 )
@@ -261,6 +263,14 @@ def test_a_file_with_overwritten_pages_is_damaged(tmp_path: Path) -> None:
     path = changed_by(tmp_path / "state")
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    assert start_error(path) == f"the state file {path} is damaged: remove it to start with an empty engine"
+
+
+def test_a_file_whose_schema_is_no_text_is_damaged(tmp_path: Path) -> None:
+    path = changed_by(tmp_path / "state")
+    path.write_bytes(
+        path.read_bytes().replace(b"CREATE TABLE record (number", b"CREATE TABLE record (\xff\xfe\xfd\xfc\xfb\xfa")
+    )
     assert start_error(path) == f"the state file {path} is damaged: remove it to start with an empty engine"
 
 

@@ -219,6 +219,14 @@ def test_a_wrong_connection_is_named_with_its_field(spec: Manifest, sentence: st
     assert str(found.value).startswith(sentence)
 
 
+@pytest.mark.parametrize("section", ["prometheus", "kafka", "telemetry"])
+@pytest.mark.parametrize("field", ["tokenSecret", "oauth"])
+def test_a_null_is_as_good_as_nothing(section: str, field: str) -> None:
+    """The definition prunes it, but another one may not."""
+    spec = {"engine": {"url": "http://engine", field: None}, section: None}
+    assert parse_connection(MAIN, {"spec": spec}).sections == {"engine": {"url": "http://engine"}}
+
+
 def test_a_connection_has_only_its_own_fields() -> None:
     """A looser definition must not let it set what is the worker's."""
     spec = {**SECTIONS, "image": "other:1", "kafka": {**KAFKA, "deadLetter": True}}

@@ -212,6 +212,16 @@ async def test_what_keeps_a_worker_from_a_connection_of_the_cluster(change: str,
     assert cluster.live[STABLE] == before
 
 
+@pytest.mark.parametrize("own", [{"engine": None}, {"engine": "http://own"}, {"autoscaling": "keda"}])
+async def test_what_is_no_section_of_a_worker_is_named(own: Manifest) -> None:
+    cluster = cluster_with(CLUSTER[0], LENT | DATABASE)
+    cluster.live[RESOURCE]["spec"] |= own
+    cluster.live["Secret", "db"] = source("db", dsn="cG9zdGdyZXM6Ly8=")
+    await settled(cluster)
+    assert cluster.condition("Degraded") == ("True", "InvalidSpec")
+    assert f"spec.{next(iter(own))}" in str(cluster.live[RESOURCE]["status"])
+
+
 async def test_an_operator_of_some_namespaces_reads_none_of_the_cluster() -> None:
     cluster = cluster_with(CLUSTER[0], LENT)
     operator = cluster.operator()
@@ -236,9 +246,13 @@ async def test_the_database_is_read_where_it_is() -> None:
     operator = await settled(cluster)
     assert COPY not in cluster.live
     assert operator.users_of(ObjectRef("Secret", "system", "db")) == [KEY]
+    assert operator.beside.backlogs.verdict(KEY) is not None
     del cluster.live["Secret", "db"]["metadata"]["labels"][FOR_WORKERS]
-    await operator.reconcile(KEY)
-    assert cluster.condition("Degraded")[1] == "ConnectionNotAllowed"
+    for one in (operator, cluster.operator()):  # also a new one, which waits for the label
+        await one.reconcile(KEY)
+        assert cluster.condition("Degraded")[1] == "ConnectionNotAllowed"
+        assert one.users_of(ObjectRef("Secret", "system", "db")) == [KEY]
+        assert one.beside.backlogs.verdict(KEY) is None, "what is no longer lent is no longer read"
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -106,7 +106,8 @@ def parse_connection(ref: ObjectRef, live: Manifest) -> Connection:
         spec = _Spec.model_validate(live.get("spec", {}))
     except ValidationError as error:
         raise InvalidSpecError(f"{ref}, {wrong_field(error, 'spec')}") from error
-    sections = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"namespace_selector"})
+    written = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    sections = {name: section for name, section in written.items() if name != "namespaceSelector"}
     for loan in loans_of(sections):
         if (why := why_no_name("Secret", loan.secret)) is not None:
             raise InvalidSpecError(f"{ref}, spec.{loan.section}.{loan.field}: {why}")

@@ -183,6 +183,23 @@ async def test_an_engine_at_its_limit_is_kept_busy() -> None:
     assert engine.idle < 0.05 * jobs * 0.001
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.11, 0.3])
+async def test_a_flood_is_served_beside_an_idle_type_however_long_a_poll_takes(seconds: float) -> None:
+    """With polls of more than 0.1 s, all of them were for the idle type."""
+
+    class Far(SlowEngine):
+        def _seconds(self, name: str) -> float:
+            return seconds if name == "poll_jobs" else 0.0
+
+    engine, jobs = Far(), 200
+    await start(engine, "flood", count=jobs)
+    async with running(engine, registry_of(flood=nothing, idle=nothing), parallelism=8):
+        began = loop_time()
+        await until(lambda: finished(engine, InstanceStatus.COMPLETED) == jobs)
+    alone = jobs / 8 * (seconds + MIN_GAP)  # with one poll after the other
+    assert loop_time() - began < 2 * alone
+
+
 async def test_a_drain_runs_what_all_polls_in_flight_bring() -> None:
     engine = SlowEngine()
     await start(engine, "a", count=200)

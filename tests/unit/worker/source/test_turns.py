@@ -80,7 +80,17 @@ def test_quiet_types_are_asked_for_exactly_once_a_gap() -> None:
     assert turns.next(10, 0.0) == (["a", "b"], 10)
     turns.answered(["a", "b"], 10, ["a"] * 10)
     assert turns.next(10, QUIET_GAP - 0.001) == (["a"], 10)
-    assert turns.next(10, QUIET_GAP) == (["b"], 10)
+    assert turns.next(10, QUIET_GAP) == (["b"], 5)
+
+
+def test_quiet_types_are_not_asked_for_twice_in_a_row_however_long_a_poll_takes() -> None:
+    turns = Turns(["a", "b"], lambda _: 10)
+    turns.answered(["a", "b"], 10, ["a"] * 10)
+    asked = []
+    for number in range(6):
+        [job_type], count = turns.next(10, number * 3 * QUIET_GAP)
+        asked.append((job_type, count))
+    assert asked == [("b", 5), ("a", 10)] * 3
 
 
 def test_who_got_less_is_asked_for_first_also_a_new_one() -> None:
@@ -97,9 +107,9 @@ def test_who_got_less_is_asked_for_first_also_a_new_one() -> None:
     room["b"] = 0
     assert {poll() for _ in range(3)} == {"a"}
     room.update(b=10, c=10)
-    assert poll(QUIET_GAP) == "c"  # ten jobs, on top of what b had got
-    assert "".join(poll() for _ in range(10)) == "bbbcbcbcbc"  # four jobs each, until they have as many as a
-    assert "a" in {poll() for _ in range(3)}
+    assert poll(QUIET_GAP) == "c"  # four jobs, on top of what b had got
+    assert "".join(poll() for _ in range(10)) == "bbcbcbcbcb"  # four jobs each, until they have as many as a
+    assert "a" in {poll() for _ in range(6)}
 
 
 def test_a_poll_for_several_types_asks_for_no_more_than_each_has_room_for() -> None:

@@ -22,6 +22,11 @@ APPLICATION_ID = 0x726F6368
 """Tells state files from other SQLite databases."""
 FORMAT = 1
 
+_WRONG = (
+    *(sqlite3.Error, msgspec.MsgspecError, CallError, LookupError),
+    *(TypeError, ValueError, AttributeError, RecursionError),
+)
+"""What records that make no sense raise."""
 _CREATE = "CREATE TABLE record (number INTEGER PRIMARY KEY, kind TEXT, id TEXT, row TEXT, UNIQUE (kind, id))"
 _PUT = "INSERT INTO record (kind, id, row) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET row = excluded.row"
 _REMOVE = "DELETE FROM record WHERE kind = ? AND id = ?"
@@ -40,7 +45,7 @@ class StateFile:
         try:
             for kind, text in self._database.execute("SELECT kind, row FROM record ORDER BY number"):
                 state.restore(kind, text.encode())
-        except (sqlite3.Error, msgspec.MsgspecError, CallError, LookupError, TypeError, ValueError, AttributeError):
+        except _WRONG:
             raise _damaged(self._path) from None
         self._changed.clear()
 
@@ -100,6 +105,8 @@ def _lock(path: Path, database: sqlite3.Connection) -> None:
                 raise _foreign(path)
             elif (found := _number(database, "PRAGMA user_version")) != FORMAT:
                 raise StartError(f"the state file {path} has format {found}, this version reads format {FORMAT}")
+    except UnicodeDecodeError:  # SQLite's own message has the damaged bytes
+        raise _damaged(path) from None
     except sqlite3.Error as error:
         match error.sqlite_errorname:
             case "SQLITE_BUSY":

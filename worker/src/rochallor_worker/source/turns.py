@@ -24,6 +24,8 @@ class Turns:
         self._asked: Counter[str] = Counter()
         """How many jobs of each type the polls in flight ask for."""
         self._quiet_at = -math.inf
+        self._quiet_last = False
+        """Whether the last poll was for the quiet types: with polls that take longer than the gap, all would be."""
 
     @property
     def hurried(self) -> bool:
@@ -42,11 +44,13 @@ class Turns:
             if job_type not in self._served and room[job_type] > 0 and not self._asked[job_type]
         ]
         backlogged = [job_type for job_type in self._served if room[job_type] > 0]
-        if quiet and (not backlogged or now - self._quiet_at >= QUIET_GAP):
-            self._quiet_at = now
-            return quiet, min(free, *(room[job_type] for job_type in quiet))
+        if quiet and (not backlogged or (now - self._quiet_at >= QUIET_GAP and not self._quiet_last)):
+            self._quiet_at, self._quiet_last = now, True
+            share = math.ceil(free / (len(backlogged) + 1))  # so that a backlogged type can be polled for meanwhile
+            return quiet, min(share, *(room[job_type] for job_type in quiet))
         if not backlogged:
             return [], 0
+        self._quiet_last = False
         least = min(backlogged, key=lambda job_type: self._served[job_type] + self._asked[job_type])
         return [least], min(room[least], max(1, math.ceil(free / len(backlogged))))
 

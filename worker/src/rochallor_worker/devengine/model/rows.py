@@ -76,4 +76,4 @@ class Restoring(Core):
 
 
 def _execution(instance: Instance, execution_id: str) -> StepExecution:
-    return next(entry for entry in instance.history if entry.id == execution_id)
+    return {entry.id: entry for entry in instance.history}[execution_id]
