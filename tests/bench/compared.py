@@ -37,7 +37,7 @@ async def compare(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:
             speed = median(LOAD.jobs / one[name].stats["seconds"] for one in rounds)
             yield (
                 f"{name}, {LOAD.jobs:,} no-op jobs over {NAMES[transport]}",
-                f"{speed:,.0f} jobs/s, {share:.0%} of those without; {more:.2f} times the CPU a job",
+                f"{speed:,.0f} jobs/s, {share:.0%} of a default worker's; {more:.2f} times its CPU a job",
             )
 
 

@@ -70,6 +70,11 @@ def test_a_database_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         Watched(paths=[tmp_path]).snapshot()
 
 
+def test_a_device_may_never_end_and_is_refused() -> None:
+    with pytest.raises(StartError, match="--watch /dev/zero cannot be read: it is no file and no folder"):
+        Watched(paths=[Path("/dev/zero")]).snapshot()
+
+
 def test_a_command_shows_an_effect_per_line() -> None:
     seen = Watched(commands=["printf 'a\\nb\\na\\n'"]).snapshot()
     assert {line.text: count for line, count in seen.items()} == {"a": 2, "b": 1}

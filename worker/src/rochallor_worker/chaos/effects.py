@@ -99,6 +99,8 @@ def _shown(path: Path) -> Iterator[Line]:
 
 def _lines(file: Path) -> list[tuple[str, str]]:
     """Return each line of a file, with the table it is in if that is a database. A file that is not there has none."""
+    if file.exists() and not file.is_file():  # a device or a pipe may never end
+        raise StartError(f"--watch {file} cannot be read: it is no file and no folder")
     try:
         content = file.read_bytes()
         if content.startswith(_SQLITE):
