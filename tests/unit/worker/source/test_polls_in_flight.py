@@ -200,6 +200,17 @@ async def test_a_flood_is_served_beside_an_idle_type_however_long_a_poll_takes(s
     assert loop_time() - began < 2 * alone
 
 
+async def test_a_rate_is_used_up_beside_an_idle_type() -> None:
+    """It waited for the next poll of the idle type, and by then had missed a part of its rate."""
+    engine, registry = FaultyEngine(), Registry()
+    registry.handler("limited", per_second=1)(nothing)
+    registry.handler("idle")(nothing)
+    await start(engine, "limited", count=60)
+    async with running(engine, registry):
+        await asyncio.sleep(40)
+        assert finished(engine, InstanceStatus.COMPLETED) in {40, 41}
+
+
 async def test_a_drain_runs_what_all_polls_in_flight_bring() -> None:
     engine = SlowEngine()
     await start(engine, "a", count=200)

@@ -190,7 +190,8 @@ class PollingSource:
             return soon if hurried else math.inf
         at = min(self._next_poll, soon) if hurried else self._next_poll
         if len(shut) < len(self._gates):
-            return at
+            opening = (gate.opens_at for gate in shut if self._turns.backlogged(gate.job_type))
+            return min(at, max(min(opening, default=math.inf), self._clock() + MIN_GAP))
         opens_at = min(gate.opens_at for gate in shut)
         return max(at, opens_at, self._clock() + MIN_GAP)  # never again at once, whatever the gates say
 

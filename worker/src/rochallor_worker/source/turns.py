@@ -32,6 +32,10 @@ class Turns:
         """Whether a backlogged type has room: it can be polled for at once."""
         return any(self._room(job_type) > 0 for job_type in self._served)
 
+    def backlogged(self, job_type: str) -> bool:
+        """Whether the engine had more jobs of a type than were asked for."""
+        return job_type in self._served
+
     def next(self, free: int, now: float) -> tuple[list[str], int]:
         """Return the types to ask for and how many of their jobs, `free` at most; none if no type has room.
 
