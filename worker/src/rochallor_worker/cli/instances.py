@@ -12,7 +12,7 @@ from rochallor_worker.cli.calling import FAILED, AsJson, Definition, Watch, answ
 from rochallor_worker.cli.failures import retry_and_tell
 from rochallor_worker.cli.output import Shown, moment, printable, show, table
 from rochallor_worker.engine.client import EngineClient, Instance, InstanceStatus
-from rochallor_worker.errors import EngineError, NotFound
+from rochallor_worker.errors import EngineError, InternalError, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="List, show, start, cancel and retry instances.")
 
@@ -113,7 +113,7 @@ def start(
     async def begin(engine: EngineClient) -> Instance:
         try:
             return await engine.start_instance(definition, given, version=version, business_key=business_key)
-        except EngineError:  # engines say in different ways that there is no such definition
+        except (InternalError, NotFound):  # engines say in different ways that there is no such definition
             await must_exist(engine, definition)
             raise
 
