@@ -37,7 +37,9 @@ def test_a_pool_of_connections(kubectl: Kubectl) -> None:
         wishes = [{"transfer": number, "account": "Ada", "amount": amount} for number, amount in transfers]
         *credited, refused = run(engine, EXAMPLE, [*wishes, {"transfer": "T3", "account": "Ada"}])
     assert {each["status"] for each in credited} == {"COMPLETED"}
-    assert max(each["variables"]["balance"] for each in credited) == "9.75"
+    # each balance is that of its own transaction, which may not see the others yet
+    assert {each["variables"]["balance"] for each in credited} <= {"9.50", "0.25", "9.75"}
+    assert postgres.run(kubectl, "SELECT sum(amount) FROM credit") == "9.75", "T1 counts once"
     assert refused["failureReason"] == "NonRetryableError: the variables do not fit Transfer: amount: missing"
     kubectl("delete", "rw/ledger")
     kubectl("wait", "pods", "--selector=rochallor.io/worker=ledger", "--for=delete", "--timeout=180s")
