@@ -56,8 +56,10 @@ async def main() -> None:
                 print(
                     f"after {sample.jobs:,} jobs: {sample.rss_mb:.0f} MB, {sample.cpu_ms:.3f} ms CPU a job", flush=True
                 )
+    pace = page.pace(before, page.loop_seconds())
+    print(pace, flush=True)
     if wanted.write:
-        page.write(results, waits, figures, samples, (before, page.loop_seconds()))
+        page.write(results, waits, figures, samples, pace)
 
 
 async def _figures(engine: Stub, folder: Path) -> AsyncIterator[tuple[str, str]]:

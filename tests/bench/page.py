@@ -100,7 +100,8 @@ What bounds the figures that miss their targets:
 - **Traces**: the spans of a job that is sampled cost about as much CPU as a no-op job itself, those of another one a
   sixth of that: the engine gets their ids all the same.
 
-*Python 3.13.0* was built as 3.11.7 was, from source without profile-guided optimization.
+Rows of another *Python*, if there are any, are those of `python -m bench --python PATH`: on 2026-11-30 that was 3.13.0,
+built as 3.11.7 was, from source without profile-guided optimization.
 
 {promised}
 
@@ -152,6 +153,11 @@ def loop_seconds() -> float:
     for _ in range(10_000_000):
         pass
     return time.process_time() - began
+
+
+def pace(before: float, after: float) -> str:
+    """Return what the loop's seconds before and after a run say."""
+    return f"Ten million turns of an empty loop took {before:.2f} s before the run and {after:.2f} s after it."
 
 
 LEAST_SHARE = {"as fast as it can": 0.75}
@@ -227,9 +233,9 @@ def write(
     latencies: Sequence[Latency],
     figures: Sequence[tuple[str, str]],
     samples: Sequence[Sample],
-    loops: tuple[float, float],
+    speed: str,
 ) -> None:
-    """Write the page and its charts. `loops` are the loop's seconds before and after the run."""
+    """Write the page and its charts. `speed` is what `pace` returned."""
     charts = DOCS / "benchmarks"
     charts.mkdir(exist_ok=True)
     rates = [
@@ -249,7 +255,7 @@ def write(
             ("CPU per job, ms", [(sample.jobs / 1e6, sample.cpu_ms) for sample in samples]),
         ]
         (charts / "soak.svg").write_text(plot.lines("A million no-op jobs through one worker", "million jobs", series))
-    (DOCS / "benchmarks.md").write_text(text(machine(), results, latencies, figures, loops), encoding="utf-8")
+    (DOCS / "benchmarks.md").write_text(text(machine(), results, latencies, figures, speed), encoding="utf-8")
 
 
 def text(
@@ -257,14 +263,13 @@ def text(
     results: Sequence[Result],
     latencies: Sequence[Latency],
     figures: Sequence[tuple[str, str]],
-    loops: tuple[float, float],
+    speed: str,
 ) -> str:
     """Return the page."""
-    before, after = loops
     columns = ("transport", "engine", "client", "throughput", "share of raw client", "CPU per job", "memory")
     return PAGE.format(
         machine=where,
-        speed=f"Ten million turns of an empty loop took {before:.2f} s before the run and {after:.2f} s after it.",
+        speed=speed,
         table=_table(columns, (throughput_row(one, results) for one in results)),
         latencies=_table(
             ("transport", "client", "arrivals", "claim → start, p50", "p99", "ready → outcome, p50", "p99"),

@@ -43,7 +43,7 @@ async def test_every_row_is_filled(stub_engine: Stub, tmp_path: Path, monkeypatc
     assert "–" not in [page.target(name) for name, _ in figures]
     assert all(result.jobs_per_second > 0 and result.cpu_ms > 0 for result in results)
     assert all(min(*latency.start, *latency.outcome) > 0 for latency in waits)
-    page.write(results, waits, figures, [], (page.loop_seconds(), 1.25))
+    page.write(results, waits, figures, [], page.pace(page.loop_seconds(), 1.25))
     lines = (tmp_path / "benchmarks.md").read_text().splitlines()
     assert any(line.endswith("before the run and 1.25 s after it.") for line in lines)
     for row in (*map(page.row, results), *map(page.latency_row, waits), *figures):

@@ -88,6 +88,8 @@ class Watched:
 def _shown(path: Path) -> Iterator[Line]:
     """Yield the lines of a file, of each table of a database, or of a folder: names in it may hold keys."""
     if not path.is_dir():
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise StartError(f"--watch {path} cannot be read: it is no file and no folder")
         for part, text in _lines(path):
             yield Line(f"{path}{part}", text)
         return
@@ -99,8 +101,6 @@ def _shown(path: Path) -> Iterator[Line]:
 
 def _lines(file: Path) -> list[tuple[str, str]]:
     """Return each line of a file, with the table it is in if that is a database. A file that is not there has none."""
-    if file.exists() and not file.is_file():  # a device or a pipe may never end
-        raise StartError(f"--watch {file} cannot be read: it is no file and no folder")
     try:
         content = file.read_bytes()
         if content.startswith(_SQLITE):
